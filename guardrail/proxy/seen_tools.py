@@ -2,7 +2,8 @@
 from them.
 
 The contents come from programs and are not trusted. They are only shown to the person who accepts
-tools.
+tools. Only the owner of the file can read it: schemas are kept exactly as they were sent, and their
+defaults and examples are not redacted.
 """
 
 from __future__ import annotations
@@ -33,7 +34,6 @@ _MOST = 500
 """Maximum number of tools that are kept. The oldest are forgotten first."""
 _LONGEST = 64 * 1024
 """Maximum number of characters of a schema that is kept."""
-_DESCRIPTION = 1_000
 _LARGEST = 64 * 1024 * 1024
 _OFTEN_S = 10.0
 """Minimum number of seconds between two writes of the file."""
@@ -80,8 +80,7 @@ class SeenTools:
             else:
                 if len(json.dumps([tool.schema, tool.grammar])) > _LONGEST:
                     return
-                short = replace(tool, description=tool.description[:_DESCRIPTION])
-                known = SeenTool(short, 1, now, now)
+                known = SeenTool(_undescribed(tool), 1, now, now)
             self._tools[tool.name] = known
             if len(self._tools) > _MOST:
                 self._tools.popitem(last=False)
@@ -109,7 +108,6 @@ class SeenTools:
         entries = [
             {
                 **tool_document(each.tool),
-                "description": each.tool.description,
                 "count": each.count,
                 "first": each.first,
                 "last": each.last,
@@ -117,7 +115,7 @@ class SeenTools:
             for each in found
         ]
         with contextlib.suppress(OSError):
-            replace_file(self._path, json.dumps({"tools": entries}).encode())
+            replace_file(self._path, json.dumps({"tools": entries}).encode(), private=True)
 
 
 def read_seen(path: Path) -> list[SeenTool]:
@@ -151,4 +149,9 @@ def _seen(entry: Mapping[str, Any]) -> SeenTool:
     count, first, last = entry["count"], entry["first"], entry["last"]
     if type(count) is not int or type(first) is not str or type(last) is not str:
         raise ValueError("malformed")
-    return SeenTool(tool_of(entry), count, first[:32], last[:32])
+    return SeenTool(_undescribed(tool_of(entry)), count, first[:32], last[:32])
+
+
+def _undescribed(tool: RequestedTool) -> RequestedTool:
+    """Return *tool* without its description, which is not compared and may contain anything."""
+    return replace(tool, description="")

@@ -45,14 +45,16 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
         os.fsync(stream.fileno())
 
 
-def replace_file(path: Path, content: bytes) -> None:
-    """Create the file *path* with *content*, or replace it. Durable when this returns.
+def replace_file(path: Path, content: bytes, *, private: bool = False) -> None:
+    """Create the file *path* with *content*, or replace it. Durable when this returns. If it is
+    *private*, only its owner can read it.
 
     If this raises ``OSError``, an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        with temporary.open("xb") as stream:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())

@@ -12,6 +12,8 @@ import pytest
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.proxy.accepted_tools import read_accepted
 from guardrail.proxy.seen_tools import SeenTools
+from guardrail.system import ownership
+from guardrail.system.ownership import MissingPermission
 from tests.support.command_line import Cli
 from tests.support.projects import new_project, record_call
 
@@ -57,7 +59,8 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     assert shown.code == 0
     assert shown.out.startswith("weather  function  new\n  seen 1 time since 20")
     assert all(len(line) <= 80 for line in shown.out.splitlines())
-    assert "  city: string, days: integer (optional)\n  Sun?\n" in shown.out
+    assert "  city: string, days: integer (optional)\n" in shown.out
+    assert "Sun?" not in shown.out
     assert read_accepted(project / "proxy-tools.json") == {}
     assert shown.err.splitlines() == [
         f"next:  guardrail proxy accept NAME, or --all (digest {WEATHER.digest[:16]})"
@@ -229,8 +232,61 @@ def test_everything_in_a_schema_is_shown_or_counted(project: Path, cli: Cli) -> 
     assert "city: string, secret: not described\n" in shown
     (line,) = re.findall("  also in the schema: (.*)\n", shown)
     assert line == (
-        "$defs, additionalProperties, allOf, enum, if, minLength (2), nested arguments, not,"
-        " pattern, patternProperties, then, x\\u{1b}[31m"
+        '"x\\u001b[31m", $defs, additionalProperties, allOf, enum, if, minLength (2),'
+        " nested arguments, not, pattern, patternProperties, then"
     )
     assert re.search(r'grammar: \{"definition": "x+… \(cut: 2\d\d characters\)\n', shown)
     assert re.search(r"  y+… \(cut: 916 characters\)\n", shown)
+
+
+def test_text_from_requests_is_quoted_unless_it_is_a_plain_word(project: Path, cli: Cli) -> None:
+    """Otherwise, one name could look like two arguments, and a keyword like guardrail's words."""
+    spoof = {
+        "city: string (optional), country": {"type": "string (optional), amount: integer"},
+        "size": {"type": ["string", "null"]},
+    }
+    found = {
+        "properties": spoof,
+        "required": ["city: string (optional), country", "a, b"],
+        "nested arguments": 1,
+    }
+    see(project, RequestedTool("pay  function  accepted", "function", found))
+    shown = cli("proxy", "accept").out.splitlines()
+    assert shown[0] == '"pay  function  accepted"  function  new'
+    assert '  also in the schema: "nested arguments"' in shown
+    assert shown[2] == (
+        '  "city: string (optional), country": "string (optional), amount: integer", size: '
+        '["string", "null"] (optional), "a, b": not described'
+    )
+
+
+@pytest.mark.parametrize(
+    ("inner", "counted"),
+    [
+        ({"type": "object", "required": ["x"]}, "required"),
+        ({"description": {"properties": {"x": {}}}}, "description, nested arguments"),
+        ({"title": {"anyOf": []}}, "anyOf, title"),
+        ({"type": {"x": 1}}, "type"),
+        ({"type": ["string"], "title": "t", "description": "d", "required": []}, ""),
+    ],
+)
+def test_a_keyword_in_an_unusual_place_is_counted(
+    project: Path, cli: Cli, inner: Any, counted: str
+) -> None:
+    see(project, RequestedTool("one", "function", {"properties": {"a": inner}}))
+    found = re.findall("  also in the schema: (.*)\n", cli("proxy", "accept").out)
+    assert found == ([counted] if counted else [])
+
+
+def test_a_file_that_another_user_wrote_is_not_taken_for_an_empty_one(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    see(project, WEATHER)
+    sent = project / "audit.proxy-seen.json"
+    assert sent.stat().st_mode & 0o777 == 0o600
+    missing = MissingPermission("the file belongs to another user", "sudo")
+    monkeypatch.setattr(
+        ownership, "find_denial", lambda paths, **_: missing if paths == [sent] else None
+    )
+    done = cli("proxy", "accept")
+    assert (done.code, "belongs to another user" in done.err) == (3, True)

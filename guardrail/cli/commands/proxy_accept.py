@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -18,7 +19,7 @@ from guardrail.cli.options import config_option, open_ledger, settings_of
 from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.core.folding import folded
 from guardrail.core.words import counted
-from guardrail.errors import UsageError
+from guardrail.errors import ConfigError, UsageError
 from guardrail.review.terminal import clip, clock, one_line
 
 if TYPE_CHECKING:
@@ -33,12 +34,12 @@ _WIDTH = 160
 """Columns of text from a request."""
 _SHORT = 16
 """Characters of a digest that are shown, and minimum number that must be given."""
-_SHOWN = frozenset({"type", "required", "description", "title"})
-"""Keywords that are shown, or belong to a nested argument that is counted."""
 _BY_NAME = frozenset({"patternProperties", "$defs", "definitions", "dependentSchemas"})
 """Keywords with schemas by name."""
-_VALUES = frozenset({"enum", "const", "default", "examples", *_SHOWN})
+_VALUES = frozenset({"enum", "const", "default", "examples", "type", "required"})
 """Keywords without schemas."""
+_PLAIN = re.compile(r"[A-Za-z0-9_.$-]+")
+"""Text that can't be mistaken for guardrail's own."""
 
 
 @click.command(short_help="Accept the tools in programs' requests.")
@@ -70,11 +71,17 @@ def accept(
     """
     from guardrail.proxy.accepted_tools import read_accepted, write_accepted
     from guardrail.proxy.seen_tools import seen_path, waiting_tools
+    from guardrail.system.ownership import find_denial
 
     settings = settings_of(config)
-    path = settings.proxy.tools
+    path, sent = settings.proxy.tools, seen_path(settings.ledger.path)
+    denied = find_denial([sent], like=settings.ledger.path, write=False)
+    if denied is not None:
+        raise ConfigError(
+            f"permission denied: {denied.what}", code="config.permission", hint=denied.hint
+        )
     accepted = read_accepted(path)
-    if not accepted and not seen_path(settings.ledger.path).exists():
+    if not accepted and not sent.exists():
         _check_project(config)
     if list_:
         return _show_accepted(accepted, as_json=as_json)
@@ -184,7 +191,7 @@ def _show_accepted(accepted: Mapping[str, RequestedTool], *, as_json: bool) -> i
         emit_json({"tools": [tool_document(tool) for tool in accepted.values()]})
         return Exit.YES
     for tool in accepted.values():
-        data(f"{_text(tool.name)}  {_text(tool.form)}  {tool.digest[:_SHORT]}")
+        data(f"{_text(_word(tool.name))}  {_text(_word(tool.form))}  {tool.digest[:_SHORT]}")
         _show_tool(tool)
     if not accepted:
         remark("no tool is accepted", Style.DIM)
@@ -199,16 +206,14 @@ def _show(
         emit_json({"tools": tools, "digest": _shown_digest(each.tool for each in seen.values())})
         return
     for name, each in seen.items():
-        data(f"{_text(name)}  {_text(each.tool.form)}  {_state(name, accepted)}")
+        data(f"{_text(_word(name))}  {_text(_word(each.tool.form))}  {_state(name, accepted)}")
         data(
             f"  seen {counted(each.count, 'time')} since {_text(clock(each.first))}  digest"
             f" {each.tool.digest[:_SHORT]}"
         )
         _show_tool(each.tool)
-        if each.tool.description:
-            data(f"  {_text(each.tool.description)}")
         for other in _alike(name, [*accepted, *seen]):
-            data(f"  looks like another tool: {_text(other)}")
+            data(f"  looks like another tool: {_text(_word(other))}")
         if name in accepted:
             for line in _difference(accepted[name], each.tool):
                 data(f"  {line}")
@@ -235,7 +240,6 @@ def _document(each: SeenTool, accepted: Mapping[str, RequestedTool]) -> dict[str
     name = each.tool.name
     return {
         **tool_document(each.tool),
-        "description": each.tool.description,
         "state": _state(name, accepted),
         "accepted": accepted[name].schema if name in accepted else None,
         "count": each.count,
@@ -273,7 +277,7 @@ def _show_tool(tool: RequestedTool) -> None:
     data(f"  {_summary(schema)}")
     found = _keywords(schema)
     if found:
-        parts = (f"{name} ({count})" if count > 1 else name for name, count in found.items())
+        parts = [f"{name} ({count})" if count > 1 else name for name, count in found.items()]
         data(f"  {_text('also in the schema: ' + ', '.join(parts))}")
     if tool.grammar is not None:
         data(f"  {_text('grammar: ' + json.dumps(tool.grammar, ensure_ascii=False))}")
@@ -287,9 +291,17 @@ def _summary(schema: Mapping[str, Any]) -> str:
     parts = []
     for name, inner in properties.items():
         kind = inner.get("type", "any") if isinstance(inner, dict) else "any"
-        parts.append(f"{name}: {kind}{'' if name in required else ' (optional)'}")
-    parts += [f"{name}: not described" for name in map(str, required) if name not in properties]
+        optional = "" if name in required else " (optional)"
+        parts.append(f"{_word(name)}: {_word(kind)}{optional}")
+    parts += [f"{_word(name)}: not described" for name in required if str(name) not in properties]
     return _text(", ".join(parts)) if parts else "no arguments"
+
+
+def _word(value: object) -> str:
+    """Return *value*, a part of a request, as one word: as JSON unless it is a plain word."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _object(value: object) -> Mapping[str, Any]:
@@ -301,6 +313,7 @@ def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
     ``_summary`` shows. Arguments inside of arguments count as ``nested arguments``.
     """
     found: Counter[str] = Counter()
+    nested = 0
     waiting: list[tuple[Any, bool]] = [(schema, True)]
     while waiting:
         each, is_top = waiting.pop()
@@ -308,16 +321,29 @@ def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
             waiting += [(inner, False) for inner in each]
         for name, value in _object(each).items():
             if name == "properties" and isinstance(value, dict):
-                found["nested arguments"] += 0 if is_top else len(value)
+                nested += 0 if is_top else len(value)
                 waiting += [(inner, False) for inner in value.values()]
                 continue
-            if name not in _SHOWN or (name == "type" and value != "object" and is_top):
-                found[name] += 1
+            if not _is_shown(name, value, is_top=is_top):
+                found[_word(name)] += 1
             if name in _BY_NAME:
                 waiting += [(inner, False) for inner in _object(value).values()]
             elif name not in _VALUES:
                 waiting.append((value, False))
-    return {name: count for name, count in sorted(found.items()) if count}
+    return dict(sorted({**found, **({"nested arguments": nested} if nested else {})}.items()))
+
+
+def _is_shown(name: str, value: object, *, is_top: bool) -> bool:
+    """Return True if ``_summary`` shows this keyword, or if it says nothing about arguments."""
+    if name in {"description", "title"}:
+        return isinstance(value, str)
+    if name == "required":
+        return value == [] or (is_top and isinstance(value, list))
+    return name == "type" and (value == "object" if is_top else _is_type(value))
+
+
+def _is_type(value: object) -> bool:
+    return all(isinstance(each, str) for each in (value if isinstance(value, list) else [value]))
 
 
 def _text(text: str, *, strip: bool = True) -> str:
