@@ -103,10 +103,10 @@ class UpstreamReply:
             self._parts = self._decompressor.feed(piece)
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the complete decompressed body. *limit* is smaller than the limit for the whole
-        reply.
+        """Return the complete decompressed body. *limit* applies in addition to the limit for the
+        whole reply.
         """
-        self._limit = self._limit if limit is None else limit
+        self._limit = self._limit if limit is None else min(self._limit, limit)
         pieces = []
         while piece := await self.read():
             pieces.append(piece)
