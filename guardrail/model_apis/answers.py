@@ -91,12 +91,15 @@ class AnswerStream:
         about: OnPlaces = no_places,
         *,
         hosts_shell: bool = False,
+        choices: int = 1,
     ) -> None:
-        """The arguments after *api* have the same meaning as those of ``govern_body``."""
+        """*choices* is the result of ``requests.choices_of`` for the request. The other arguments
+        after *api* have the same meaning as those of ``govern_body``.
+        """
         self._reader = SseReader()
         self._rewriter: ChatStream | ResponseStream | MessageStream
         if api is Api.CHAT:
-            self._rewriter = ChatStream()
+            self._rewriter = ChatStream(choices)
         elif api is Api.MESSAGES:
             self._rewriter = MessageStream()
         else:

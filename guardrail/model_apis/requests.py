@@ -19,7 +19,7 @@ from guardrail.model_apis.requested_tools import (
     in_provider_container,
 )
 
-__all__ = ["MOST_TOOLS", "ToolRequest", "hosts_shell"]
+__all__ = ["MOST_TOOLS", "ToolRequest", "choices_of", "hosts_shell"]
 
 MOST_TOOLS = 1_024
 """Maximum number of tools in one request."""
@@ -50,6 +50,12 @@ _SHELLS = ("local_shell", "shell")
 _PARTS_OF_TOOL = frozenset({"input_schema", "tools"})
 _TYPED_CHOICES = ("apply_patch", "shell")
 """Types of choices that name a tool by its type."""
+
+
+def choices_of(body: Mapping[str, Any]) -> int:
+    """Return the number of choices that the request *body* asks for (``n`` of chat completions)."""
+    number = body.get("n")
+    return number if type(number) is int and number > 0 else 1
 
 
 def hosts_shell(body: Mapping[str, Any]) -> bool:

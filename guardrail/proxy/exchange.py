@@ -147,7 +147,13 @@ class Exchange:
     async def _pass_stream(self, reply: UpstreamReply) -> None:
         """Pass each event on as soon as it is complete and its calls are decided."""
         turn = self._turn
-        events = AnswerStream(self._api, turn.refused, turn.about, hosts_shell=turn.hosts_shell)
+        events = AnswerStream(
+            self._api,
+            turn.refused,
+            turn.about,
+            hosts_shell=turn.hosts_shell,
+            choices=turn.choices,
+        )
         self._events = events
         await self._out.start(200, self._head)
         while not events.ended:

@@ -20,7 +20,7 @@ from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
 from guardrail.model_apis.openai.history import conversation_of, places_of
 from guardrail.model_apis.openai.mcp_approvals import approval_error
-from guardrail.model_apis.requests import ToolRequest, hosts_shell
+from guardrail.model_apis.requests import ToolRequest, choices_of, hosts_shell
 from guardrail.proxy.headers import SESSION
 from guardrail.proxy.sessions import ProxyCaller, call_name, call_names
 from guardrail.tools.tool import Tool
@@ -57,6 +57,8 @@ class ProxyTurn:
         """True if ``_tools`` are all tools that the model is offered."""
         self.hosts_shell = False
         """True if the request lets the provider run shells."""
+        self.choices = 1
+        """Number of choices that the request asks for."""
         self._approving: Mapping[str, Any] | None = None
         """The request whose approvals are used."""
 
@@ -81,6 +83,7 @@ class ProxyTurn:
             known = [*places_of(body), *call_names(claims)]
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
+        made.choices = choices_of(body)
         if api is Api.RESPONSES:
             made.hosts_shell = hosts_shell(body)
             await made._check_approvals(body)

@@ -24,6 +24,9 @@ from tests.support.wire import Wire
 
 STREAMS = 500
 OVER_HTTP = 30
+CHOICES = 3
+"""The largest number of choices in a generated stream."""
+MANY: Any = {**CHAT, "n": CHOICES}
 MESSAGES: Any = {"model": MODEL, "max_tokens": 9, "messages": CHAT["messages"]}
 
 apis = pytest.mark.parametrize("api", list(Api), ids=str)
@@ -38,7 +41,7 @@ def everything(asked: Asked) -> list[str | None]:
 
 def governed(api: Api, pieces: Sequence[bytes]) -> list[bytes]:
     """Return what a program gets of a stream."""
-    answer = AnswerStream(api)
+    answer = AnswerStream(api, choices=CHOICES)
     out = [
         drive_deciding(answer.govern(event), everything)
         for piece in [*pieces, None]
@@ -52,7 +55,7 @@ def of_chat(client: Any, *, plain: bool) -> Any:
     """Return what the raw stream says, choice by choice, and what ``.stream()`` makes of it."""
     choices: dict[int, Any] = {}
     rest: list[Any] = []
-    for chunk in client.chat.completions.create(**CHAT, stream=True):
+    for chunk in client.chat.completions.create(**MANY, stream=True):
         found = chunk.to_dict()
         for choice in found.pop("choices"):
             known = choices.setdefault(choice["index"], {"delta": {}})
@@ -61,7 +64,7 @@ def of_chat(client: Any, *, plain: bool) -> Any:
         rest.append(found)
     made: list[Any] = [choices, rest[0] | {"usage": None}, rest[-1].get("usage")]
     if plain:
-        with client.chat.completions.stream(**CHAT) as events:
+        with client.chat.completions.stream(**MANY) as events:
             for _ in events:
                 pass
             try:

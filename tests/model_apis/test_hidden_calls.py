@@ -18,6 +18,7 @@ from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.deciding import drive_deciding
 from guardrail.model_apis.error_bodies import check_error_body
 from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.model_apis.requests import choices_of
 
 TOOL = "delete_order"
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": TOOL, "arguments": "{}"}
@@ -598,6 +599,34 @@ def test_the_input_of_a_call_is_in_one_place(given: Any, late: bool) -> None:
         json.loads(each.removeprefix(b"data: ")) for each in b"".join(parts).split(b"\n\n")[:-1]
     ]
     assert found == [first, {**begun, "content_block": USE}, delta, *rest]
+
+
+@pytest.mark.parametrize("ended", [False, True])
+@pytest.mark.parametrize("item", [SPOKEN, CALL], ids=["message", "call"])
+def test_two_items_of_a_stream_never_have_the_same_place(item: Any, ended: bool) -> None:
+    """Some clients join the texts of the calls at one place."""
+    before = [{**ADDED, "item": item}, *([{**DONE, "item": item}] if ended else [])]
+    other = {**CALL, "id": "fc_2", "call_id": "call_2"}
+    with pytest.raises(ModelAnswerError, match="same place"):
+        streamed(Api.RESPONSES, sse(*before, {**ADDED, "item": other}))
+    with pytest.raises(ModelAnswerError, match="same place"):
+        streamed(Api.RESPONSES, sse({**DONE, "item": item}, {**ADDED, "item": other}))
+
+
+@pytest.mark.parametrize("index", [1, 7, -1])
+def test_a_stream_has_only_the_choices_that_were_asked_for(index: int) -> None:
+    """Some clients join the calls of all choices."""
+    choice = {**CHUNK["choices"][0], "index": index}
+    for chunk in ({"choices": [choice]}, {"choices": [*CHUNK["choices"], choice]}):
+        with pytest.raises(ModelAnswerError, match="did not ask for"):
+            streamed(Api.CHAT, sse(chunk))
+    answer = AnswerStream(Api.CHAT, choices=2)
+    (event,) = answer.read(sse({"choices": [{**choice, "index": 1}]}))
+    assert b'"index":1' in drive_deciding(answer.govern(event), lambda _: [])
+
+
+def test_the_number_of_choices_is_that_of_the_request() -> None:
+    assert [choices_of({"n": each}) for each in (None, 3, 0, -1, True, "2")] == [1, 3, 1, 1, 1, 1]
 
 
 INHERITED = [{"__proto__": {"tool_calls": TOOL_CALLS}}, {"constructor": {"prototype": {}}}]

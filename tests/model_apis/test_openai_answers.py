@@ -38,7 +38,7 @@ def run(api: Api, pieces: Iterable[bytes], rule: Rule = allow) -> bytes:
     """Return what the program gets of a stream that arrives in *pieces*. A stream that breaks off
     raises ``EOFError``.
     """
-    answer, out = AnswerStream(api), b""
+    answer, out = AnswerStream(api, choices=2), b""
     for piece in [*pieces, None]:
         for event in answer.read(piece):
             out += drive_deciding(answer.govern(event), judging(rule))

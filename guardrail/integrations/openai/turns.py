@@ -20,7 +20,7 @@ from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.model_apis.openai.history import RefusedItems, conversation_of
 from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
 from guardrail.model_apis.openai.routes import refuse
-from guardrail.model_apis.requests import hosts_shell
+from guardrail.model_apis.requests import choices_of, hosts_shell
 from guardrail.model_apis.sse import compact, read_request
 
 if TYPE_CHECKING:
@@ -122,7 +122,12 @@ class Turn:
         )
 
     def _stream(self) -> AnswerStream:
-        return AnswerStream(self._api, self._refused, hosts_shell=hosts_shell(self._body))
+        return AnswerStream(
+            self._api,
+            self._refused,
+            hosts_shell=hosts_shell(self._body),
+            choices=choices_of(self._body),
+        )
 
     def _whole(self, body: bytes) -> Deciding[bytes]:
         return govern_body(self._api, body, self._refused, hosts_shell=hosts_shell(self._body))

@@ -32,8 +32,10 @@ Chunk = Mapping[str, Any]
 class ChatStream:
     """The chunks of one streamed chat completion."""
 
-    def __init__(self) -> None:
-        self._choices: dict[Any, _HeldChoice] = {}
+    def __init__(self, choices: int = 1) -> None:
+        """*choices* is the number of choices that the request asked for."""
+        self._most = choices
+        self._choices: dict[int, _HeldChoice] = {}
         self._failed = False
         self._model: Any = None
         self._id: Any = None
@@ -57,7 +59,7 @@ class ChatStream:
         groups: list[list[Mapping[str, Any]]] = [[]]
         for choice in choices:
             choice = object_of(choice, "choice")  # noqa: PLW2901 - checked
-            held = self._choices.setdefault(place_of(choice, "index"), _HeldChoice())
+            held = self._held(choice)
             kept = held.take(choice)
             reason = choice.get("finish_reason")
             if reason is None:
@@ -82,6 +84,17 @@ class ChatStream:
         if groups == [choices]:
             return [chunk]
         return _split(chunk, [group for group in groups if group])
+
+    def _held(self, choice: Mapping[str, Any]) -> _HeldChoice:
+        """Return the state of *choice*. Raises ``ModelAnswerError`` for a choice that the request
+        did not ask for: some clients join the calls of all choices.
+        """
+        index = place_of(choice, "index") or 0
+        if not 0 <= index < self._most:
+            raise ModelAnswerError(
+                "the model's answer is malformed: it has a choice that the request did not ask for"
+            )
+        return self._choices.setdefault(index, _HeldChoice())
 
     @property
     def broken(self) -> bool:

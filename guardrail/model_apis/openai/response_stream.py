@@ -43,6 +43,8 @@ class ResponseStream:
         """Output index and first event of the held call."""
         self._waiting: list[Event] = []
         """Events of later items. They wait for the held call, so that items keep their order."""
+        self._begun: set[int | None] = set()
+        """The output indexes of the items that have begun or ended."""
         self.number: int | None = None
         """The sequence number of the next event, if the events are numbered."""
         self.broken = True
@@ -52,6 +54,14 @@ class ResponseStream:
         """Return the events to pass on instead of *event*, with consecutive sequence numbers."""
         if self.number is None and type(event.get("sequence_number")) is int:
             self.number = event["sequence_number"]
+        if event.get("type") in (_ADDED, _DONE):
+            index = place_of(event, "output_index")
+            if event["type"] == _ADDED and index in self._begun:
+                # Clients would join the two.
+                raise ModelAnswerError(
+                    "the model's answer is malformed: two output items have the same place"
+                )
+            self._begun.add(index)
         made = yield from self._governed(event)
         return [self._numbered(each) for each in made]
 
