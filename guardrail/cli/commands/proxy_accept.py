@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import config_option, open_ledger, settings_of
+from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.core.folding import folded
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, UsageError
+from guardrail.errors import ConfigError, LedgerOpenError, UsageError
 from guardrail.review.terminal import clip, clock, one_line
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def accept(
         )
     accepted = read_accepted(path)
     if not accepted and not sent.exists():
-        _check_project(config)
+        _check_project(settings.ledger.path)
     if list_:
         return _show_accepted(accepted, as_json=as_json)
     seen = waiting_tools(settings)
@@ -110,12 +110,16 @@ def accept(
     return Exit.YES
 
 
-def _check_project(config: Path | None) -> None:
+def _check_project(ledger: Path) -> None:
     """Raise ``LedgerOpenError``, as the commands that read records do, if there is no ledger: then
-    no proxy has run here.
+    no proxy has run here. The ledger is not opened, because nothing in it is shown.
     """
-    with open_ledger(config, None):
-        pass
+    if not ledger.exists():
+        raise LedgerOpenError(
+            f"{ledger}: there is no ledger at this path",
+            code="ledger.missing",
+            hint="guardrail init",
+        )
 
 
 def _chosen(
