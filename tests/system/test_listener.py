@@ -481,7 +481,7 @@ def test_a_port_in_use_is_named_with_the_next_step() -> None:
             Listener(EchoApp(), ListenerRules(), listener.address)
         assert wrong.value.code == "listener.listen"
         assert str(listener.address) in wrong.value.message
-        assert "port 0" in wrong.value.hint
+        assert "--listen 127.0.0.1:0" in wrong.value.hint
 
 
 CROWDED = """
