@@ -22,6 +22,7 @@ from guardrail.call.bodies import Run
 from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.errors import ConfigError, GuardrailError, LedgerError, UsageError
+from guardrail.system.threads import BackgroundThread
 from guardrail.system.waiting import Work
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from tests.support.guards import guarded, journal_of, records, whole
@@ -100,6 +101,25 @@ def test_a_thread_runs_on_after_its_timeout_and_its_end_is_a_claim(setting: Sett
     # The time of a call is counted from a little before its body begins.
     assert claim["ms"] >= SHORT * 1000 / 2
     assert "body" not in claim
+
+
+def test_ctrl_c_before_the_thread_of_a_body_begins_runs_no_body(
+    setting: Setting, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call is closed as one whose body never began."""
+
+    def interrupted(_: BackgroundThread) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(BackgroundThread, "start", interrupted)
+    ran: list[None] = []
+    setting.guard.declare("pay", timeout=SHORT)
+    with pytest.raises(KeyboardInterrupt):
+        setting.guard.call("pay", {}, lambda: ran.append(None))
+    monkeypatch.undo()
+    assert not ran
+    assert setting.outcome()["status"] == "cancelled"
+    assert setting.outcome()["ms"] is None
 
 
 def test_a_late_exception_is_claimed_as_an_error(setting: Setting) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.json_text import JsonTextError, has_many_values, read
+from guardrail.core.json_text import JsonTextError, has_many_values, hides_fields, read
 
 values = st.recursive(
     st.none()
@@ -96,3 +96,27 @@ def test_any_text_is_read_or_refused(text: str) -> None:
 def test_values_are_counted_before_they_are_parsed(text: str, many: bool) -> None:
     """Those in strings take no memory of their own."""
     assert has_many_values(text) is many
+
+
+@pytest.mark.parametrize(
+    ("text", "hides"),
+    [
+        ('{"__proto__": {"a": 1}}', True),
+        ('{"a": [{"__proto\\u005f_": null}]}', True),
+        ('{"constructor": {"prototype": {}}}', True),
+        ('{"constructor": "Bauer AG", "prototype": {}}', False),
+        ('{"a": "__proto__"}', False),
+    ],
+)
+def test_an_object_whose_copy_has_other_fields_is_refused_if_it_is_copied(
+    text: str, hides: bool
+) -> None:
+    value = read(text)
+    inner = value["a"][0] if isinstance(value.get("a"), list) else value
+    assert hides_fields(inner) is hides
+    if not hides:
+        assert read(text, copied=True) == value
+        return
+    with pytest.raises(JsonTextError) as refused:
+        read(text, copied=True)
+    assert refused.value.detail == "prototype"
