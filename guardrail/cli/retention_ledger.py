@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.options import settings_for
-from guardrail.errors import LedgerOpenError, UsageError
+from guardrail.errors import UsageError
 
 if TYPE_CHECKING:
     from guardrail.retention.actions import RetentionManager
@@ -56,16 +56,15 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """
     from guardrail.call.journal import actor
+    from guardrail.ledger.files import missing_ledger
     from guardrail.retention.actions import RetentionManager
     from guardrail.wiring.opening import open_journal
 
     settings = settings_for(config, ledger)
     path = settings.ledger.path
     if not path.exists():
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path",
-            code="ledger.missing",
-            hint="give the ledger with --ledger FILE, or run guardrail doctor",
+        raise missing_ledger(
+            path, hint="give the ledger with --ledger FILE, or run guardrail doctor"
         )
     journal, keys = open_journal(settings, epochs=False)
     with contextlib.closing(journal):

@@ -29,6 +29,7 @@ __all__ = [
     "leases_path",
     "lock_path",
     "mend_shared_memory",
+    "missing_ledger",
     "network_filesystem",
     "own_descriptors",
     "refuse_links",
@@ -146,6 +147,16 @@ def _refuse_link(paths: Iterable[Path]) -> None:
                 code="ledger.linked",
                 hint=f"remove the link: rm {path}",
             )
+
+
+def missing_ledger(path: Path | None = None, *, hint: str = "guardrail init") -> LedgerOpenError:
+    """Return the error for a command that needs a ledger if there is none. It names *path*, unless
+    the caller's own error does.
+    """
+    where = "" if path is None else f"{path}: "
+    return LedgerOpenError(
+        f"{where}there is no ledger at this path", code="ledger.missing", hint=hint
+    )
 
 
 def resolve(path: Path) -> Path:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.log.places import ADMIN, BLOCK, CallStep, call_step, number_of, places_of
-from guardrail.core.log.record import decode
-from guardrail.errors import RecordError
+from guardrail.core.log.record import decode_or_none
 from guardrail.ledger.storage import LineRow, PlaceKey, Storage
 
 __all__ = ["ANY_ADMIN", "LocatedCounts", "LocatorWalk", "marked_lines", "missing_place"]
@@ -42,10 +41,7 @@ def missing_place(storage: Storage, *, stop: int) -> int | None:
     """
     wanted: list[PlaceKey] = []
     for seq, line in marked_lines(storage, ANY_ADMIN, stop=stop):
-        try:
-            type_ = decode(line).get("type")
-        except RecordError:
-            continue
+        type_ = (decode_or_none(line) or {}).get("type")
         if type_ in ADMIN:
             wanted.append(("admin", type_, seq))
     found = storage.numbers_of(wanted)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.core.claims import TYPES
 from guardrail.core.log.pruned import Pruned
-from guardrail.core.log.record import decode, dumps
+from guardrail.core.log.record import decode, decode_or_none, dumps
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, ProcessState
@@ -175,14 +175,14 @@ class LedgerReader:
     def _naming(self, field: str, text: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
         """Yield each line that contains *field* with a value that begins with the JSON *text*."""
         for _, line in marked_lines(self.storage, f'"{field}":{text.decode()}'):
-            record = _decoded(line)
+            record = decode_or_none(line)
             if record is not None:
                 yield line, record
 
     def decision(self, call: str) -> bytes | None:
         """Return the line of the decision about *call*, or None."""
         found = self.storage.decision(call)
-        if found is not None and _decides(_decoded(found[1]) or {}, call):
+        if found is not None and _decides(decode_or_none(found[1]) or {}, call):
             return found[1]
         lines = self._naming("call", dumps(call))
         return next((line for line, each in lines if _decides(each, call)), None)
@@ -230,18 +230,17 @@ class LedgerReader:
         returned.
         """
         lines = marked_lines(self.storage, f'"type":{dumps(type_).decode()}')
-        return [row for row in lines if (_decoded(row[1]) or {"type": type_}).get("type") == type_]
+        return [
+            row for row in lines if (decode_or_none(row[1]) or {"type": type_}).get("type") == type_
+        ]
 
     def pruned(self, before: int) -> Pruned | None:
         """Return the record of the last pruning if it allows every record below *before* to be
         missing, otherwise None.
         """
         for _, line in reversed(self.admin("admin.pruned")):
-            try:
-                record = decode(line)
-            except RecordError:
-                continue
-            if Pruned.claimed(record) == before:
+            record = decode_or_none(line)
+            if record is not None and Pruned.claimed(record) == before:
                 return Pruned.of(record)
         return None
 
@@ -263,10 +262,3 @@ def _steps_of(storage: Storage) -> dict[str, list[bytes]]:
 
 def _decides(record: Mapping[str, Any], call: str) -> bool:
     return record.get("type") == "call.decision" and record.get("call") == call
-
-
-def _decoded(line: bytes) -> dict[str, Any] | None:
-    try:
-        return decode(line)
-    except RecordError:
-        return None

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from guardrail.core.log.merkle import Edge
-from guardrail.core.log.record import decode, leaf_hash
+from guardrail.core.log.record import decode_or_none, leaf_hash
 from guardrail.core.words import numbers
-from guardrail.errors import LedgerError, RecordError
+from guardrail.errors import LedgerError
 from guardrail.ledger.storage import TreeRows
 
 __all__ = [
@@ -64,10 +64,7 @@ def step_of(line: bytes) -> str | None:
     """Return the id of the approval to which the step in the record *line* belongs, or None."""
     if _STEP not in line:
         return None
-    try:
-        approval = decode(line).get("approval")
-    except RecordError:
-        return None
+    approval = (decode_or_none(line) or {}).get("approval")
     if not isinstance(approval, Mapping) or approval.get("ordinal") is None:
         return None
     id_ = approval.get("id")
@@ -80,9 +77,8 @@ def asking_decision(line: bytes) -> AskingDecision | None:
     """
     if _ASKED not in line:
         return None
-    try:
-        record = decode(line)
-    except RecordError:
+    record = decode_or_none(line)
+    if record is None:
         return None
     decision, call = record.get("decision"), record.get("call")
     if (
@@ -100,12 +96,7 @@ def asking_decision(line: bytes) -> AskingDecision | None:
 
 def is_start(line: bytes) -> bool:
     """Return True if *line* is the record of a guard's start."""
-    if b'"admin.start"' not in line:
-        return False
-    try:
-        return decode(line).get("type") == "admin.start"
-    except RecordError:
-        return False
+    return b'"admin.start"' in line and (decode_or_none(line) or {}).get("type") == "admin.start"
 
 
 def hash_lines(

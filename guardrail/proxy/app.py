@@ -146,7 +146,7 @@ class Proxy:
         if route is not None and route.api is None:
             return pass_on(self._shared, route, incoming, out)
         self._shared.outcomes.start()
-        header = self._shared.settings.identity_header.lower() or None
+        header = self._shared.identity_header
         digest = credential_digest(incoming.headers, incoming.query, header)
         caller = ProxyCaller(identity, digest)
         if route is None:

@@ -90,7 +90,7 @@ class Exchange:
         """Send the request to the upstream, and pass its response on. Calls that the client does
         not receive are withdrawn.
         """
-        identity = self._shared.settings.identity_header.lower() or None
+        identity = self._shared.identity_header
         try:
             async with (
                 _within(self._shared.limits.answer_s),

@@ -25,7 +25,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
         body = await _checked(shared, incoming)
     elif incoming.has_body:
         body = incoming.pieces(limit)
-    identity = shared.settings.identity_header.lower() or None
+    identity = shared.identity_header
     try:
         async with (
             incoming.watched(),

@@ -40,6 +40,11 @@ class Shared:
     again: AskedAgain = field(default_factory=AskedAgain)
 
     @property
+    def identity_header(self) -> str | None:
+        """The header in which a peer specifies the principal, in lower case."""
+        return self.settings.identity_header.lower() or None
+
+    @property
     def approval_wait_s(self) -> float:
         """How long a call waits for an approval, in seconds: 0 if the settings accept no approval
         by a person.

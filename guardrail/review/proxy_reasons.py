@@ -5,7 +5,6 @@ opens sessions, so other steps help.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 from guardrail.core.types import Cause
 from guardrail.review.reasons import CauseExplanation
@@ -13,10 +12,11 @@ from guardrail.review.reasons import CauseExplanation
 __all__ = [
     "NOT_IN_REQUEST",
     "PROXY",
+    "TEST_AND_RELOAD",
     "accept_command",
     "reason_through_proxy",
     "rejection",
-    "steps_to_allow",
+    "way_to_accept",
 ]
 
 PROXY = "proxy"
@@ -121,27 +121,16 @@ NOT_IN_REQUEST = (
 """Sentence about a call of such a tool."""
 
 
-def steps_to_allow(tool: str, rules: str, *, declared: bool, unallowed: bool) -> Iterator[str]:
-    """Yield, in order, the changes after which calls like this one would be allowed. *rules* names
-    the `deny` rules that denied it, and *unallowed* is True if no `allow` rule applies.
-    """
-    if not declared:
-        yield (
-            "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
-            f" `{accept_command(tool)}`."
-        )
-        if rules:
-            yield f"If that is not enough, change the {rules}."
-    elif rules:
-        yield (
-            f"If such calls should run, change the {rules} first: a `deny` rule wins even if an"
-            " `allow` rule is added."
-        )
-    if unallowed:
-        begin = "If such calls should run, add an `allow` rule"
-        later = "If no `allow` rule applies then, add one"
-        yield f"{begin if declared and not rules else later} for this tool."
-    yield (
-        "Then run `guardrail policy test`, and, if a proxy is running, `guardrail policy reload`"
-        " (docs/proxy.md)."
+def way_to_accept(tool: str) -> str:
+    """Return how to accept *tool*, which nobody has accepted with this schema."""
+    return (
+        "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
+        f" `{accept_command(tool)}`."
     )
+
+
+TEST_AND_RELOAD = (
+    "Then run `guardrail policy test`, and, if a proxy is running, `guardrail policy reload`"
+    " (docs/proxy.md)."
+)
+"""The last step after a change of the policy."""

@@ -15,9 +15,10 @@ from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
 from guardrail.review.proxy_reasons import (
     PROXY,
+    TEST_AND_RELOAD,
     reason_through_proxy,
     rejection,
-    steps_to_allow,
+    way_to_accept,
 )
 from guardrail.review.reasons import CAUSES, CauseExplanation, reason_of
 from guardrail.review.records import (
@@ -146,12 +147,10 @@ def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iter
             " compare the name in the program's requests with the name of this call."
         )
         return
-    if call.adapter == PROXY and not call.refused:
-        declared = call.declared is not False
-        yield from steps_to_allow(call.tool, rules, declared=declared, unallowed=unallowed)
-        return
-    if call.declared is False:
-        yield _way_to_declare(call)
+    through_proxy = call.adapter == PROXY and not call.refused
+    declared = call.declared is not False
+    if not declared:
+        yield way_to_accept(call.tool) if through_proxy else _way_to_declare(call)
         if rules:
             yield f"If that is not enough, change the {rules}."
     elif rules:
@@ -160,14 +159,18 @@ def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iter
             " `allow` rule is added."
         )
     if unallowed:
-        only = call.declared is not False and not rules
         begin = (
             "If such calls should run, add an `allow` rule"
-            if only
+            if declared and not rules
             else "If no `allow` rule applies then, add one"
         )
-        yield f"{begin} for this tool, or give the tool a label that a rule allows."
-    yield "Then run `guardrail policy test` (docs/writing-policies.md)."
+        # Only a program can give a tool a label.
+        label = "" if through_proxy else ", or give the tool a label that a rule allows"
+        yield f"{begin} for this tool{label}."
+    if through_proxy:
+        yield TEST_AND_RELOAD
+    else:
+        yield "Then run `guardrail policy test` (docs/writing-policies.md)."
 
 
 def _way_to_declare(call: RecordedCall) -> str:

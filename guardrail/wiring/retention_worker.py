@@ -18,7 +18,8 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
-from guardrail.errors import GuardrailError, LedgerOpenError
+from guardrail.errors import GuardrailError
+from guardrail.ledger.files import missing_ledger
 from guardrail.ledger.maintenance.prune import DeletionPace, PruneResult
 from guardrail.retention.process import RetentionJob, RunOutcome
 from guardrail.system.threads import BackgroundThread
@@ -82,11 +83,7 @@ def _carry_out(job: RetentionJob, delete: Delete) -> RunOutcome:
 
     path = job.settings.ledger.path
     if not path.exists():
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path",
-            code="ledger.missing",
-            hint="guardrail doctor",
-        )
+        raise missing_ledger(path, hint="guardrail doctor")
     began = time.monotonic()
 
     def now() -> datetime:

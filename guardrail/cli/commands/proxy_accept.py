@@ -19,7 +19,7 @@ from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.core.folding import folded
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, LedgerOpenError, UsageError
+from guardrail.errors import ConfigError, UsageError
 from guardrail.review.terminal import clip, clock, one_line
 
 if TYPE_CHECKING:
@@ -114,12 +114,10 @@ def _check_project(ledger: Path) -> None:
     """Raise ``LedgerOpenError``, as the commands that read records do, if there is no ledger: then
     no proxy has run here. The ledger is not opened, because nothing in it is shown.
     """
+    from guardrail.ledger.files import missing_ledger
+
     if not ledger.exists():
-        raise LedgerOpenError(
-            f"{ledger}: there is no ledger at this path",
-            code="ledger.missing",
-            hint="guardrail init",
-        )
+        raise missing_ledger(ledger)
 
 
 def _chosen(

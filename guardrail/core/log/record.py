@@ -28,6 +28,7 @@ __all__ = [
     "MAX_LINE",
     "Draft",
     "decode",
+    "decode_or_none",
     "dumps",
     "leaf_hash",
     "parse",
@@ -226,6 +227,14 @@ def decode(line: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")
     return value
+
+
+def decode_or_none(line: bytes) -> dict[str, Any] | None:
+    """Return the result of ``decode``, or None if *line* is not one JSON object."""
+    try:
+        return decode(line)
+    except RecordError:
+        return None
 
 
 def parse(line: bytes) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.errors import LedgerError
+from guardrail.ledger.files import missing_ledger
 from guardrail.ledger.kept_policies import KeptPolicies
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.copying import copy_database
@@ -53,9 +54,7 @@ def backup(
     """
     db = Path(os.path.realpath(ledger))
     if not db.exists():
-        raise LedgerOpenError(
-            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-        )
+        raise missing_ledger()
     copies = KeptPolicies(target.absolute()).path
     if os.path.lexists(target) or os.path.lexists(copies):
         raise _exists()

@@ -19,9 +19,9 @@ from typing import Any
 
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode, leaf_hash
-from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
+from guardrail.errors import LedgerError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.epochs import Epochs, Rotation
-from guardrail.ledger.files import FileWatch, lock_path, resolve
+from guardrail.ledger.files import FileWatch, lock_path, missing_ledger, resolve
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.seal import Seal
@@ -162,9 +162,7 @@ class _Pruner:
         """
         _refuse_sealed(db)
         if not db.exists():
-            raise LedgerOpenError(
-                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-            )
+            raise missing_ledger()
         self._db = db
         self._pace = pace
         self._watch = FileWatch(db)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, LedgerOpenError
-from guardrail.ledger.files import leases_path, lock_path, resolve
+from guardrail.ledger.files import leases_path, lock_path, missing_ledger, resolve
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
@@ -50,9 +50,7 @@ def upgrade(path: Path) -> Upgrade:
     ``ledger.oversized`` if it has a value that is longer than any that guardrail writes.
     """
     if not os.path.exists(path):
-        raise LedgerOpenError(
-            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-        )
+        raise missing_ledger()
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
     try:

@@ -11,6 +11,7 @@ from typing import Any
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
+from guardrail.ledger.files import missing_ledger
 from guardrail.ledger.heads import HeadRow, Signing, head_signer, sign_head
 from guardrail.ledger.sqlite.constraints import schema_fault
 from guardrail.ledger.sqlite.limits import harden
@@ -360,9 +361,7 @@ def open_error(
     if is_full(error, db):
         return full_error(db, needed)
     if isinstance(error, FileNotFoundError):
-        return LedgerOpenError(
-            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-        )
+        return missing_ledger()
     torn = is_damaged(error)
     return LedgerOpenError(
         f"{db} can't be opened: {in_words(error)}",

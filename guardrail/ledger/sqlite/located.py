@@ -10,8 +10,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from guardrail.core.log.places import BLOCK, Place, call_step, number_of, places_of
-from guardrail.core.log.record import decode
-from guardrail.errors import RecordError
+from guardrail.core.log.record import decode_or_none
 
 __all__ = ["LocatedRows", "block_end", "fill", "forget_pruned", "lines_of", "mend_block"]
 
@@ -114,9 +113,8 @@ def fill(
     rows = LocatedRows(execute)
     running: dict[str, int] = {}
     for seq, line in lines:
-        try:
-            record = decode(line)
-        except RecordError:
+        record = decode_or_none(line)
+        if record is None:
             continue
         step = call_step(record) if "call" in wanted else None
         if step is not None and step.decision is not None:
@@ -159,10 +157,7 @@ def forget_pruned(execute: Execute, lines: Iterable[tuple[int, bytes]], before: 
     calls whose outcomes are kept are kept as well.
     """
     for _, line in lines:
-        try:
-            step = call_step(decode(line))
-        except RecordError:
-            continue
+        step = call_step(decode_or_none(line) or {})
         if step is not None:
             execute(
                 "DELETE FROM call WHERE open = 0 AND call = ? AND coalesce(outcome, 0) < ?",
@@ -177,10 +172,7 @@ def mend_block(execute: Execute, lines: Sequence[tuple[int, bytes]]) -> None:
     """
     rows = LocatedRows(execute)
     for seq, line in lines:
-        try:
-            places = places_of(decode(line))
-        except RecordError:
-            continue
+        places = places_of(decode_or_none(line) or {})
         rows.add_places([each for each in places if each.kind == "session"], seq)
 
 

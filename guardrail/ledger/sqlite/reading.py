@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.files import missing_ledger
 from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.constraints import (
@@ -93,9 +94,7 @@ class ReadConnection:
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):
-            raise LedgerOpenError(
-                "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
-            )
+            raise missing_ledger()
         reader = cls(db, strict=strict, rows=rows)
         try:
             reader.ask("SELECT count(*) FROM record WHERE seq = 0")

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from guardrail.core.log.places import BLOCK
-from guardrail.core.log.record import MAX_LINE, decode, leaf_hash
-from guardrail.errors import LedgerError, RecordError
+from guardrail.core.log.record import MAX_LINE, decode_or_none, leaf_hash
+from guardrail.errors import LedgerError
 from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.reading import ReadConnection
@@ -263,10 +263,7 @@ def _filled(values: Sequence[T]) -> Iterator[Sequence[T]]:
 
 
 def _field(line: bytes, name: str) -> str | None:
-    try:
-        value = decode(line).get(name)
-    except RecordError:
-        return None
+    value = (decode_or_none(line) or {}).get(name)
     return value if isinstance(value, str) else None
 
 

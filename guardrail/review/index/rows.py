@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.core.log.record import decode, dumps, leaf_hash
+from guardrail.core.log.record import decode_or_none, dumps, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.review.values import integer, number, obj, text
 
@@ -88,7 +88,7 @@ def locators_of(seq: int, line: bytes) -> tuple[tuple[object, ...], Mapping[str,
     """Return the values of ``LOCATORS`` for record *seq* with this *line*, and the decoded record,
     which is empty if the line is not a record.
     """
-    record = _decoded(line)
+    record = decode_or_none(line)
     return _locators(seq, line, record), record or {}
 
 
@@ -98,7 +98,7 @@ def row_of(seq: int, line: bytes, *, full: bool = True) -> IndexRow:
 
     If the line is not a record, they hold only its number and its leaf.
     """
-    record = _decoded(line)
+    record = decode_or_none(line)
     values = _locators(seq, line, record)
     kind = values[2]
     return IndexRow(
@@ -106,13 +106,6 @@ def row_of(seq: int, line: bytes, *, full: bool = True) -> IndexRow:
         tokens=_tokens(line) if full else (),
         in_session=isinstance(kind, str) and kind.startswith(_CALL) and kind != _THROTTLED,
     )
-
-
-def _decoded(line: bytes) -> Mapping[str, Any] | None:
-    try:
-        return decode(line)
-    except RecordError:
-        return None
 
 
 def _locators(seq: int, line: bytes, record: Mapping[str, Any] | None) -> tuple[object, ...]:

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.log.record import MAX_LINE, Draft, decode, dumps, leaf_hash, parse
+from guardrail.core.log.record import (
+    MAX_LINE,
+    Draft,
+    decode,
+    decode_or_none,
+    dumps,
+    leaf_hash,
+    parse,
+)
 from guardrail.errors import RecordError
 
 TS = "2026-11-24T09:00:00.000000Z"
@@ -133,11 +141,13 @@ def test_a_line_that_is_no_object_is_refused(line: bytes) -> None:
     """Torn and foreign lines are not records."""
     with pytest.raises(RecordError):
         decode(line)
+    assert decode_or_none(line) is None
 
 
 def test_unknown_fields_are_kept() -> None:
     """A later version may have added them."""
-    assert decode(b'{"later":{"x":1},"v":9}') == {"later": {"x": 1}, "v": 9}
+    for read in (decode, decode_or_none):
+        assert read(b'{"later":{"x":1},"v":9}') == {"later": {"x": 1}, "v": 9}
 
 
 @pytest.mark.parametrize(
