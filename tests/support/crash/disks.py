@@ -261,6 +261,19 @@ def disks(recording: Recording, passes: int = 60) -> Iterator[tuple[Names, int, 
                 disk.do(recording.steps[cut])
 
 
+def disks_around(recording: Recording, passes: int) -> Iterator[tuple[bool, Folder]]:
+    """Yield each different disk that power loss may leave, and True if the recorded program had
+    said before that it was done.
+    """
+    said = next(number for number, step in enumerate(recording.steps) if step.what == "D")
+    seen = set()
+    for _, cut, files in disks(recording, passes):
+        key = hash((cut > said, frozenset(files.items())))
+        if key not in seen:
+            seen.add(key)
+            yield cut > said, files
+
+
 def name(names: dict[str, File | None], naming: Naming) -> None:
     """Apply a change of names."""
     step = naming.step
