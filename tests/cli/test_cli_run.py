@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pty
@@ -10,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +27,7 @@ from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.node import node_program
 from tests.support.projects import new_project
+from tests.support.waiting import until
 from tests.support.wire import Wire
 
 POLICY = """package guardrail.policy
@@ -399,16 +400,36 @@ def test_signals_reach_the_program(project: Path, name: str) -> None:
     ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
-        for _ in range(12):  # a signal can arrive while the shell starts its next command
-            running.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                out, err = running.communicate(timeout=10)
-                break
-        else:
-            running.kill()
-            pytest.fail("the program did not end")
+        running.send_signal(number)
+        try:
+            out, err = running.communicate(timeout=120)
+        finally:
+            running.kill()  # if it has not ended: the block would wait for it without a limit
     assert (running.returncode, out) == (5, "got\n"), err
     assert records(project / "audit.db", "admin.stop")
+
+
+def test_a_signal_reaches_the_program_although_it_does_not_interrupt_the_wait(
+    project: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that arrives just before the wait begins does not interrupt it, nor does one that
+    the system gives to another thread.
+    """
+    monkeypatch.chdir(project)
+    (project / "program").write_text(
+        "trap 'exit 5' USR1; echo $$ > pid; mv pid ready\n"
+        "for _ in $(seq 400); do sleep 0.05; done; exit 9\n"
+    )
+
+    def send() -> None:
+        until((project / "ready").exists)
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+
+    sender = threading.Thread(target=send)
+    sender.start()
+    ran = cli("run", "--", "sh", "program")
+    sender.join()
+    assert ran.code == 5, ran.err
 
 
 PROBE = """

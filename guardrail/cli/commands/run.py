@@ -21,6 +21,7 @@ from guardrail.core.words import counted
 from guardrail.errors import LedgerOpenError, os_reason
 from guardrail.review.terminal import one_line
 from guardrail.system.signals import handled
+from guardrail.system.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
@@ -38,6 +39,8 @@ _FORWARDED = (
     signal.SIGUSR1,
     signal.SIGUSR2,
 )
+_LOOK_S = 0.1
+"""Maximum number of seconds until a signal is handled that interrupted nothing."""
 _OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT})
 
 
@@ -149,8 +152,22 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
             missing = isinstance(error, FileNotFoundError)
             raise click.exceptions.Exit(NOT_FOUND if missing else NOT_EXECUTABLE) from None
         forward(program)
-        code = program.wait()
+        code = _wait(program)
     return 128 - code if code < 0 else code
+
+
+def _wait(program: subprocess.Popen[bytes]) -> int:
+    """Return the exit code of *program* after it has ended. Signals are handled meanwhile.
+
+    A signal that arrives just before a blocking call, or that the system gives to another thread,
+    does not interrupt the call, and Python handles it only after the call. So another thread waits,
+    and this one looks for signals.
+    """
+    waiting = BackgroundThread(program.wait, "guardrail-program")
+    waiting.start()
+    while waiting.is_alive():
+        waiting.join(_LOOK_S)
+    return program.wait()
 
 
 @contextmanager
