@@ -73,7 +73,7 @@ def steps(name: str) -> list[str]:
     found += [command for command in _NAMED.findall(rest) if command not in {"opa", "rm"}]
     if name == "recovery.md":
         rows = re.findall(r"^\| (.*?) \|", rest, re.MULTILINE)
-        found += [f"row {row}" for row in rows if row not in {"`LedgerError.code`", "found"}]
+        found += [f"row {row}" for row in rows if row not in {"`LedgerError.code`", "finding"}]
     return list(dict.fromkeys(found))
 
 

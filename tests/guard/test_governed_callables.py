@@ -365,7 +365,7 @@ def test_generators_are_refused_in_every_shape() -> None:
 
 @pytest.mark.call_path(
     "Functions",
-    "a governed tool that is made a tool again",
+    "a governed tool that is passed to `guard.tool` again",
     result="refused",
     note="each call would be decided twice; `UsageError` when it is declared",
 )

@@ -131,7 +131,7 @@ def test_a_message_that_did_not_end_runs_nothing(bench: Bench, how: str, reason:
 
 
 @pytest.mark.call_path(
-    "Anthropic, ToolBox", "a stream that broke off", result="refused", note="no call of it runs"
+    "Anthropic, ToolBox", "a stream that broke off", result="refused", note="none of its calls run"
 )
 def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
     """Half an argument parses: ``{"city": "Be`` is a city for the client."""

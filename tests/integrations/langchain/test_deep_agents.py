@@ -262,7 +262,7 @@ class Retrying(AgentMiddleware[Any, Any, Any]):
 
 
 @pytest.mark.call_path(
-    "deepagents", "a sub-agent made again for another response format", result="governed"
+    "deepagents", "a sub-agent rebuilt for a different response format", result="governed"
 )
 async def test_a_sub_agent_made_again_for_another_response_format_is_governed(bench: Any) -> None:
     schema = {
@@ -378,7 +378,7 @@ async def test_a_ledger_that_fails_in_a_sub_agent_stops_the_program(
     assert RUNS == []
 
 
-@pytest.mark.call_path("deepagents", "tools that a skill brings", result="governed")
+@pytest.mark.call_path("deepagents", "tools from a skill", result="governed")
 @both
 async def test_a_tool_that_a_skill_brings_is_governed(
     bench: Any, tmp_path: Path, awaited: bool
@@ -449,7 +449,7 @@ def bad_subgraph() -> Any:
     "deepagents",
     "a compiled sub-agent without a guard",
     result="refused",
-    note="`UsageError` when the agent is made",
+    note="`UsageError` when the agent is created",
 )
 @pytest.mark.parametrize(
     ("runnable", "message"),
@@ -520,7 +520,7 @@ def deepagents_backend() -> Any:
     "deepagents",
     "ungoverned tools of a grader (`RubricMiddleware`)",
     result="refused",
-    note="`UsageError` when the agent is made",
+    note="`UsageError` when the agent is created",
 )
 @pytest.mark.usefixtures("beta")
 def test_a_grader_with_ungoverned_tools_is_refused(bench: Any) -> None:
@@ -539,9 +539,9 @@ def test_a_grader_with_ungoverned_tools_is_refused(bench: Any) -> None:
 
 @pytest.mark.call_path(
     "deepagents",
-    "a tool that asks an ungoverned agent",
+    "a tool that calls an ungoverned agent",
     result="refused",
-    note="`UsageError` when the agent is made",
+    note="`UsageError` when the agent is created",
 )
 def test_a_tool_that_asks_an_ungoverned_agent_is_refused(bench: Any) -> None:
     with pytest.raises(UsageError, match='agent "main agent": tool "weather"'):

@@ -165,7 +165,7 @@ def test_a_handled_tool_exception_is_recorded_as_an_error(bench: Any) -> None:
 
 @pytest.mark.call_path(
     "LangChain",
-    "arguments that do not fit",
+    "arguments that do not match the schema",
     result="refused",
     note="`call.rejected`, reason `arguments`",
 )

@@ -100,7 +100,7 @@ ways = pytest.mark.parametrize("how", ["wrapped", "governed"])
 
 @pytest.mark.call_path(
     "LangGraph",
-    "a finished call that a resumed graph makes again",
+    "a finished call that a resumed graph repeats",
     result="refused",
     note="denied, cause `duplicate`",
 )
@@ -220,7 +220,7 @@ def test_a_graph_that_goes_on_after_a_resume_makes_new_calls(
 
 @pytest.mark.call_path(
     "LangGraph",
-    "a finished call that a replay from a checkpoint makes again",
+    "a finished call that a replay from a checkpoint repeats",
     result="refused",
     note="denied, cause `duplicate`",
 )
@@ -244,7 +244,7 @@ def test_a_run_replayed_from_a_checkpoint_runs_no_call_again(
 
 @pytest.mark.call_path(
     "LangGraph",
-    "a finished call that a node's `RetryPolicy` makes again",
+    "a finished call that a node's `RetryPolicy` repeats",
     result="refused",
     note="denied, cause `duplicate`",
 )

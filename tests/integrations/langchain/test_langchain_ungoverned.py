@@ -50,7 +50,7 @@ def test_the_code_of_a_hook_is_not_governed(bench: Any) -> None:
 
 @pytest.mark.call_path(
     "LangGraph",
-    "nodes of your own",
+    "your own nodes",
     result="not governed",
     note="the program's own code; wrap the functions that it calls with `guard.tool`",
 )

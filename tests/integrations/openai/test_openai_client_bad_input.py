@@ -77,7 +77,7 @@ def test_arguments_of_a_megabyte_are_denied(bench: Bench, name: str) -> None:
 
 @pytest.mark.call_path(
     "OpenAI, govern_client",
-    "a call without an id, or with the id of another",
+    "a call without an id, or with the id of another call",
     result="refused",
     note="`call.rejected`",
 )
@@ -137,7 +137,7 @@ def test_the_policy_decides_on_what_the_program_gets(bench: Bench, way: Way) -> 
 
 @pytest.mark.call_path(
     "OpenAI, govern_client",
-    "calls of an answer that was cut off",
+    "calls in a response that was cut off",
     result="refused",
     note="`call.rejected`",
 )

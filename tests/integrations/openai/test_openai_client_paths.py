@@ -233,7 +233,7 @@ def test_a_governed_client_is_of_the_class_that_it_was(bench: Bench) -> None:
 
 @pytest.mark.call_path(
     "OpenAI, govern_client",
-    "a client of another library",
+    "a client from a different library",
     result="refused",
     note="`UsageError` when it is governed",
 )

@@ -34,7 +34,7 @@ def test_a_custom_tool_gets_the_text_that_the_model_wrote(bench: Bench, api: Api
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    "a call of a function as a custom tool, or the reverse",
+    "a function called as a custom tool, or the reverse",
     result="refused",
     note="`call.rejected`, reason `wrong_kind`",
 )
@@ -185,7 +185,7 @@ def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> Non
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    'the calls of a response with such tools, with `hosted="refuse"`',
+    'the calls in a response with such tools, with `hosted="refuse"`',
     result="refused",
     note="`UsageError`",
 )
@@ -303,7 +303,7 @@ def test_a_shell_of_the_provider_is_told_from_one_of_the_program(bench: Bench, h
     "OpenAI, ToolBox",
     "`mcp_approval_request`",
     result="refused",
-    note="the provider would run it, so the ToolBox answers no",
+    note="the provider would run it, so the ToolBox refuses",
 )
 def test_a_tool_of_an_mcp_server_is_not_approved(bench: Bench, how: str) -> None:
     """The provider would run it: the model reads why it may not."""
@@ -382,7 +382,7 @@ def test_no_call_of_a_response_that_did_not_complete_runs(bench: Bench, status: 
 
 
 @pytest.mark.call_path(
-    "OpenAI, ToolBox", "a stream that broke off", result="refused", note="no call of it runs"
+    "OpenAI, ToolBox", "a stream that broke off", result="refused", note="none of its calls run"
 )
 def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
     """Its client takes it for complete; no reason for its end says that it is."""

@@ -150,7 +150,7 @@ TEXTS = {
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    "arguments that are not one JSON object, or do not fit",
+    "arguments that are not one JSON object, or do not match the schema",
     result="refused",
     note="denied, cause `arguments`",
 )
@@ -174,7 +174,7 @@ def test_arguments_that_do_not_fit_are_denied(bench: Bench, api: Api, how: str, 
 
 @pytest.mark.call_path(
     "Anthropic, ToolBox",
-    "arguments that do not fit",
+    "arguments that do not match the schema",
     result="refused",
     note="denied, cause `arguments`",
 )
@@ -259,13 +259,13 @@ def test_a_call_without_an_id_is_refused(bench: Bench, api: Api, how: str) -> No
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    "calls of an answer that was cut off",
+    "calls in a response that was cut off",
     result="refused",
     note="`call.rejected`, reason `incomplete`",
 )
 @pytest.mark.call_path(
     "Anthropic, ToolBox",
-    "calls of an answer that was cut off",
+    "calls in a response that was cut off",
     result="refused",
     note="`call.rejected`, reason `incomplete`",
 )
@@ -313,13 +313,13 @@ def responses_of_others() -> dict[str, Callable[[Api], Any]]:
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    "a raw response, a stream, a dictionary, a response of another library",
+    "a raw response, a stream, a dictionary, a response from a different library",
     result="refused",
     note="`UsageError` says what to pass",
 )
 @pytest.mark.call_path(
     "Anthropic, ToolBox",
-    "a raw response, a stream, a dictionary, a response of another library",
+    "a raw response, a stream, a dictionary, a response from a different library",
     result="refused",
     note="`UsageError` says what to pass",
 )

@@ -141,7 +141,7 @@ def test_the_function_that_the_program_keeps_is_governed(bench: Bench, of: Api) 
 
 @pytest.mark.call_path(
     "OpenAI, ToolBox",
-    "calls of a response that the program does not give to `run`",
+    "calls in a response that the program does not pass to `run`",
     result="not governed",
     note="the program's own code; `govern_client` decides every call that the client returns",
 )
