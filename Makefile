@@ -1,6 +1,6 @@
 # Each target installs the packages that it needs.
 SHELL := /bin/bash
-# The first one that runs and is new enough, because a name on PATH may be a broken shim.
+# The first Python that runs and is new enough, because a name on PATH may be a broken shim.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do $$each -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ LIGHT := $(VENV)/.light
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
 COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/call/steps.py,guardrail/call/stages.py,guardrail/call/settling.py,guardrail/call/released.py,guardrail/call/attempts.py,guardrail/call/early_denials.py,guardrail/call/outcome_record.py,guardrail/call/options.py,guardrail/call/asserted.py,guardrail/call/drivers.py,guardrail/call/budget.py,guardrail/call/decision_writer.py,guardrail/call/refusals.py,guardrail/call/decision_record.py,guardrail/call/admission.py,guardrail/identity/session.py,guardrail/call/scope.py,guardrail/call/caller.py,guardrail/call/bodies.py,guardrail/call/timed_bodies.py,guardrail/call/ended.py,guardrail/call/journal.py,guardrail/call/owners.py,guardrail/system/waiting.py
 
-# The tests that take every line and branch of COMPLETE. Coverage makes a test half as slow again, so the other tests run without it.
+# The tests that cover every line and branch of COMPLETE. Measuring coverage makes a test half as slow again, so the other tests run without it.
 GATED := tests/core tests/call tests/guard tests/identity tests/promises tests/wiring tests/system/test_waiting.py tests/system/test_cpu_meter.py \
 	$(patsubst %,tests/approvals/test_approval_%.py,calls records ledger)
 
@@ -34,7 +34,7 @@ FAST := tests/core tests/call tests/guard tests/integrations tests/access_log te
 		$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
 .PHONY: help demo test test-fast lint types api policies node bench soak clean
-help: ## show this
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 $(BIN)/python:
@@ -56,7 +56,7 @@ $(LIGHT): pyproject.toml | $(BIN)/python
 demo: $(LIGHT) ## watch a governed agent: allowed, denied, redacted, failing and killed calls
 	@$(BIN)/guardrail demo
 
-# COVERAGE=1 also measures what GATED takes, and fails if that leaves out a line or branch of COMPLETE.
+# COVERAGE=1 also measures the coverage of the GATED tests, and fails if they miss a line or branch of COMPLETE.
 test: $(READY) ## run every test (WORKERS=1: one after the other)
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
@@ -78,7 +78,7 @@ lint: $(READY) ## ruff, and import contracts
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-api: $(READY) ## generate docs/api.md, and the tables of docs/integrations.md, from code and tests
+api: $(READY) ## generate docs/api.md, and the tables in docs/integrations.md, from code and tests
 	@$(BIN)/python docs/make_api.py
 	@$(BIN)/python docs/make_paths.py
 
@@ -91,14 +91,14 @@ policies: $(READY) ## check the format of the shipped policies, and check and te
 
 NODE := tests/node/node_modules/.ready
 
-# No lock file: it would name a registry. The versions are pinned, and nothing of the packages is run here.
+# No lock file: it would name a registry. The versions are pinned, and no install scripts of the packages are run.
 $(NODE): tests/node/package.json
 	@npm install --prefix tests/node --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $(NODE)
 
-node: $(NODE) ## install the clients for Node that the tests of the proxy run
+node: $(NODE) ## install the Node clients that the proxy tests run
 
-bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one round of every script)
+bench: $(READY) ## run the benchmarks: ratios, with limits measured in the same run (QUICK=1: one round of every script)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
 
 # MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run

@@ -48,7 +48,7 @@ LABELS = {
 """Labels of tools, for the policy. Every other tool of the suite only reads."""
 
 PERMISSIVE = ("allowed", "needs_approval", "denied")
-"""Verdicts, the most permissive first."""
+"""Verdicts, from the most to the least permissive."""
 
 TARGETS = {
     "send_money": ["/recipient"],
@@ -59,7 +59,7 @@ TARGETS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The results of the calls of one task."""
+    """The results of one task's calls."""
 
     task: str
     calls: int
@@ -256,7 +256,7 @@ class Bench:
 
 
 def totals(name: str, rows: list[Row]) -> Row:
-    """Return the sum of *rows*."""
+    """Return a row with the totals of *rows*."""
     states = Counter(entry.state for entry in rows)
     return Row(
         task=name,

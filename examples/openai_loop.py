@@ -44,13 +44,13 @@ ORDERS = {7: {"status": "lost by the carrier", "paid": 80}}
 
 
 class ScriptedModel(httpx2.BaseTransport):
-    """Stands in for the provider: sends one answer per turn, whatever the request says."""
+    """Stands in for the provider: answers each request with the next scripted response."""
 
     def __init__(self, turns: Sequence[Sequence[dict[str, Any]]]) -> None:
         self._turns = list(turns)
 
     def handle_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Return the next answer of the Responses API."""
+        """Return the next response, in the format of the Responses API."""
         request.read()
         response = {
             "id": f"resp_{len(self._turns)}",
@@ -67,20 +67,20 @@ class ScriptedModel(httpx2.BaseTransport):
 
 
 def calling(name: str, turn: int, /, **args: Any) -> dict[str, Any]:
-    """Return an item by which a model calls a function."""
+    """Return an output item with a function call."""
     call = {"type": "function_call", "id": f"fc_{turn}", "call_id": f"call-{turn}"}
     return {**call, "name": name, "arguments": json.dumps(args), "status": "completed"}
 
 
 def saying(text: str) -> dict[str, Any]:
-    """Return an item by which a model says something."""
+    """Return an output item with a text message."""
     content = [{"type": "output_text", "text": text, "annotations": []}]
     head = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed"}
     return {**head, "content": content}
 
 
 def make_client() -> openai.OpenAI:
-    """Return the official client, on a model that follows a script."""
+    """Return the official client, connected to a scripted model."""
     model = ScriptedModel(
         [
             [calling("find_order", 1, number=7), calling("refund", 2, number=7, amount=80)],
