@@ -96,7 +96,7 @@ def _of_file(file: Path) -> Iterator[CallPath]:
 
 def path_table() -> str:
     """Return the table of call paths."""
-    head = "| framework | call path | result | reason, and how it is reported | test |\n|---|---|---|---|---|"
+    head = "| framework | call path | result | explanation | test |\n|---|---|---|---|---|"
     return "\n".join([head, *(mark.row() for mark in marks())])
 
 
