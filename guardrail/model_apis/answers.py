@@ -29,10 +29,12 @@ from guardrail.model_apis.sse import (
     write_event,
 )
 
-__all__ = ["AnswerStream", "govern_answer", "govern_body", "read_answer"]
+__all__ = ["AnswerStream", "govern_answer", "govern_body", "in_one_line", "read_answer"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ERROR = "error"
+_ENDS_OF_LINE = tuple(each.encode() for each in "\x85\u2028\u2029")
+"""Characters that JSON allows in a string, and at which some clients end a line."""
 
 
 def govern_body(
@@ -52,7 +54,14 @@ def govern_body(
     """
     answer = read_answer(api, body)
     made = yield from govern_answer(api, answer, refused, about, hosts_shell=hosts_shell)
-    return body if made is answer else compact(made).encode()
+    return in_one_line(body, made) if made is answer else compact(made).encode()
+
+
+def in_one_line(body: bytes, answer: Mapping[str, Any]) -> bytes:
+    """Return *body*, the JSON of *answer*, or the same JSON without the characters at which some
+    clients end a line: they would read the parts of a text as events of a stream.
+    """
+    return compact(answer).encode() if any(each in body for each in _ENDS_OF_LINE) else body
 
 
 def read_answer(api: Api, body: bytes) -> Mapping[str, Any]:
@@ -148,10 +157,34 @@ class AnswerStream:
         out = bytearray()
         for each in made:
             # a client that does not join the lines of an event would read other objects
-            same = each is found and "\n" not in event.data
-            out += write_event(event.data if same else compact(each), _name(event, each))
+            same = each is found and _is_one_line(event.data)
+            name = self._name(event, each)
+            out += write_event(event.data if same else compact(each), name)
         self.ended = isinstance(self._rewriter, MessageStream) and self._rewriter.ended
         return bytes(out)
+
+    def _name(self, event: SentEvent, sent: Mapping[str, Any]) -> str | None:
+        """Return the SSE event name for *sent*, or None if it needs none. The name always agrees
+        with the type after governance, because some clients read the name and others the type.
+        Raises ``ModelAnswerError`` if the name could contain a line break.
+        """
+        kind = sent.get("type")
+        failed = kind == _ERROR or (kind is None and sent.get("error"))
+        if failed and isinstance(self._rewriter, MessageStream):
+            return _ERROR  # its clients ignore events without a name
+        if not event.name:
+            return None
+        if failed or event.name == _ERROR:
+            return _ERROR
+        if not isinstance(kind, str):
+            return None
+        if _NAME.fullmatch(kind) is None:
+            raise ModelAnswerError("the model's answer is malformed: an event has an invalid name")
+        return kind
+
+
+def _is_one_line(data: str) -> bool:
+    return "\n" not in data and (data.isascii() or len(data.splitlines()) == 1)
 
 
 def _without_private(found: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -161,16 +194,3 @@ def _without_private(found: Mapping[str, Any]) -> Mapping[str, Any]:
     if not names_in(found).private:
         return found
     return {name: value for name, value in found.items() if not name.startswith("_")}
-
-
-def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:
-    """Return the SSE event name for *sent*, which is its type after governance, or None if *event*
-    has no name. Raises ``ModelAnswerError`` if the name could contain a line break.
-    """
-    if not event.name:
-        return None
-    kind = sent.get("type")
-    name = event.name if event.name == _ERROR or not isinstance(kind, str) else kind
-    if _NAME.fullmatch(name) is None:
-        raise ModelAnswerError("the model's answer is malformed: an event has an invalid name")
-    return name

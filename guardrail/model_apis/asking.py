@@ -20,6 +20,7 @@ __all__ = [
     "Deciding",
     "ItemKind",
     "ModelAnswerError",
+    "check_nested",
     "looks_like_call",
     "names_in",
     "object_of",
@@ -75,6 +76,37 @@ def looks_like_call(name: str) -> bool:
     ignored, as some clients do.
     """
     return "call" in name.lower() and _CALL.search(name) is not None
+
+
+_HOLDS_CALLS = frozenset({"choices", "content_block", "delta", "item", "output", "tool_use"})
+"""Names of fields that hold the calls of an answer, or of an event of a stream."""
+
+
+def check_nested(found: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise ``ModelAnswerError`` if a field of *found* that is not in *known* contains a part of an
+    answer, at any depth: some clients look for a chunk inside of a chunk.
+    """
+    for name, value in found.items():
+        if value and isinstance(value, dict | list) and name not in known and _holds_calls(value):
+            raise ModelAnswerError(
+                "the model's answer contains a part of an answer in a field that guardrail does not"
+                " know"
+            )
+
+
+def _holds_calls(value: object) -> bool:
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, list):
+            waiting += each
+        elif isinstance(each, dict):
+            for name, inner in each.items():
+                if inner and isinstance(inner, dict | list):
+                    if name.casefold() in _HOLDS_CALLS or looks_like_call(name):
+                        return True
+                    waiting.append(inner)
+    return False
 
 
 _READ = frozenset(
@@ -169,9 +201,11 @@ def place_of(found: Mapping[str, Any], field: str) -> int | None:
     anything else.
     """
     value = found.get(field)
-    if value is not None and type(value) is not int:
-        raise ModelAnswerError(f"the model's answer is malformed: its {field} is not a number")
-    return value
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise ModelAnswerError(
+        f"the model's answer is malformed: its {field} is not a positive number or zero"
+    )
 
 
 def told(call: AskedCall, refusal: str) -> str:

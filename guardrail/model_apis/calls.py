@@ -77,6 +77,12 @@ class AskedCall:
     """True if the provider runs the call once the program has approved it."""
     approval: str | None = None
     """The id of the approved request for a call that the provider has run."""
+    space: object = None
+    """The namespace or the set of tools that the call names. It can be any value. ``name`` begins
+    with it.
+    """
+    member: object = None
+    """The name of the tool in ``space``. Many programs look only at this name."""
 
 
 def text_or_none(value: object) -> str | None:

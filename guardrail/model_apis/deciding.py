@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
 from guardrail.core.call_context import CallContext
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import NOT_REQUESTED, Status
-from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
+from guardrail.errors import ApprovalRequired, ArgumentsError, Denied, LedgerError, UsageError
 from guardrail.model_apis.asked_again import AskedAgain
 from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, id_refusal
 from guardrail.model_apis.claims import legacy_key
 from guardrail.model_apis.denials import recorded_tool, refusal_text
+from guardrail.model_apis.offered_tools import NOTHING_OFFERED, OfferedTools
 from guardrail.model_apis.open_calls import OpenCalls, Owner, owner_of
 from guardrail.tools.as_written import as_written
 from guardrail.tools.tool import Tool
@@ -30,6 +32,8 @@ R = TypeVar("R")
 
 _STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
 """Codes of refused calls that can still be approved."""
+_WRAPPED = "tool_uses"
+"""Argument that holds the calls in a call of ``parallel`` or ``multi_tool_use.parallel``."""
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
@@ -75,6 +79,7 @@ class Decider:
         owner: Owner | None = None,
         again: AskedAgain | None = None,
         tools: Mapping[str, Tool] | None = None,
+        offered: OfferedTools = NOTHING_OFFERED,
         knows_all: bool = False,
         released: Callable[[AskedCall, object], None] = _ignore,
     ) -> None:
@@ -82,13 +87,14 @@ class Decider:
         and the response, which are taken from the response. *owner* is allowed to report the
         results of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call
         use the approval that its first attempt waited for. *tools* are the tools in the request,
-        keyed by name; other names are looked up in the guard's own tools. *knows_all* is True if
-        the model was offered no other tools. *released* is called with
-        each call that the program has received or that the provider has run after an approval, and
-        with the id of its response.
+        keyed by name; other names are looked up in the guard's own tools. *offered* is the result
+        of ``offered_tools`` for the request. *knows_all* is True if the model was offered no other
+        tools. *released* is called with each call that the program has received or that the
+        provider has run after an approval, and with the id of its response.
         """
         self._tools = {} if tools is None else tools
         self._knows_all = knows_all
+        self._offered = offered
         self._guard = guard
         self._adapter = adapter
         self._context = context
@@ -233,10 +239,28 @@ class Decider:
             return call.refusal
         if not isinstance(call.name, str) or recorded_tool(call.name).name != call.name:
             return Refusal("unknown_tool", "this is not the name of a tool")
+        if call.space is not None and not self._offered.has_member(call.space, call.member):
+            # The program could run the tool that has this name without a namespace.
+            return Refusal("unknown_namespace", "the request has no such tool in this namespace")
+        if call.name not in self._offered.names and _wraps_calls(call.arguments):
+            return Refusal("unknown_kind", "it contains other calls: ask for each of them")
         refusal = id_refusal(call, self._seen)
         if call.id is not None:
             self._seen.add(call.id)
         return refusal
+
+
+def _wraps_calls(arguments: object) -> bool:
+    """Return True if *arguments* contain calls of other tools. Models make up such a call, and some
+    clients run the calls in it.
+    """
+    if isinstance(arguments, JsonArguments):
+        try:
+            arguments = arguments.parse()
+        except ArgumentsError:
+            return False  # the call is denied
+    inner = arguments.get(_WRAPPED) if isinstance(arguments, dict) else None
+    return isinstance(inner, list) and bool(inner)
 
 
 def _arguments(call: AskedCall, tool: Tool) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from guardrail.core.log.record import dumps
 from guardrail.errors import GuardrailError, RecordError, UsageError
 from guardrail.model_apis.api import Api
+from guardrail.model_apis.offered_tools import TOOL_SETS
 from guardrail.tools.tool import tool_name
 
 __all__ = [
@@ -60,7 +61,6 @@ _OPENAI_HOSTED = frozenset(
     }
 )
 _ANTHROPIC_PROGRAMS = frozenset({"bash", "computer", "memory", "text_editor"})
-_ANTHROPIC_SETS = {"browser_toolset": "browser", "computer_toolset": "computer"}
 _ANTHROPIC_HOSTED = frozenset(
     {"advisor", "code_execution", "mcp_servers", "web_fetch", "web_search"}
 )
@@ -337,8 +337,8 @@ def _of_message(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
     base = _base(kind)
     if base in _ANTHROPIC_PROGRAMS:
         return ToolEntry((_named(tool.get("name"), kind, None, {}),), tool)
-    if base in _ANTHROPIC_SETS:
-        return ToolEntry((_named(_ANTHROPIC_SETS[base], kind, None, {}),), tool)
+    if base in TOOL_SETS:
+        return ToolEntry((_named(TOOL_SETS[base], kind, None, {}),), tool)
     if base in _SEARCHES:
         return ToolEntry((), tool)
     if base in _ANTHROPIC_HOSTED:

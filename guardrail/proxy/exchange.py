@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.core.words import agree
 from guardrail.errors import GuardrailError
-from guardrail.model_apis.answers import AnswerStream, govern_answer, read_answer
+from guardrail.model_apis.answers import AnswerStream, govern_answer, in_one_line, read_answer
 from guardrail.model_apis.asking import Asked, ModelAnswerError
 from guardrail.model_apis.deciding import adrive_deciding
 from guardrail.model_apis.error_bodies import check_error_body
@@ -141,6 +141,8 @@ class Exchange:
         made = await adrive_deciding(steps, self._decide)
         if made is not answer:
             body = (await processed(len(body), compact, made)).encode()
+        else:
+            body = await processed(len(body), in_one_line, body, made)
         self._pending += body
         await self._flush()
 

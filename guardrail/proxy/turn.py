@@ -18,6 +18,7 @@ from guardrail.model_apis.asking import Asked
 from guardrail.model_apis.calls import AskedCall, Refusal
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
+from guardrail.model_apis.offered_tools import NOTHING_OFFERED, offered_tools
 from guardrail.model_apis.openai.history import conversation_of, places_of
 from guardrail.model_apis.openai.mcp_approvals import approval_error
 from guardrail.model_apis.requests import ToolRequest, choices_of, hosts_shell
@@ -53,6 +54,7 @@ class ProxyTurn:
         self._session = session
         self._context = context
         self._tools: Mapping[str, Tool] = {}
+        self._offered = NOTHING_OFFERED
         self._knows_tools = False
         """True if ``_tools`` are all tools that the model is offered."""
         self.hosts_shell = False
@@ -84,6 +86,7 @@ class ProxyTurn:
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
         made.choices = choices_of(body)
+        made._offered = offered_tools(api, body)
         if api is Api.RESPONSES:
             made.hosts_shell = hosts_shell(body)
             await made._check_approvals(body)
@@ -133,6 +136,7 @@ class ProxyTurn:
             owner=self.owner,
             again=self._shared.again,
             tools=self._tools,
+            offered=self._offered,
             knows_all=self._knows_tools,
             released=functools.partial(
                 self._shared.approvals.add,

@@ -45,6 +45,11 @@ _REJECTIONS = {
         "The provider has run this call itself, so nobody could decide it.",
         "Nothing, if `[proxy] hosted_tools` permits this tool on purpose (docs/proxy.md).",
     ),
+    "unknown_namespace": CauseExplanation(
+        "The call named a namespace, or a set of tools, in which the request offered no such tool."
+        " The program might have run another tool with the same name, so it did not get the call.",
+        "If the tool exists, send it in `tools` of each request, inside of its namespace.",
+    ),
     "model_request.approval": CauseExplanation(
         "A request approved a call of an MCP server that was not allowed for this caller in this"
         " session, so the proxy refused the request.",

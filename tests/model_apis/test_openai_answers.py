@@ -121,7 +121,7 @@ def test_comments_several_lines_of_data_and_fields_that_nobody_uses_are_read() -
     lines = "".join(f"data:{line}\n" for line in text.split("\n"))
     stream = f"\ufeff: hello\nid: 1\nretry: 5\nother\nevent: e\n{lines}\n\n\n".encode()
     out = run(Api.CHAT, [stream])
-    assert out.startswith(b": hello\n\nevent: e\n")
+    assert out.startswith(b": hello\n\ndata: ")
     assert json.loads(b"".join(line[6:] for line in out.splitlines() if line.startswith(b"data:")))
 
 

@@ -16,6 +16,7 @@ from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
 from guardrail.model_apis.error_bodies import check_error_body
+from guardrail.model_apis.offered_tools import offered_tools
 from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.model_apis.openai.history import RefusedItems, conversation_of
 from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
@@ -66,6 +67,7 @@ class Turn:
             shared.wait_for_approval,
             adapter="openai",
             context=client_context(),
+            offered=offered_tools(api, self._body),
             released=functools.partial(
                 shared.approvals.add, self._owner, self._session, conversation_of(self._body)
             ),

@@ -86,7 +86,14 @@ def call_of_block(
     elif not (isinstance(stop_reason, str) and stop_reason in _ENDED):
         refusal = Refusal.incomplete("stop_reason", stop_reason)
     return AskedCall(
-        name, arguments, text_or_none(block.get("id")), None, server=server, refusal=refusal
+        name,
+        arguments,
+        text_or_none(block.get("id")),
+        None,
+        server=server,
+        refusal=refusal,
+        space=block.get("toolset_name"),
+        member=block.get("name"),
     )
 
 

@@ -25,6 +25,7 @@ from guardrail.model_apis.asking import (
     Deciding,
     ItemKind,
     ModelAnswerError,
+    check_nested,
     object_of,
     told,
 )
@@ -40,6 +41,8 @@ _START = "content_block_start"
 _DELTA = "content_block_delta"
 _STOP = "content_block_stop"
 _INPUT = "input_json_delta"
+_NESTED = frozenset({"content_block", "delta", "error", "message", "usage"})
+"""Fields of an event whose nested fields are read or contain no calls."""
 
 Event = Mapping[str, Any]
 
@@ -128,7 +131,8 @@ class MessageStream:
         if kind == "error" or (kind is None and event.get("error")):
             self._failed = True
             self._held.clear()
-            return [event]
+            return [event if kind else {"type": "error", "error": event["error"]}]
+        check_nested(event, _NESTED)
         if kind == "message_start":
             self._begin(object_of(event.get("message"), "message"))
             return [event]

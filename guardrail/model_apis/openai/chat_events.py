@@ -9,6 +9,7 @@ from guardrail.model_apis.asking import (
     Asked,
     Deciding,
     ModelAnswerError,
+    check_nested,
     looks_like_call,
     names_in,
     object_of,
@@ -25,6 +26,7 @@ from guardrail.model_apis.calls import (
 
 __all__ = [
     "LEGACY",
+    "NESTED",
     "TOOLS",
     "calls_of",
     "check_content",
@@ -37,6 +39,8 @@ __all__ = [
 TOOLS = "tool_calls"
 LEGACY = "function_call"
 
+NESTED = frozenset({"choices", "error", "usage"})
+"""Fields of a completion, or of a chunk, whose nested fields are read or contain no calls."""
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
 """Finish reasons which mean that a choice and its calls are complete."""
 _KINDS = ("function", "custom")
@@ -49,6 +53,7 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
     object.
     """
     check_fields(completion, frozenset())
+    check_nested(completion, NESTED)
     choices = completion.get("choices")
     if choices is None:
         return completion

@@ -10,9 +10,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.core.words import counted
-from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, place_of
+from guardrail.model_apis.asking import (
+    Asked,
+    Deciding,
+    ModelAnswerError,
+    check_nested,
+    object_of,
+    place_of,
+)
 from guardrail.model_apis.openai.chat_events import (
     LEGACY,
+    NESTED,
     TOOLS,
     calls_of,
     check_content,
@@ -47,10 +55,11 @@ class ChatStream:
         choices = chunk.get("choices")
         if chunk.get("error"):
             self._failed = True
-            return [{"error": chunk["error"]} if choices else chunk]
+            return [{"error": chunk["error"]}]
         if self._failed:
             return []
         check_fields(chunk, frozenset())
+        check_nested(chunk, NESTED)
         if not choices:
             return [chunk]
         if not isinstance(choices, list):
@@ -90,7 +99,7 @@ class ChatStream:
         did not ask for: some clients join the calls of all choices.
         """
         index = place_of(choice, "index") or 0
-        if not 0 <= index < self._most:
+        if index >= self._most:
             raise ModelAnswerError(
                 "the model's answer is malformed: it has a choice that the request did not ask for"
             )

@@ -183,6 +183,8 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
         refusal=refusal,
         approvable=type_ == APPROVAL,
         approval=text_or_none(item.get("approval_request_id")) if type_ == _MCP else None,
+        space=item.get("namespace"),
+        member=item.get("name"),
     )
 
 

@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, place_of
+from guardrail.model_apis.asking import (
+    Asked,
+    Deciding,
+    ModelAnswerError,
+    check_nested,
+    object_of,
+    place_of,
+)
 from guardrail.model_apis.openai.response_events import ResponseItems
 from guardrail.model_apis.openai.response_items import (
     TEXTS,
@@ -26,8 +33,12 @@ _DONE = "response.output_item.done"
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _TEXT_EVENTS = tuple(f"{kind}." for _, kind in TEXTS.values())
 _SEARCH_EVENTS = "response.tool_search_call."
-_MOST = 100_000
-"""Maximum number of events that wait for one call."""
+_MOST = 10_000
+"""Maximum number of events that wait for one call, and of ids in one response."""
+_NESTED = frozenset({"annotation", "error", "item", "logprobs", "part", "response"})
+"""Fields of an event whose nested fields are read or contain no calls."""
+
+_RUN_BY_PROGRAM = frozenset({ItemKind.CALL, ItemKind.UNKNOWN})
 
 Event = Mapping[str, Any]
 
@@ -45,6 +56,8 @@ class ResponseStream:
         """Events of later items. They wait for the held call, so that items keep their order."""
         self._begun: set[int | None] = set()
         """The output indexes of the items that have begun or ended."""
+        self._places: dict[str, int | None] = {}
+        """The first output index with which the events name each item's id."""
         self.number: int | None = None
         """The sequence number of the next event, if the events are numbered."""
         self.broken = True
@@ -62,8 +75,30 @@ class ResponseStream:
                     "the model's answer is malformed: two output items have the same place"
                 )
             self._begun.add(index)
+        self._note_place(event)
         made = yield from self._governed(event)
         return [self._numbered(each) for each in made]
+
+    def _note_place(self, event: Event) -> None:
+        """Note the place of the item that *event* names. Raises ``ModelAnswerError`` for a call
+        whose id has another place: some clients find the parts of a call by its id, others by its
+        place, and would join the parts of two calls.
+        """
+        item = event.get("item")
+        own = item.get("id") if isinstance(item, dict) else None
+        index = place_of(event, "output_index")
+        for name in (own, event.get("item_id")):
+            if isinstance(name, str) and self._places.setdefault(name, index) != index:
+                moved = True
+                break
+        else:
+            moved = own is not None and not isinstance(own, str)
+        if len(self._places) > _MOST:
+            raise ModelAnswerError("the model's answer is too large: it has too many items")
+        if moved and isinstance(item, dict) and self._kind(item) in _RUN_BY_PROGRAM:
+            raise ModelAnswerError(
+                "the model's answer is malformed: the id of a call belongs to another item"
+            )
 
     def _numbered(self, event: Event) -> Event:
         if "sequence_number" not in event:
@@ -79,13 +114,13 @@ class ResponseStream:
         if not isinstance(kind, str):
             if event.get("error"):
                 self.broken = False
-                return [event]
+                return [{"error": event["error"]}]
             raise ModelAnswerError("the model's answer is malformed: an event has no type")
         if kind == "error":
             # the client delivers the event, so the program sees that the answer failed
             self.broken = False
             return [event]
-        place_of(event, "output_index")
+        check_nested(event, _NESTED)
         if "response" in event:
             return (yield from self._whole(event, kind))
         if self._held is not None:
@@ -110,14 +145,14 @@ class ResponseStream:
         index = event.get("output_index")
         if kind == _ADDED:
             found = self._kind(object_of(event.get("item"), "output item"))
-            if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
+            if found in _RUN_BY_PROGRAM:
                 self._held = (index, event)
                 return []
             self._kinds[index] = found
         elif kind == _DONE:
             item = object_of(event.get("item"), "output item")
             found = self._kind(item)
-            if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
+            if found in _RUN_BY_PROGRAM:
                 if index in self._kinds:
                     raise ModelAnswerError("the model's answer is malformed: an item has changed")
                 return (yield from self._decided(event, event))
