@@ -21,9 +21,7 @@ from guardrail.ledger.tree import check_included, node_reader
 __all__ = ["SESSION_TAKEN", "STARTED", "refused_drafts"]
 
 STARTED = "ledger.start_taken"
-"""Error code for a guard's start that was not written, because another guard has started in the
-meantime.
-"""
+"""Error code for the start of a guard that was not recorded because another guard started first."""
 SESSION_TAKEN = "ledger.session_taken"
 """Error code for a first record in another caller's session. The record was not written."""
 
@@ -31,9 +29,9 @@ SESSION_TAKEN = "ledger.session_taken"
 def refused_drafts(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> dict[int, LedgerError]:
-    """Return the errors of the drafts that must not be written, by their position: those that claim
-    another caller's session (``ledger.session_taken``), and those that start a guard if another
-    guard has started since the last lookup (``ledger.start_taken``).
+    """Return the error for each draft that must not be written, keyed by the draft's position. A
+    draft that claims another caller's session gets ``ledger.session_taken``. A draft that starts a
+    guard gets ``ledger.start_taken`` if another guard has started since the last lookup.
 
     *names* proves that a session is free. If reading the names up to the committed end of the log
     takes too long, the draft's error is ``ledger.session_behind``. Raises ``LedgerError``
@@ -82,8 +80,8 @@ def _has_other_start(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
 def _check_claim(
     store: AppendingStorage, claim: Claim, tail: Tail
 ) -> tuple[bool, LedgerError | None]:
-    """Check a claim of ownership. Return two values: True if the session already has a record, and
-    the error if a record with *claim* must not follow it, or None.
+    """Return True if the session already has a record, and the error if that record rules out
+    *claim*, otherwise None.
     """
     any_ = False
     for name in claim.names:
@@ -107,8 +105,8 @@ def _check_claim(
 def _check_index(
     store: AppendingStorage, claim: Claim, names: SessionNames, end: Edge
 ) -> LedgerError | None:
-    """Return an error if it is not yet proved that the session is free, because the index could be
-    hiding a record.
+    """Return an error unless the session is proved to be free, because the index could be hiding a
+    record.
     """
     if names.catch_up(store, end) and all(map(names.is_absent, claim.names)):
         return None

@@ -1,9 +1,7 @@
-"""Manages the key with which a writer signs heads: its creation, its certification in the log, its
-rotation and its retirement.
+"""Creates, certifies, rotates and retires the key that a writer signs heads with.
 
-The key exists only in the memory of the process. The log key, or the signer that holds it,
-certifies the key before the log's lock is taken, because a slow signer must not delay other
-writers.
+The key exists only in memory. The log key, or the signer that holds it, certifies the key before
+the log's lock is taken, because a slow signer must not delay other writers.
 """
 
 from __future__ import annotations
@@ -33,7 +31,7 @@ class Ending(StrEnum):
     ROTATED = "rotated"
     CLOSED = "closed"
     DEAD = "dead"
-    """Its process died, and another process recorded this."""
+    """The key's process died, and another process recorded this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +40,9 @@ class Rotation:
 
     draft: Draft
     public: str | None
-    """The key that it certifies, hex."""
+    """The key that the record certifies, hex."""
     ended: tuple[str, ...]
-    """The keys that it ends, hex."""
+    """The keys that the record retires, hex."""
 
 
 class Epochs:
@@ -57,7 +55,7 @@ class Epochs:
         self._announced = False
         """True if the key's certificate is known to be durable in the log."""
         self._replaced: HeadKey | None = None
-        """The previous key, if its end is not durable yet."""
+        """The previous key, if its retirement is not durable yet."""
         self._rotation_due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
@@ -92,8 +90,8 @@ class Epochs:
 
     @property
     def in_use(self) -> str | None:
-        """The public key (hex) if its certificate is durable in the log, or None if the certificate
-        is not durable, or if the log key itself signs.
+        """The public key (hex) once its certificate is durable in the log. None before that, or if
+        the log key itself signs.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None

@@ -99,11 +99,11 @@ def reserve_path(db: Path) -> Path:
 
 
 def traces(path: Path) -> list[Path]:
-    """Return the existing files of a log at *path*, in a stable order, or an empty list if no log
-    was ever there.
+    """Return the existing files of a log at *path*, in a stable order, or an empty list if there
+    has never been a log.
 
-    The lock file, the reserve and an empty folder of leases are not included, because these contain
-    no part of a log.
+    The lock file, the reserve and an empty folder of leases are not included, because they hold no
+    log data.
     """
     db = Path(os.path.realpath(path))
     found = [
@@ -150,8 +150,8 @@ def _refuse_link(paths: Iterable[Path]) -> None:
 
 
 def missing_ledger(path: Path | None = None, *, hint: str = "guardrail init") -> LedgerOpenError:
-    """Return the error for a command that needs a ledger if there is none. It names *path*, unless
-    the caller's own error does.
+    """Return the error for a command that needs a ledger if none exists. Pass *path* unless the
+    caller's own error contains the path.
     """
     where = "" if path is None else f"{path}: "
     return LedgerOpenError(
@@ -292,8 +292,8 @@ class FileWatch:
         self._seen: list[tuple[DatabaseFile, str, _FileState]] = []
 
     def adopt(self) -> FileFault | None:
-        """Accept the current files as the ones that are open. Return the fault that prevents it, or
-        None.
+        """Accept the current files as the ones that are open. Return the fault that prevents this,
+        or None.
 
         The identity of the database is fixed by the first call. SQLite must already have read from
         the database.
@@ -340,7 +340,7 @@ class FileWatch:
     def check(self) -> FileFault | None:
         """Return the fault of the first file that has changed, or None.
 
-        The largest size that each file has had is remembered.
+        Also remembers the largest size of each file.
         """
         stat_ = os.stat
         for part, path, seen in self._seen:
@@ -373,8 +373,8 @@ def _compare(part: DatabaseFile, path: str, seen: _FileState) -> FileFault | Non
     if found.st_size < seen.size:
         return FileFault(part, "shrunk", seals)
     if found.st_nlink != 1:
-        # This is not harmful yet, and removing the second name fixes it. It blocks calls, but needs
-        # no operator.
+        # A second hard link does no harm yet, and removing it is enough, so calls are blocked but
+        # the ledger is not sealed.
         return FileFault(part, "linked", seals=False)
     seen.size = found.st_size
     return None

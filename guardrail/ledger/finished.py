@@ -1,4 +1,4 @@
-"""Finds the calls of a log that a framework must not repeat: those that have succeeded, and those
+"""Finds the calls in a log that a framework must not repeat: those that have succeeded, and those
 that are still running.
 
 A framework's own id identifies a call within a conversation or a session. An index could find the
@@ -57,10 +57,11 @@ class FinishedCalls:
         """Return the state of an earlier call with one of *names*, up to *place*, or None if no
         such call is running or has succeeded.
 
-        Raises ``LedgerError`` unless the lines are the signed ones.
+        Raises ``LedgerError`` if the lines do not match the signed head.
         """
         if self._pid != os.getpid():
-            # A thread of the parent may have held this lock, and does not exist here to release it.
+            # In a forked child, a thread of the parent may hold this lock, but does not exist here
+            # to release it.
             self._lock, self._pid = threading.Lock(), os.getpid()
         with self._lock:
             self._reach(rows, place)

@@ -1,8 +1,8 @@
 """Prevents a fork from copying a connection that another thread has open.
 
-SQLite's state for an open file belongs to the process. If a child inherited it while the parent
-closes the ledger, the child would continue with a shared-memory file that is no longer the
-ledger's, and the child's first call would be denied.
+SQLite keeps its state for an open file per process. If a child inherited this state while the
+parent was closing the ledger, the child would keep using a shared-memory file that no longer
+belongs to the ledger, and its first call would be denied.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ os.register_at_fork(
 
 @contextlib.contextmanager
 def unforked() -> Iterator[None]:
-    """Make forks in other threads wait until the ``with`` block ends. Used for short reads by
-    background threads that the program does not control.
+    """Make forks in other threads wait until the ``with`` block ends. For short reads in background
+    threads that the program does not control.
     """
     with _lock:
         yield

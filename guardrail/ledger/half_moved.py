@@ -25,9 +25,10 @@ def left_behind(path: Path) -> tuple[Path, ...]:
     """Return the files and folders of the log at *path* that an incomplete move left behind, sorted
     by name, or an empty tuple if there are none.
 
-    The parent of *path*'s folder and the subfolder ``audit`` are searched for files of the log that
-    are missing next to *path*. If both such a folder and the folder of *path* contain a database
-    with this name, they hold two different logs, and the files in that folder are not returned.
+    Searches the parent of *path*'s folder, and its subfolder ``audit``, for files of the log that
+    are missing next to *path*. If the searched folder and the folder of *path* both contain a
+    database with this name, they hold two different logs, and the files in the searched folder are
+    not returned.
     """
     db = Path(os.path.abspath(path))
     for folder in (db.parent.parent, db.parent / _FOLDER):
@@ -40,8 +41,8 @@ def left_behind(path: Path) -> tuple[Path, ...]:
 
 
 def way_to_finish(path: Path) -> str:
-    """Return the next step if a move of the log at *path* is incomplete, otherwise an empty
-    string.
+    """Return the step that completes an incomplete move of the log at *path*, or an empty string if
+    no move is incomplete.
     """
     left = left_behind(path)
     if not left:
@@ -70,11 +71,11 @@ def refuse_half_moved(path: Path) -> None:
 
 def unmoved_wal(path: Path) -> Path | None:
     """Return the ``-wal`` of the ledger at *path* that a move left in the old folder, or None if
-    there is none, or if it is empty.
+    there is none or it is empty.
     """
     db = Path(os.path.abspath(path))
     name = f"{db.name}-wal"
-    if not db.exists() or _has_content(db.with_name(name)):  # a reader makes an empty one
+    if not db.exists() or _has_content(db.with_name(name)):  # a reader creates an empty -wal
         return None
     for folder in (db.parent.parent, db.parent / _FOLDER):
         if not (folder / db.name).exists() and _has_content(folder / name):
@@ -95,7 +96,7 @@ def is_access_log_left(path: Path) -> bool:
 
 
 def _content(db: Path) -> set[str]:
-    """Return the names of files that hold a part of the log, and not merely a process's state."""
+    """Return the names of the files that hold log data, not merely the state of a process."""
     own = {db.name, f"{db.name}-wal", f"{db.name}-sealed", f"{db.stem}.keys"}
     return own | {f"{db.stem}.access.db", f"{db.stem}.access.keys"}
 

@@ -29,7 +29,7 @@ class HeadKey(Protocol):
 
     @property
     def first(self) -> int:
-        """The number of records above which the key's certificate applies."""
+        """The key's certificate applies to heads with more records than this."""
 
     @property
     def certificate(self) -> str | None:

@@ -1,8 +1,9 @@
-"""Keeps the sources of the policies behind recorded decisions, so that these can be re-derived.
+"""Keeps the sources of the policies behind recorded decisions, so that the decisions can be
+re-derived.
 
 Each source is one file in the folder ``NAME-policies`` next to the ledger NAME. The name of the
 file is the SHA-256 of its content, which appears in records as ``policy.digest`` or
-``policy.data``. Reading compares the two, so a changed file is never used.
+``policy.data``. Each read checks the content against the name, so a changed file is never used.
 """
 
 from __future__ import annotations
@@ -70,7 +71,9 @@ class KeptFile:
 
     @classmethod
     def parse(cls, name: str) -> Self | None:
-        """Return the source whose file is called *name*, or None if no source has this name."""
+        """Return the source whose file is called *name*, or None if *name* is not the name of a
+        source's file.
+        """
         found = _NAME.fullmatch(name)
         return None if found is None else cls(found[1], SourceKind(found[2]))
 
@@ -84,7 +87,7 @@ class PolicyHold:
         self._descriptors = list(descriptors)
 
     def release(self) -> None:
-        """Allow the deletion. Idempotent, and safe in several threads at once."""
+        """Allow the sources to be deleted. Idempotent and thread-safe."""
         with contextlib.suppress(IndexError):
             while True:
                 os.close(self._descriptors.pop())
@@ -94,18 +97,18 @@ class KeptPolicies:
     """The kept sources of one ledger. Any number of processes can use them at the same time."""
 
     def __init__(self, db: Path, folder: Path | None = None) -> None:
-        """Use the folder next to the ledger *db*, or *folder*, a copy of such a folder."""
+        """Use the folder next to the ledger *db*, or its copy *folder* if that is given."""
         db = Path(os.path.realpath(db))
         self._db = db
         self.path = db.with_name(db.name + "-policies") if folder is None else folder
         """Folder of the files, mode 0700. It does not exist before the first ``keep``."""
 
     def keep(self, sources: Mapping[SourceKind, bytes]) -> PolicyHold:
-        """Keep *sources*, mode 0600; durable when this returns.
+        """Store *sources* in files with mode 0600; durable when this returns.
 
-        The sources can't be deleted while the returned hold exists. Files with the right content
-        are left unchanged, and others are replaced. Raises ``LedgerError`` (``ledger.policies``, or
-        ``ledger.reserve`` if the disk is full).
+        The sources can't be deleted while the returned hold exists. Files that already have the
+        right content are left unchanged; others are replaced. Raises ``LedgerError``
+        (``ledger.policies``, or ``ledger.reserve`` if the disk is full).
         """
         if not sources:
             return PolicyHold()
@@ -157,9 +160,9 @@ class KeptPolicies:
         """Delete those of *files* that no guard holds and whose digests *still_named* does not
         return; durable when this returns.
 
-        *still_named* gets the digests that no guard holds. No guard can keep a source meanwhile, so
-        a guard that starts at the same time finds its source deleted and keeps it again. Return the
-        deleted files. Raises ``OSError``.
+        *still_named* receives the digests that no guard holds. No guard can keep a source while
+        this runs, so a guard that starts at the same time finds its source deleted and keeps it
+        again. Return the deleted files. Raises ``OSError``.
         """
         with self._locked() as folder, contextlib.ExitStack() as stack:
             free = []
@@ -178,8 +181,8 @@ class KeptPolicies:
         return gone
 
     def copy_to(self, target: Path, *, like: Path | None = None) -> int:
-        """Copy the sources that are intact to the folder *target*, which may already hold some of
-        them; durable when this returns.
+        """Copy all intact sources to the folder *target*, which may already hold some of them;
+        durable when this returns.
 
         The files get the owner of the ledger *like*. Return the number of files copied. Raises
         ``OSError``.
@@ -231,7 +234,7 @@ class KeptPolicies:
         try:
             descriptor = os.open(file.name, _FLAGS, dir_fd=folder)
         except OSError:
-            pass  # it is missing, or is no file that this process can read
+            pass  # the file is missing, or this process can't read it
         else:
             try:
                 if stat.S_ISREG(os.fstat(descriptor).st_mode) and _matches(_read(descriptor), file):
@@ -252,7 +255,7 @@ class KeptPolicies:
         if linked or (os.path.lexists(self.path) and not self.path.is_dir()):
             what = "a symbolic link" if linked else "not a folder"
             return LedgerError(
-                f"{self.path} is {what}: the sources of the policies belong there",
+                f"{self.path} must be a folder for the policy sources, but it is {what}",
                 code="ledger.linked" if linked else "ledger.not_a_file",
                 hint=f"move it away: mv {self.path} {self.path}-away",
             )
@@ -260,8 +263,8 @@ class KeptPolicies:
         full = is_full(error, self.path)
         why = why_not_written(error, self.path / "-", size)
         return LedgerError(
-            f"the sources of the policies can't be kept in {self.path} ({why}), so no decision of "
-            "these policies could be derived again",
+            f"the policy sources can't be stored in {self.path} ({why}), so decisions made by "
+            "these policies could not be re-derived",
             code="ledger.reserve" if full else "ledger.policies",
             hint=make_room(self.path)
             if full
@@ -281,7 +284,7 @@ def _hold(folder: int, file: KeptFile) -> int:
     descriptor = os.open(file.name, _FLAGS, dir_fd=folder)
     if not _try_lock(descriptor, fcntl.LOCK_SH):
         os.close(descriptor)
-        raise OSError(errno.EBUSY, "another program holds a lock on a file in it", file.name)
+        raise OSError(errno.EBUSY, "another program has locked a file in the folder", file.name)
     return descriptor
 
 
@@ -296,7 +299,9 @@ def _content(folder: int, name: str) -> bytes:
 
 
 def _read(descriptor: int) -> bytes:
-    """Return the content, or a part of it that matches no digest if the file is too long."""
+    """Return the content. If the file is too long, return only its beginning, which matches no
+    digest.
+    """
     with os.fdopen(descriptor, "rb", closefd=False) as source:
         return source.read(MAX_SOURCE + 1)
 
@@ -319,8 +324,8 @@ def _write(path: Path, content: bytes, like: Path | None) -> None:
 
 def _too_large(size: int) -> LedgerError:
     return LedgerError(
-        f"the policies or their data are too large to be kept: {counted(size, 'byte')}, more than "
-        f"{MAX_SOURCE}",
+        f"the policies or their data are too large to store: {counted(size, 'byte')}, but the "
+        f"limit is {MAX_SOURCE}",
         code="ledger.policies",
-        hint="keep less in the data document, or set keep_data = false in [policy]",
+        hint="reduce the data document, or set keep_data = false in [policy]",
     )

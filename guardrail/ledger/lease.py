@@ -3,12 +3,12 @@
 While a process is alive, it holds an open-file-description (OFD) lock on its own lease file, which
 identifies the process. The lock is released when the process dies. Unlike a POSIX lock, the OFD
 lock is not lost if another part of the process reads and closes the file. A fork would share the
-lock, so the child closes its copy at once, and a program started with ``exec`` inherits none
+lock, so the child closes its copy at once, and a program started with ``exec`` does not inherit it
 (docs/adr/0013).
 
 If the lock is free, or the file is missing or replaced, the process counts as dead only if no
-process with the same number and start time is running here: anyone who can write to the folder can
-replace the file, and must not be able to make a live process look dead.
+process with the same PID and start time is running on this host: anyone who can write to the folder
+can replace the file, and must not be able to make a live process look dead.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class ProcessState(StrEnum):
     DEAD = "dead"
     UNKNOWN = "untold"
     """The lease file is missing, but the process is not provably dead: it ran on another host, or a
-    process with its number is alive.
+    process with the same PID is alive.
     """
 
 
@@ -57,7 +57,7 @@ class _Identity:
     host: str
     pid: int
     space: str = ""
-    """Scope in which the process number is unique: boot and process namespace."""
+    """Scope in which the PID is unique: boot and PID namespace."""
     started: str = ""
     """Start time of the process, in clock ticks since boot."""
 
@@ -79,11 +79,10 @@ class _Identity:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
     def is_running(self, *, ended: bool) -> bool | None:
-        """Return True if the process is running, or None if that is unknown, because the process
-        ran on another host or its file is incomplete.
+        """Return True if the process is running, False if it is not, or None if this is unknown
+        because the process ran on another host or its lease file is incomplete.
 
-        *ended* is the result for a process that has ended but was not reaped: its threads might
-        still be running.
+        *ended* is the result for a zombie process, some of whose threads might still be running.
         """
         if (
             not self.started
@@ -103,8 +102,8 @@ class _Identity:
 
 @functools.cache
 def _pid_scope() -> str:
-    """Return a name for the scope in which process numbers are unique, or an empty string if the
-    system has no such scope.
+    """Return a name for the scope in which PIDs are unique, or an empty string if the system has no
+    such scope.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
@@ -159,7 +158,7 @@ def host_name() -> str:
 
 
 def own_origin(adapter: str) -> dict[str, Any]:
-    """Return the field ``origin`` for a record that the ledger writes by itself."""
+    """Return the field ``origin`` for a record that the ledger itself adds."""
     return {
         "host": host_name(),
         "pid": os.getpid(),
@@ -231,7 +230,7 @@ class Leases:
             _held[path] = fresh
 
     def release(self) -> None:
-        """Undo one ``acquire``; the last one removes the lease file.
+        """Undo one ``acquire``. The last ``release`` removes the lease file.
 
         Call it under the log's file lock.
         """

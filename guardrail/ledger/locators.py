@@ -1,4 +1,4 @@
-"""Compares the rows by which records are found again, the calls and the places, with the lines.
+"""Compares the rows that locate records (the tables ``call`` and ``place``) with the lines.
 
 Anyone who can write the file can change these rows, so a missing row proves nothing. A command
 whose answer would be wrong without a record reads the lines (``marked_lines``), or makes sure that
@@ -36,8 +36,8 @@ def marked_lines(
 
 
 def missing_place(storage: Storage, *, stop: int) -> int | None:
-    """Return the first record below *stop* that ``Storage.admin`` misses, or None. Raises
-    ``LedgerError``.
+    """Return the number of the first record below *stop* that ``Storage.admin`` misses, or None.
+    Raises ``LedgerError``.
     """
     wanted: list[PlaceKey] = []
     for seq, line in marked_lines(storage, ANY_ADMIN, stop=stop):
@@ -77,7 +77,7 @@ class LocatorWalk:
     """The sessions that were seen in the current block."""
     _steps: list[tuple[int, CallStep]] = field(default_factory=list)
     _places: list[tuple[int, PlaceKey]] = field(default_factory=list)
-    """The rows that the lines require, and that were not looked up yet. Rows are looked up in
+    """The rows that the lines require and that have not been looked up yet. Rows are looked up in
     groups, because a query for each would double the time of ``verify``.
     """
 

@@ -52,7 +52,7 @@ def hash_existing_lines(rows: TreeRows, place: LogPosition, look: Callable[[byte
     """Pass every existing line to *look*, and return the tree.
 
     If records are missing, one of the existing records must prove that they were pruned. Raises
-    ``LedgerError`` if the lines are not the signed ones.
+    ``LedgerError`` if the lines do not match the signed head.
     """
     accounted_for = place.begin <= 1
 
@@ -78,7 +78,7 @@ def hash_lines_from(
     earlier records were pruned.
     """
     try:
-        # This needs no authentication, because a wrong value never leads to the head's tree.
+        # This needs no authentication, because a wrong value never results in the head's tree.
         edge = edge_at(min(begin, place.size), node_reader(rows))
     except (ValueError, TypeError):
         raise unproved("hashes of the log are missing") from None
@@ -114,7 +114,7 @@ class SessionNames:
     def read_up_to(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the names up to *place*.
 
-        Raises ``LedgerError`` if the lines are not the signed ones.
+        Raises ``LedgerError`` if the lines do not match the signed head.
         """
         with self._turn:
             edge = self._edge
@@ -125,7 +125,7 @@ class SessionNames:
             def look(line: bytes) -> None:
                 _collect(line, found)
                 if len(found) >= CHUNK:
-                    # A name too many does no harm if the lines turn out to be different.
+                    # If the lines turn out not to match the head, the extra names do no harm.
                     self._publish(None, found)
                     found.clear()
 

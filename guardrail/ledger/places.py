@@ -30,9 +30,9 @@ def not_a_file(db: Path) -> LedgerOpenError:
     )
     if inside is not None:
         return LedgerOpenError(
-            f"{db} is a folder: the path of a ledger must lead to its file",
+            f"{db} is a folder, but the path of a ledger must lead to a file",
             code="ledger.not_a_file",
-            hint=f"name the ledger in that folder: {inside}",
+            hint=f"use the ledger in that folder: {inside}",
         )
     return LedgerOpenError(
         "the ledger's path is not a regular file",

@@ -1,12 +1,12 @@
 """Reads records for decisions and answers. Returns only lines proved by the log's signed head.
 
-A row by itself proves nothing: anyone who can write the file can replace a line, let it be read,
-and restore the old one. guardrail therefore hashes each line that it reads, checks that the hash
-leads to a head through the tree, and checks the head's MAC, which only holders of the log's keys
-can compute. If a result must be complete, such as the steps of an approval, guardrail hashes every
-line from the request to the end of the log, and the hashes must form exactly the tree of that head.
-No index, generated column or tile is trusted; they only show where to look. Proved results are
-cached, so the next read hashes only the lines added since then.
+A row by itself proves nothing: anyone who can write the file can replace a line, wait until it has
+been read, and restore the original. guardrail therefore hashes each line that it reads, checks that
+the hash leads to a head through the tree, and checks the head's MAC, which only holders of the
+log's keys can compute. If a result must be complete, such as the steps of an approval, guardrail
+hashes every line from the request to the end of the log, and the hashes must form exactly the tree
+of that head. No index, generated column or tile is trusted; they only show where to look. Proved
+results are cached, so the next read hashes only the lines added since then.
 """
 
 from __future__ import annotations
@@ -137,7 +137,8 @@ class Proofs:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._pid != os.getpid():
-            # A thread of the parent may have held this lock, and does not exist here to release it.
+            # In a forked child, a thread of the parent may hold this lock, but does not exist here
+            # to release it.
             self._lock, self._steps, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             yield
@@ -198,9 +199,9 @@ class ProvedReader:
         """Return the ids of the calls (of *session*, or all) that needed a person's approval,
         oldest first.
 
-        With *session*, these are the calls to which the storage's rows lead: call ``approval`` for
-        each id to make sure; some may be missing. Without it, the result is proved to be complete,
-        by hashing every line.
+        With *session*, the ids come from rows that are not authenticated: some may be missing, and
+        ``approval`` must confirm each of them. Without *session*, every line is hashed, so the
+        result is proved to be complete.
         """
         if session is not None:
             return self._storage.requests(session)

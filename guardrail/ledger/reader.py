@@ -135,8 +135,8 @@ class LedgerReader:
 
     # -- by name -----------------------------------------------------------------------------------
 
-    # Anyone who can write the file can remove rows of the tables that say where records are. These
-    # reads would make a command say "not found", so each of them reads every line instead.
+    # Anyone who can write the file can remove rows from the tables that locate records. A command
+    # would then report "not found", so each of these reads scans every line instead.
 
     def by_call(self, call: str) -> Iterator[bytes]:
         """Yield every line about *call*, oldest first."""

@@ -24,7 +24,7 @@ from guardrail.system.ownership import find_denial, open_or_make
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_reserved", "needs_room", "room_needed"]
 
 PATIENCE = 0.1
-"""Seconds between two attempts to take the space again."""
+"""Seconds between two attempts to re-create the reserve."""
 _MINIMUM = 2 << 20
 """Smallest reserve, in bytes, with which calls are admitted: room for about thirty of the largest
 outcomes.

@@ -30,4 +30,4 @@ class LedgerSettings:
     reserve: int = 0
     """Bytes reserved on the disk for outcomes; 0 for processes that admit no calls."""
     max_batch: int = 256
-    """Maximum number of records in one commit, apart from outcomes that waited for it."""
+    """Maximum number of records in one commit, not counting outcomes that waited for it."""

@@ -1,4 +1,4 @@
-"""Proves that the steps of an approval are complete, by hashing every line in a part of the log
+"""Proves that the steps of an approval are complete, by hashing every line in a range of the log
 into the tree of the log's head.
 """
 
@@ -73,7 +73,7 @@ def step_of(line: bytes) -> str | None:
 
 def asking_decision(line: bytes) -> AskingDecision | None:
     """Return the call for which the decision in *line* requires an approval, or None if *line* is
-    no such decision.
+    not such a decision.
     """
     if _ASKED not in line:
         return None
@@ -135,7 +135,7 @@ class Steps:
 
     def __init__(self, edge: Edge) -> None:
         """Start after the records of *edge*. *edge* need not be trusted, because a wrong edge never
-        leads to the tree of a head.
+        results in the tree of a head.
         """
         self.start = edge.size
         self.edge = edge

@@ -1,8 +1,8 @@
 """The protocol of a log's storage backend: named reads, and the transaction of a writer.
 
-A storage backend stores rows and finds them. It makes no decisions: callers authenticate the rows
-that they read, with the signed head (``ledger.proved``) or by reading every line
-(``review.verify``). Callers can't pass it a query, so its query language stays in its own package.
+A storage backend stores and finds rows, but makes no decisions: callers authenticate the rows that
+they read, with the signed head (``ledger.proved``) or by reading every line (``review.verify``).
+Callers can't pass a query to the backend, so its query language stays in the backend's package.
 ``guardrail.ledger.sqlite`` implements the protocol.
 
 Rows are untrusted until they are authenticated: anyone who can write the file can store any values
@@ -126,11 +126,13 @@ class Storage(TreeRows, Protocol):
         """Return the record of the decision about *call*, or None."""
 
     def call_rows(self, calls: Sequence[str]) -> dict[str, CallRow]:
-        """Return the rows of *calls*, except of those that have no row, or more than one."""
+        """Return the rows of *calls*, keyed by call. A call with no row, or with more than one, is
+        omitted.
+        """
 
     def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
-        """Return the numbers of the records with these *places* (``core.log.places``), except of
-        those that no row names.
+        """Return the numbers of the records with these *places* (``core.log.places``). A place
+        without a row is omitted.
         """
 
     def located_counts(self) -> tuple[int, int, int]:
@@ -158,8 +160,8 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* records from *start* up to *stop* (exclusive) or the end whose
         lines contain one of *marks*, in order.
 
-        Every line is read, and no other row is used. This is slower than the other reads, and no
-        changed row can hide a record from it.
+        Reads every line and uses no other rows. This is slower than the other reads, but a changed
+        row can't hide a record from it.
         """
 
     def bytes_from(self, seq: int) -> int:
@@ -233,9 +235,9 @@ class Tail:
     seq: int
     leaf: bytes
     edge: Edge
-    """The tree of all records. It grows with each record that is added."""
+    """The tree of all records, including those added in this transaction."""
     committed: Edge
-    """The tree of the durable records. It never changes."""
+    """The tree of the records that were durable when the transaction began."""
     fault: str = ""
     """Reason that the log must not be extended, or an empty string if it can be."""
 
@@ -255,8 +257,8 @@ class AppendingStorage(TreeRows, Protocol):
         """The log's origin name, from line 0."""
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. If *clean* is True, the storage backend may clean up if this is the
-        last connection of all processes.
+        """Close the connection. If *clean* is True, the storage backend may clean up if no other
+        connection is open in any process.
         """
 
     def checkpoint(self, mode: str) -> bool:

@@ -1,8 +1,8 @@
 """Compares the stored tree with the tree of the lines. Each wrong row in ``tile`` is a finding.
 
-Proofs read the stored tree because that is fast. No verdict on a log depends on it. It is compared
-with the lines while they are read or, for pruned records, with the hashes proved by a signed
-record.
+Proofs read the stored tree because that is fast, but no verdict on a log depends on it. The stored
+tree is compared with the lines while they are read or, for pruned records, with the hashes proved
+by a signed record.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class TileWalk:
         self._grown: list[list[bytes]] = [[] for _ in range(levels)]
 
     def restart(self) -> None:
-        """Forget all leaves taken so far."""
+        """Start again at the first leaf."""
         self._grown = [[] for _ in range(self._levels)]
 
     def resume(self, size: int) -> None:

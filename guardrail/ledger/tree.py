@@ -1,4 +1,4 @@
-"""The Merkle tree of a log, read from its stored tiles and, after the last tile, from its records.
+"""Reads the Merkle tree of a log from the stored tiles and, after the last tile, from the records.
 
 Tiles are not authenticated. Compare anything computed from them with a signed head.
 """
@@ -24,7 +24,7 @@ __all__ = [
 TILE = 256
 """Number of leaves in one tile (C2SP tlog-tiles)."""
 TILE_LEVEL = 8
-"""Difference in tree levels between the hashes of one tile level and of the next."""
+"""Number of tree levels between the hashes of one tile level and those of the next."""
 
 
 def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:

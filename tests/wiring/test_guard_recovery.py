@@ -304,7 +304,7 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
             (folder / "x").rename(folder / "audit.db" / "ledger.db"),
         ),
         "ledger.not_a_file",
-        "name the ledger in that folder",
+        "use the ledger in that folder",
     ),
     "a rollback journal was planted": (
         lambda folder: (folder / "audit.db-journal").write_text("x"),

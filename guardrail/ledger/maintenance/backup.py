@@ -1,5 +1,5 @@
-"""Backs up a ledger: copies it consistently with SQLite while writers run, and verifies the copy
-before giving it its name.
+"""Backs up a ledger: takes a consistent copy through SQLite while writers run, and verifies the
+copy before giving it its final name.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _copy(db: Path, target: Path, sources: Path) -> int:
     """
     os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
     # The sources are copied before the records, because pruning may delete some meanwhile, and
-    # after them, because a guard may keep new ones.
+    # again after them, because a guard may keep new ones.
     kept = KeptPolicies(db)
     count = kept.copy_to(sources)
     copy_database(db, target)
@@ -138,14 +138,14 @@ def _copy(db: Path, target: Path, sources: Path) -> int:
 
 
 def _name(copied: Path, target: Path, sources: Path, policies: Path) -> None:
-    """Give the copies their names: first the folder of the policies, if there is one, because the
-    records name them. Raises ``FileExistsError`` if the name *target* is taken.
+    """Give the copies their final names: the folder of policies first, if there is one, because the
+    records refer to the policies. Raises ``FileExistsError`` if the name *target* is taken.
     """
     named = sources.exists()
     if named:
         os.rename(sources, policies)
     try:
-        os.link(copied, target)  # unlike a rename, a link refuses to replace a file
+        os.link(copied, target)  # unlike rename, link never replaces an existing file
     except OSError:
         if named:
             shutil.rmtree(policies, ignore_errors=True)

@@ -47,8 +47,8 @@ class Examination:
     head: str = ""
     """Problem with the stored head, or an empty string if there is none."""
     vouched: int = 0
-    """Number of good records, from the first on, that a head signed by a key holder proves, or 0 if
-    this is unknown.
+    """Number of good records, counted from the first, that are proved by a head that a key holder
+    signed, or 0 if unknown.
     """
     signed_size: int = 0
     """Size of the stored head if a holder of the log's keys signed it, whatever the lines contain;
@@ -100,8 +100,8 @@ class _Owners:
                 )
 
     def wrong(self, reader: LedgerReader, located: Collection[str]) -> Iterator[Cache]:
-        """Yield the tables that differ from the lines. *located* holds those of calls and places
-        that do. Raises ``LedgerError``.
+        """Yield the tables that differ from the lines. *located* contains ``call`` and ``place`` if
+        these tables differ. Raises ``LedgerError``.
         """
         calls = reader.storage.open_calls(limit=len(self._calls) + 1)
         differ = _rows_differ([(row.call, row.seq, row.process) for row in calls], self._calls)

@@ -1,6 +1,4 @@
-"""Preserves a ledger's files before recovery: durably, under new names next to it, without
-overwriting any file.
-"""
+"""Preserves a ledger's files before recovery: durably, under unused names in the same folder."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Compares the external heads of a log with the records that remain, and counts the records that
-they cover. Pure functions.
+"""Compares the external heads of a log with the remaining records, and counts the records that the
+heads cover. Pure functions.
 
 Recovery records the last of these heads as the predecessor, because the ledger's files alone can't
 show that a log was truncated or lost.
@@ -50,7 +50,9 @@ class Judged:
     proven: int = 0
     """Number of records, in this ledger or in a backup, that an external head covers."""
     kept: int = 0
-    """Number of records of that log, in this ledger or in a backup, that no head contradicts."""
+    """Number of records of the ledger's log, in this ledger or in a backup, that no head
+    contradicts.
+    """
     problem: str = ""
     """Description of the head that the ledger contradicts, or an empty string if there is none."""
 
@@ -111,8 +113,8 @@ def judge(
 def _contradiction(
     head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]
 ) -> str:
-    """Return how the ledger contradicts *head*, or an empty string if it does not, or if there is
-    no ledger.
+    """Describe how the ledger contradicts *head*. Return an empty string if it does not, or if
+    there is no ledger.
     """
     told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"
     if not log:
@@ -120,14 +122,14 @@ def _contradiction(
     if head.log != log:
         return f"{told}, but this is the log {log}"
     if head.public and public and head.public != public:
-        return f"{told}, but this log has another key"
+        return f"{told}, but this log has a different key"
     if head.size > size:
         return (
             f"{told}, and {size:,} {agree(size, 'is')} here unchanged: the ledger was truncated, "
             "changed or rolled back"
         )
     if _is_contradicted(head, roots):
-        return f"{told}, and the ledger's first records differ: it was changed or forked"
+        return f"{told}, but the ledger's first records differ: the ledger was changed or forked"
     return ""
 
 

@@ -52,7 +52,7 @@ class DeletionPace:
     part: int = 0
     """Maximum number of records that one transaction deletes, or 0 for the default."""
     share: float = 1.0
-    """Largest fraction of the time during which the lock is held."""
+    """Maximum fraction of the time for which the lock is held."""
     within: float = 0.0
     """Upper limit of the sum of all pauses in seconds, regardless of *share*."""
 
@@ -110,11 +110,11 @@ def prune(
 ) -> PruneResult:
     """Delete the records from 1 to *before* - 1; durable when this returns.
 
-    If this raises an exception, the parts finished so far are durable. *allow* raises one if the
-    records up to a cut must not be deleted; it is called for the whole range before anything is
-    deleted. *record* returns the ``admin.pruned`` record for a cut. *pace* limits how long other
-    writers wait. Raises ``LedgerError``; the code is ``ledger.needed`` if a call among the records
-    is open, or if a key that they certify is still in use.
+    If this raises an exception, the transactions that were committed before it are durable. *allow*
+    raises an exception if the records up to a cut must not be deleted; it is called for the full
+    range before anything is deleted. *record* returns the ``admin.pruned`` record for a cut. *pace*
+    limits how long other writers wait. Raises ``LedgerError``; the code is ``ledger.needed`` if a
+    call among the records is open, or if a key that they certify is still in use.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -187,8 +187,8 @@ class _Pruner:
         self._store.close()
 
     def cuts(self, before: int) -> list[PruneCut]:
-        """Return the record number at which each transaction ends, up to *before*. Every line to be
-        deleted is hashed and compared.
+        """Return the cut at which each transaction ends, up to record *before*. Every line to be
+        deleted is hashed, and the hash is compared with the stored one.
         """
         start = self._store.first() or 1
         return list(self._cuts(start, before)) if start < before else []
@@ -238,8 +238,8 @@ class _Pruner:
     def run(
         self, lock: FileLock, cuts: Sequence[PruneCut], record: Callable[[str, PruneCut], Draft]
     ) -> PruneResult:
-        """Delete one part per transaction, and then overwrite the deleted text that remains in the
-        files.
+        """Delete the records of one cut per transaction, and then overwrite the deleted text that
+        remains in the files.
         """
         deleted, written = 0, []
         for cut in cuts:
@@ -264,7 +264,7 @@ class _Pruner:
             tail = store.begin()
             if tail.fault:
                 raise LedgerSealedError(tail.fault, hint="guardrail verify")
-            # Another process may have ended the key between two parts.
+            # Another process may have retired the key between two transactions.
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
@@ -272,7 +272,7 @@ class _Pruner:
             key = self._epochs.key
             if last:
                 # The records of this transaction certify the key that signs the head, so the same
-                # head may end the key.
+                # head may cover the retirement of that key.
                 self._rotate(self._epochs.final_rotation(store.log), tail)
             store.sign(tail, key)
             store.commit()

@@ -1,4 +1,4 @@
-"""Makes a sealed or damaged ledger usable again. A person decides this, and the decision is
+"""Makes a sealed or damaged ledger usable again. This requires the decision of a person, which is
 recorded.
 
 Readable records are never deleted or changed. If the chain is intact, the log continues with an
@@ -73,11 +73,12 @@ def recover(
     """Carry out the plan returned by ``inspect``. When this returns, the result is durable and the
     ledger can be opened again.
 
-    *who* is the record's ``actor``, and *reason* is a person's reason. *signing*, *verify*, *known*
-    and *unusable* have the same meaning as in ``inspect``. *genesis* (``profile``, ``key`` and
-    ``config``) and *log* are used for a new log if the old line 0 can't be read, or if its keys are
-    lost; nonce and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other
-    processes hold leases, and ``ledger.no_genesis`` if *genesis* is required but missing.
+    *who* is the record's ``actor``, and *reason* is the reason that this person gave. *signing*,
+    *verify*, *known* and *unusable* have the same meaning as in ``inspect``. *genesis*
+    (``profile``, ``key`` and ``config``) and *log* are used for a new log if the old line 0 can't
+    be read, or if its keys are lost; nonce and predecessor are filled in. Raises ``LedgerError``:
+    ``ledger.in_use`` while other processes hold leases, and ``ledger.no_genesis`` if *genesis* is
+    required but missing.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -143,7 +144,7 @@ def _recovered(
 def _continue(
     db: Path, plan: RecoveryPlan, signing: Signing, who: Mapping[str, Any], reason: str
 ) -> RecoveryReport:
-    # Records of an incomplete commit can be there; the next writes overwrite them.
+    # An incomplete commit may have left records; the next writes overwrite them.
     kept = keep_wal(db) if plan.lost else ()
     found = plan.examined
     assert found is not None
@@ -194,14 +195,14 @@ def _continue(
     finally:
         store.rollback()
         store.close()
-    kept += _lift_seal(db)  # last: nobody else writes before this
+    kept += _lift_seal(db)  # last, because it lets other processes write
     sync_directory(db.parent)
     return RecoveryReport(plan, kept, receipt, plan.log, closed)
 
 
 def _lift_seal(db: Path) -> tuple[Path, ...]:
-    """Remove the marker file. If the path leads to anything but a file, rename that instead, and
-    return its new path.
+    """Remove the marker file. If the path is not a file, rename it instead, and return the new
+    path.
     """
     marker = seal_path(db)
     if not marker.is_dir() or marker.is_symlink():

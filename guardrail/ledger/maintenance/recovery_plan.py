@@ -31,7 +31,7 @@ class Action(StrEnum):
     """The actions that ``recover`` can take."""
 
     NOTHING = "nothing"
-    """Nothing is wrong; writers resume by themselves."""
+    """Nothing is wrong; writers resume automatically."""
     CONTINUE = "continue"
     """The chain is intact: repair the rest, lift the seal, record the recovery, and continue the
     log.
@@ -68,7 +68,7 @@ class RecoveryPlan:
     unclear_calls: tuple[OpenCall, ...]
     """Open calls of processes that are not known to be dead or alive."""
     alive: tuple[str, ...]
-    """Other processes that hold a lease. They must end first."""
+    """Other processes that hold a lease. They must end before ``recover`` can run."""
     head: str = ""
     """Problem with the signed head, or an empty string if there is none, or if the head can't be
     checked without the keys.
@@ -247,8 +247,8 @@ def _unclear_calls(db: Path, found: Examination) -> tuple[OpenCall, ...]:
 def _describe_intact(found: Examination | None) -> str:
     if found is not None and not found.kept:
         return (
-            "nothing is wrong that can be repaired; the hashes of pruned records are wrong, so "
-            "proofs of these records fail"
+            "there is nothing to repair, but the hashes of pruned records are wrong, so proofs of "
+            "these records fail"
         )
     return "nothing is wrong with this ledger"
 

@@ -22,8 +22,8 @@ from guardrail.system.disk import WORK
 __all__ = ["Upgrade", "upgrade"]
 
 _SHARE = 4
-"""The room that an upgrade needs, as a fraction of the log. SQLite writes the new tables to its
-``-wal`` first, and overwrites the old indexes.
+"""The size of the log divided by the free space that an upgrade needs: SQLite first writes the new
+tables to its ``-wal``, and overwrites the old indexes.
 """
 
 
@@ -41,8 +41,9 @@ class Upgrade:
 
 
 def upgrade(path: Path) -> Upgrade:
-    """Give the log at *path* the current format; durable when this returns. If this raises, or the
-    process is killed, the log has the old format or the new one, and all of its records.
+    """Migrate the log at *path* to the current format; durable when this returns. If this raises an
+    exception, or if the process is killed, the log has either the old or the new format, and all of
+    its records.
 
     Raises ``LedgerError``: ``ledger.in_use`` if a process has the log open, ``ledger.timeout`` if
     another process holds its lock, ``ledger.older_format`` or ``ledger.newer_format`` for a format
@@ -77,7 +78,7 @@ def upgrade(path: Path) -> Upgrade:
 
 
 def _failed(error: SQLiteError | OSError, db: Path) -> LedgerError:
-    """Return the error for an upgrade that the disk or a damaged file ended."""
+    """Return the error for an upgrade that failed because of the disk or a damaged file."""
     with suppress(OSError):
         needed = WORK + os.stat(db).st_size // _SHARE
         if not isinstance(error, OSError) and reason(error) == "SQLITE_TOOBIG":

@@ -57,8 +57,8 @@ _TAIL = (
 
 
 class Store(SQLiteTreeWriter):
-    """A connection that appends records. Implements ``ledger.storage.AppendingStorage``. Closing it
-    does not checkpoint, unless ``close(clean=True)`` is called.
+    """A connection that appends records. Implements ``ledger.storage.AppendingStorage``. Only
+    ``close(clean=True)`` checkpoints.
     """
 
     def __init__(self, db: Path, signing: Signing) -> None:
@@ -85,7 +85,8 @@ class Store(SQLiteTreeWriter):
         of other connections change it.
         """
         self._certified: str | None = None
-        """The key that was found to be certified and not ended, valid until the content changes."""
+        """The key that was found to be certified and not retired, valid until the content changes.
+        """
         self._end: Tail | None = None
         """The end of the log as last committed here. Valid until the content changes."""
         self._signed: Tail | None = None
@@ -115,8 +116,8 @@ class Store(SQLiteTreeWriter):
         return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. If *clean* is True, SQLite may clean up if this is the last
-        connection of all processes.
+        """Close the connection. If *clean* is True, SQLite may clean up if no other connection is
+        open in any process.
         """
         if clean:
             SharedLock.release(self.db)
@@ -150,7 +151,8 @@ class Store(SQLiteTreeWriter):
             if end is not None:  # SQLite would read the same pages from its cache
                 return Tail(end.seq, end.leaf, end.edge.copy(), end.edge)
             return self.tail()
-        # Another process has written. No process can change the file before this transaction ends.
+        # Another process has written to the file. From now on, none can until this transaction
+        # ends.
         if schema_version(self._connection) != self._schema:
             self._schema = check_schema(self._connection)
         self._content = content
@@ -246,8 +248,8 @@ class Store(SQLiteTreeWriter):
         """Append all of *drafts* in a few statements, or none of them. If none were appended,
         return None; adding them one by one then shows which ones are refused.
 
-        Each statement lets other threads run. With many callers, the commit thread would have to
-        wait for its next turn after each statement.
+        Each statement lets other threads run. With many callers, the commit thread would then wait
+        for its next turn after each of them.
         """
         batch = Batch(tail.seq, tail.leaf, tail.edge)
         for draft in drafts:
@@ -351,8 +353,9 @@ class Store(SQLiteTreeWriter):
         ]
 
     def _locate_call(self, draft: Draft, seq: int, tail: Tail) -> None:
-        """Note that *draft*, as record *seq*, begins or ends its call. Raises ``LedgerError`` if it
-        can't, and ``LedgerOpenError`` if the table of calls is not as a writer left it.
+        """Update the table of calls if *draft*, as record *seq*, begins or ends a call. Raises
+        ``LedgerError`` if the call can't begin or end, and ``LedgerOpenError`` if the table
+        contradicts the records.
         """
         if draft.type == "call.decision":
             if draft.opens:
@@ -378,7 +381,7 @@ class Store(SQLiteTreeWriter):
 
     def _require_outcome(self, call: str | None, seq: int, tail: Tail) -> None:
         """Raise ``LedgerOpenError`` unless record *seq* is the outcome of *call*. A planted row
-        must not pass for the call's own.
+        must not be mistaken for the row of the call.
         """
         line = self.line(seq)
         if line is None and 0 < seq < self.pruned():

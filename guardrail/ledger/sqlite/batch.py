@@ -1,7 +1,8 @@
 """Writes the records of one commit with few statements.
 
-Each statement lets other threads run. With many callers, a commit thread that runs several
-statements per record would wait for its next turn each time, as would its callers.
+Each statement lets other threads run. With many callers, a commit thread that ran several
+statements per record would wait for its next turn after each one, and its callers would wait with
+it.
 """
 
 from __future__ import annotations

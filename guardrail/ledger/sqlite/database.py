@@ -118,7 +118,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         left.unlink(
             missing_ok=True
-        )  # left by a process that died here: no other process creates the log under this lock
+        )  # left by a process that died here, because only the holder of this lock creates the log
     fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
     try:
         os.close(new_file(fresh, db, flags=os.O_RDWR))
@@ -148,7 +148,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
         finally:
             os.close(descriptor)
         try:
-            os.link(fresh, db)  # unlike a rename, a link refuses to replace a file
+            os.link(fresh, db)  # unlike rename, link never replaces an existing file
         except FileExistsError:
             raise LedgerOpenError("a ledger already exists", code="ledger.exists") from None
     finally:

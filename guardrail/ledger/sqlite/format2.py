@@ -1,9 +1,8 @@
 """The tables and indexes of format 2, and the migration of a log from that format.
 
-The lines, their hashes, the head and the tiles stay as they are. Nothing is proved: if a line
-differs from a stored value, ``verify`` finds this afterwards. Everything happens in one
-transaction of SQLite, so that a process that is killed half-way leaves the old format or the new
-one.
+The lines, their hashes, the head and the tiles stay as they are. The migration proves nothing: if a
+line differs from a stored value, ``verify`` reports this afterwards. The migration is one SQLite
+transaction, so a process that is killed halfway leaves the log in either the old or the new format.
 """
 
 from __future__ import annotations
@@ -87,7 +86,7 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
 ) STRICT, WITHOUT ROWID""",
     "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {_ADMIN}",
 }
-"""The objects of format 2 that this format does not have, or has in another form."""
+"""The objects of format 2 that the current format lacks, or defines differently."""
 
 SCHEMA_2: dict[str, str] = {
     **{name: sql for name, sql in SCHEMA.items() if name not in ("call", "place", "records")},
@@ -102,7 +101,8 @@ def migrate(db: Path) -> bool:
 
     Call it under the file lock, while no other process has the log open. Raises ``LedgerOpenError``
     if the file is not a log, has an unknown format, or has objects that no log of its format has;
-    ``sqlite3.Error`` and ``OSError`` if the disk fails. The log then keeps its format.
+    ``sqlite3.Error`` and ``OSError`` if the disk fails. If it raises an exception, the log keeps
+    its format.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
@@ -170,8 +170,8 @@ def _change(connection: sqlite3.Connection) -> None:
     for name in ("call", "place", "records"):
         execute(SCHEMA[name])
     fill(execute, lines_of(execute))
-    # The open calls are copied, not computed: if somebody changed this table, verify still finds
-    # the difference.
+    # The open calls are copied, not recomputed from the lines, so verify still detects it if
+    # someone changed this table.
     execute(
         "INSERT INTO call (open, call, decision, process, host, pid) "
         "SELECT 1, call, seq, process, host, pid FROM open_call"

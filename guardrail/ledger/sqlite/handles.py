@@ -3,10 +3,9 @@ copies it.
 
 SQLite keeps locks and shared memory per file and process. Therefore (1) the last connection that
 closes checkpoints and deletes the ``-wal``, which must not happen if one of the files has been
-replaced; (2) a new connection joins the shared memory of an old one; (3) a child made by ``fork``
-would inherit SQLite's record of locks that the child does not hold. A second, harmless lock
-therefore prevents a closing connection from checkpointing, and connections are closed before a
-fork.
+replaced; (2) a new connection joins the shared memory of an old one; (3) a forked child would
+inherit SQLite's record of locks that the child does not hold. Therefore, a second, harmless lock
+prevents a closing connection from checkpointing, and connections are closed before a fork.
 """
 
 from __future__ import annotations
@@ -108,7 +107,7 @@ def keep_alive(thing: object) -> None:
     """Prevent *thing*, a connection of the parent process, from ever being finalized, even at
     interpreter exit.
     """
-    import ctypes  # it takes milliseconds to load, and only a fork needs it
+    import ctypes  # imported here because it takes milliseconds to load, and only a fork needs it
 
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
@@ -181,8 +180,8 @@ class SharedLock:
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
-                # The path now leads to another file, and this process has no connection to the old
-                # one.
+                # The path now leads to a different file, and this process has no connection to the
+                # old one.
                 os.close(descriptor)
                 descriptor = None
             if descriptor is None:
@@ -198,8 +197,8 @@ class SharedLock:
 
     @classmethod
     def release(cls, db: Path) -> None:
-        """Undo one ``acquire``. After the last ``release``, the last connection to close again
-        checkpoints and deletes the ``-wal``.
+        """Undo one ``acquire``. After the last ``release``, SQLite's default applies again: the
+        last connection to close checkpoints and deletes the ``-wal``.
         """
         with cls._lock:
             left = cls._holders.get(db, 0) - 1

@@ -16,7 +16,7 @@ from pathlib import Path
 __all__ = ["MAX_VALUE", "Budget", "harden"]
 
 MAX_VALUE = 1 << 20
-"""Maximum size of a value or a row in bytes. The largest that a log contains is a record of 65,535
+"""Maximum size of a value or a row in bytes. The largest value in a log is a record of 65,535
 bytes.
 """
 
@@ -77,13 +77,13 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
     connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     # Python's standard library sets these options from version 3.12 on. The authorizer below
-    # refuses the same things, and more.
+    # rejects the same features, and more.
     for name, on in _CONFIG:
         option = getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None)
         if option is not None:
             connection.setconfig(option, on if on is not None else writes)  # type: ignore[attr-defined,unused-ignore]
-    # This is called when a statement is compiled, not when it runs, so prepared statements cost
-    # nothing more.
+    # SQLite calls this when it compiles a statement, not when it runs one, so prepared statements
+    # incur no extra cost.
     connection.set_authorizer(_reads_and_appends if writes else _only_reads)
 
 

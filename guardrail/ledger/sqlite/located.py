@@ -1,4 +1,4 @@
-"""Writes the rows by which records are found again: the calls and the places.
+"""Writes the rows that locate records: the tables ``call`` and ``place``.
 
 Used inside a writer's transaction. The rows are only copies of facts in the lines: ``verify``
 compares them, and they can be rebuilt.
@@ -18,7 +18,7 @@ Execute = Callable[..., sqlite3.Cursor]
 
 _CHUNK = 512
 _MOST_SESSIONS = 10_000
-"""Maximum number of sessions that are known to have a place."""
+"""Maximum number of sessions remembered to have a place."""
 
 # The same call can't be in both parts of the table, because the other part is searched first. No
 # other writer can write in between.
@@ -34,7 +34,8 @@ _PLACES = {
     "use": "INSERT INTO place (kind, name, number, seq) VALUES (?, ?, ?, ?)",
 }
 _NUMBERED = "REPLACE INTO place (kind, name, number, seq) VALUES (?, ?, ?, ?)"
-"""For places whose number is that of their record. Another row with that number is not guardrail's.
+"""For places whose number is the number of their record. guardrail writes no other row with that
+number.
 """
 
 
@@ -107,7 +108,7 @@ def fill(
     """Write the rows of *lines* into the empty *tables*, or into both if none are given. *owner*
     returns process, host and pid of an open call; without it, open calls get no rows.
 
-    Lines that are no records have no rows. Raises ``sqlite3.Error``.
+    Lines that are not records get no rows. Raises ``sqlite3.Error``.
     """
     wanted = tables or ("call", "place")
     rows = LocatedRows(execute)
@@ -167,8 +168,8 @@ def forget_pruned(execute: Execute, lines: Iterable[tuple[int, bytes]], before: 
 
 
 def mend_block(execute: Execute, lines: Sequence[tuple[int, bytes]]) -> None:
-    """Give each session of *lines*, the kept records of a block of which the first were pruned, a
-    place again.
+    """Add a place for each session in *lines*, the remaining records of a block whose first records
+    were pruned.
     """
     rows = LocatedRows(execute)
     for seq, line in lines:

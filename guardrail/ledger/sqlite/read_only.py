@@ -50,7 +50,7 @@ class UnsharedFiles:
 
 
 def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, UnsharedFiles | None]:
-    """Open *db* as ``connect_reader`` does, even if its folder can't be written to.
+    """Open *db* as ``connect_reader`` does, even if its folder is read-only.
 
     Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
     """

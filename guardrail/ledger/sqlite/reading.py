@@ -229,7 +229,7 @@ class ReadConnection:
                     try:
                         self._with(lambda connection: connection.execute("COMMIT"))
                     except LedgerError:
-                        # nothing was written, and the next query opens a new connection
+                        # nothing was written; the next query opens a new connection
                         self.close()
 
     def _examine(self, connection: sqlite3.Connection) -> None:

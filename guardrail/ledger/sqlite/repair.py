@@ -89,9 +89,10 @@ def remove_outside(execute: Execute) -> int:
 def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[str]) -> None:
     """Drop the foreign objects in *db* and create guardrail's *missing* objects, durably.
 
-    No code in the foreign objects runs, because dropping evaluates no trigger and no view. Call it
-    only if SQLite does not find a fault in its pages: dropping a table that shares pages with
-    another table would delete the shared pages too. Raises ``sqlite3.Error``.
+    The code in the foreign objects does not run, because SQLite evaluates neither triggers nor
+    views when it drops them. Call it only if SQLite does not find a fault in its pages: dropping a
+    table that shares pages with another table would delete the shared pages too. Raises
+    ``sqlite3.Error``.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)

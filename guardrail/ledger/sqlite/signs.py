@@ -1,4 +1,6 @@
-"""Recognises a ledger without opening it: by its first bytes and by the files next to it."""
+"""Recognises a ledger by its first bytes and by the files next to it, without opening it as a
+database.
+"""
 
 from __future__ import annotations
 

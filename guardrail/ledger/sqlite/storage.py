@@ -90,7 +90,9 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return rows[0] if rows else None
 
     def call_rows(self, calls: Sequence[str]) -> dict[str, CallRow]:
-        """Return the rows of *calls*, except of those that have no row, or more than one."""
+        """Return the rows of *calls*, keyed by call. A call with no row, or with more than one, is
+        omitted.
+        """
         found: dict[str, CallRow] = {}
         twice: set[str] = set()
         for wanted in _filled(list(dict.fromkeys(calls))):
@@ -106,9 +108,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return {call: row for call, row in found.items() if call not in twice}
 
     def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
-        """Return the numbers of the records with these *places*, except of those that no row
-        names.
-        """
+        """Return the numbers of the records with *places*. Places without a row are omitted."""
         found: dict[PlaceKey, int] = {}
         for wanted in _filled(places):
             marks = ", ".join(["(?, ?, ?)"] * len(wanted))
@@ -253,8 +253,8 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
 
 
 def _filled(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """Yield *values* in groups of two sizes, so that SQLite's driver keeps the statements prepared.
-    The last value may be repeated.
+    """Yield *values* in groups of one of two sizes, so that SQLite's driver can reuse prepared
+    statements. The last value may be repeated to fill a group.
     """
     for at in range(0, len(values), _GROUP):
         part = list(values[at : at + _GROUP])

@@ -1,4 +1,4 @@
-"""The tables, triggers and the view of a log: all the objects that its database has."""
+"""The tables, the triggers and the view of a log: all objects in its database."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ SHOWN: dict[str, tuple[str, ...]] = {
     "cause": ("decision", "cause"),
     "status": ("status",),
 }
-"""The columns of the view ``records``, and the path in the line that each of them shows."""
+"""The columns of the view ``records``, each with the path in the line of the value that it shows.
+"""
 
 _COLUMNS = ",\n".join(
     f"  json_extract(line, '$.{'.'.join(path)}') AS {name}" for name, path in SHOWN.items()
@@ -29,8 +30,8 @@ SCHEMA: dict[str, str] = {
   leaf BLOB NOT NULL CHECK (length(leaf) = 32),
   line TEXT NOT NULL
 ) STRICT""",
-    # Each call has one row, so that its id is used once and it has at most one outcome. Open calls
-    # come after all others, next to the newest ids: a commit writes one page of this table.
+    # Each call has one row, so its id is used only once, and the call has at most one outcome. Open
+    # calls come after all others, next to the newest ids: a commit writes one page of this table.
     "call": """CREATE TABLE call (
   open INTEGER NOT NULL CHECK (open IN (0, 1)),
   call TEXT NOT NULL,

@@ -37,7 +37,7 @@ def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | No
         return f"record {seq}, which was acknowledged, is missing or was replaced"
     first = store.first() or 1
     if seq + 1 < first and first == store.pruned():
-        # The records after it were pruned, as a record proves, so the remaining records are
+        # A record proves that the records after it were pruned, so the remaining records are
         # verified.
         seq = first - 1
         kept = store.leaf(seq)

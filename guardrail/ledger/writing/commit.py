@@ -1,8 +1,8 @@
 """The commit thread's rounds: batches of records, and the checks before and after each commit.
 
 Two rules ensure that records are durable. A future returns a receipt only after its commit was
-synced *and* the files were found unchanged. A record that could not be acknowledged is either known
-not to be in the log, or is looked up in the log before anything else is written.
+synced *and* the files were found unchanged. If a record could not be acknowledged, and it is not
+certain that the log lacks it, the record is looked up in the log before anything else is written.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
 
-# Lease files need not be checked often: a sweep recognises a live process by its number, even if
-# its lease file was removed.
+# Lease files need not be checked often: a sweep recognises a live process by its PID, even if its
+# lease file was removed.
 _LEASE_CHECK_SECONDS = 1.0
 
 
@@ -47,8 +47,8 @@ class Committer:
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
     ) -> None:
-        """If *parent* is given, this is the committer in a forked child, which keeps the parent's
-        knowledge of the log.
+        """If *parent* is given, this is the committer of a forked child, which inherits the
+        parent's knowledge of the log.
         """
         self._settings = settings
         self._signing = signing
@@ -84,7 +84,7 @@ class Committer:
 
     @property
     def owed_count(self) -> int:
-        """Number of outcomes that wait to be written."""
+        """Number of outcomes waiting to be written."""
         return len(self._owed) + len(self._unacknowledged)
 
     @property
@@ -93,11 +93,13 @@ class Committer:
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Remember that the caller of *decision*, perhaps durable, was told that it failed."""
+        """Remember that the caller of *decision* was told that it failed, although it may be
+        durable.
+        """
         if decision.opens:
             self._unacknowledged.append(decision)
 
-    # -- the loop of the commit thread asks (guardrail.ledger.writing.loop) ------------------------
+    # -- called by the commit thread's loop (guardrail.ledger.writing.loop) ------------------------
 
     def settled(self) -> bool:
         """Mark the last commit as ended. Return True if no owed record can be written now."""
@@ -194,7 +196,7 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write owed records and retire the key, under the lock; return True on success."""
+        """Write owed records and retire the key under the lock. Return True on success."""
         owed, final = self.owed_count, self._epochs.final_rotation(self.known.log)
         if not owed and final is None:
             return True
@@ -203,7 +205,7 @@ class Committer:
         except LedgerPoisonedError:
             if owed:
                 raise
-            return False  # the next sweep ends the key
+            return False  # the next sweep retires the key
         self._epochs.mark_ended()
         self._files.lock.acquire()
         return True
@@ -213,8 +215,8 @@ class Committer:
     def round(self, inbox: Inbox) -> None:
         """Write the entries at the front of *inbox*, and owed records, in one commit.
 
-        One entry is taken now, and fails if the ledger can't be written; the others are taken under
-        the lock. Never raises: each future returns a receipt or raises an error.
+        One entry is taken at once, and fails if the ledger can't be written. The others are taken
+        under the lock. Never raises: each future returns a receipt or raises an error.
         """
         batch: deque[Entry] = deque()
         inbox.take(batch, 1)
@@ -338,7 +340,9 @@ class Committer:
             self._files.leases.restore()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
-        """Return how the log contradicts the newest durable record, or an empty string."""
+        """Describe how the log contradicts the newest durable record. Return an empty string if it
+        does not.
+        """
         assert self.known.last is not None
         seq, leaf = self.known.last
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None

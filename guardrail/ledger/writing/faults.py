@@ -31,7 +31,7 @@ E = TypeVar("E", bound=LedgerError)
 class Health:
     """Decides whether a writer may write. The commit thread updates it, and any thread may read it.
 
-    A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* writer refuses calls
+    A *poisoned* writer has ``trouble`` and retries automatically. A *sealed* writer refuses calls
     until ``guardrail recover`` is run, or until a database that is ``away`` is at its path again.
     """
 
@@ -69,8 +69,8 @@ class Health:
         return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
 
     def stall(self) -> None:
-        """Enter the state in which a commit takes longer than its callers wait. It ends by
-        itself.
+        """Record that a commit takes longer than its callers wait. This state ends when the commit
+        does.
         """
         if not self.trouble:
             self.trouble = "a commit is taking too long"
@@ -116,7 +116,7 @@ class Health:
     def in_transaction(self, error: Exception, *, committing: bool) -> tuple[LedgerError, bool]:
         """Block new calls after *error* in a transaction, before it is rolled back.
 
-        Return the error for the callers, and whether space was released in which outcomes can be
+        Return the error for the callers, and True if space was released in which outcomes can be
         written at once.
         """
         if isinstance(error, LedgerOpenError):
@@ -135,7 +135,7 @@ class Health:
     def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
         """Block new calls after *error* outside a transaction. Return the error for the callers.
 
-        If the log is gone, the writer is sealed. Any other fault may end by itself.
+        If the log is gone, the writer is sealed. Any other fault may be temporary.
         """
         problem = self._refused(error)
         if disk_is_full(reason(error)):
@@ -169,7 +169,7 @@ class Health:
         obstacle = reserve.obstacle
         if obstacle is not None:
             return LedgerPoisonedError(
-                f"no room can be reserved for the outcomes of calls: {obstacle[0]}",
+                f"can't reserve disk space for the outcomes of calls: {obstacle[0]}",
                 code="ledger.reserve",
                 hint=f"{obstacle[1]}; calls then continue automatically",
             )

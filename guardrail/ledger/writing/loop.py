@@ -13,7 +13,7 @@ from guardrail.ledger.writing.work import Entry, Inbox, Order, Work, closed_erro
 __all__ = ["BatchSizeEstimator", "Loop"]
 
 _SHARE = 0.25
-"""Maximum wait for callers that return, as a fraction of the last commit's duration. Callers that
+"""Maximum wait for returning callers, as a fraction of the last commit's duration. Callers that
 return in time share the next commit.
 """
 _LONGEST = 0.001
@@ -73,7 +73,7 @@ class Loop:
 
     def _await_first(self) -> Work | None:
         """Wait for work; return the first item, which stays in the inbox, or None if the committer
-        has other work to do. A record that may wait is work once it is due.
+        has other work to do. A record in ``later`` counts as work once it is due.
         """
         inbox = self._inbox
         settled = self._committer.settled()
@@ -88,8 +88,8 @@ class Loop:
         """Wait briefly for the callers of the last commit, which have just been woken, to return
         with their next record.
 
-        Otherwise, the callers that arrived during a commit and those that waited for it would
-        alternate, which would take two syncs, not one.
+        Otherwise, callers that arrived during a commit and callers that waited for it would
+        alternate, which would take two syncs instead of one.
         """
         expected = min(self._estimator.expected, self._max_batch)
         if len(self._inbox) < expected:

@@ -1,6 +1,4 @@
-"""A writer's connection to its log: creates, opens and verifies it, drops it after a fault, and
-closes it.
-"""
+"""Creates, opens and verifies a writer's log, drops the connection after a fault, and closes it."""
 
 from __future__ import annotations
 
@@ -77,7 +75,7 @@ class WriterConnection:
         if files.reserve_size and not (
             self._has_lease or outcomes_owed or self.has_other_writers()
         ):
-            files.reserve.remove()  # it belonged to dead processes, whose calls are now closed
+            files.reserve.remove()  # it belonged to dead processes, whose calls are closed now
         try:
             store = Store(files.db, self._signing)
         except LedgerOpenError as error:
@@ -193,7 +191,7 @@ class WriterConnection:
 
 def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
     """Raise ``KeysError`` if the keys belong to another log, so that a wrong setting does not look
-    like an attack.
+    like tampering.
     """
     key = genesis.get("key")
     if isinstance(key, Mapping) and key.get("public") != signing.public:

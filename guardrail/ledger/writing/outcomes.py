@@ -1,5 +1,5 @@
-"""Builds outcomes that the ledger writes for calls whose own process can't write them, from the
-line of the decision alone.
+"""Builds outcomes for calls whose own process can't write them, using only the line of the
+decision.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ class Sweeper:
         """Time of the next sweep (``time.monotonic()``)."""
 
     def postpone(self) -> None:
-        """Postpone the next sweep by one interval from now."""
+        """Postpone the next sweep until one interval from now."""
         self.due = time.monotonic() + self._settings.sweep_interval
 
     def sweep(self, store: AppendingStorage, commit: Commit) -> int:

@@ -48,7 +48,7 @@ class Entry(BatchedFuture[Receipt]):
         self.written = False
         """True if the record is durable."""
         self.due = 0.0
-        """Time at which the record's commit begins at the latest, if no other record starts one
+        """Latest time at which the record's commit begins, if no other record starts one earlier
         (``time.monotonic()``).
         """
         self._abandoned = False
@@ -62,9 +62,7 @@ class Entry(BatchedFuture[Receipt]):
         return self.draft.type in _OWED
 
     def take(self) -> bool:
-        """Begin to write the record, or try again. Return False if the caller has given up and no
-        outcome is owed.
-        """
+        """Begin or retry the write. Return False if the caller gave up and no outcome is owed."""
         if self.taken:
             return True
         if not self.set_running_or_notify_cancel() and not self.owed:
@@ -85,8 +83,8 @@ class Entry(BatchedFuture[Receipt]):
             return True
 
     def acknowledge(self, receipt: Receipt, handover: WakeUpBatch) -> bool:
-        """Deliver the receipt, together with those from the same commit. Return False if nobody
-        waits for it.
+        """Deliver the receipt, together with those from the same commit. Return False if no one is
+        waiting for it.
         """
         with self._turn:
             self.written = True
@@ -97,7 +95,7 @@ class Entry(BatchedFuture[Receipt]):
         return waited_for
 
     def fail(self, error: LedgerError, handover: WakeUpBatch | None = None) -> None:
-        """Deliver an error if anyone waits for the record."""
+        """Deliver *error* if anyone is waiting for the record."""
         if not self.done():
             self.handover = handover
             self.set_exception(error)
@@ -145,15 +143,13 @@ class Inbox(deque[Work]):
         self._hurried = False
 
     def put(self, work: Work) -> None:
-        """Append *work*. Wake the commit thread if it waits for no more items, or if *work* is an
-        order.
-        """
+        """Append *work*. Wake the commit thread if it has enough items or *work* is an order."""
         self.append(work)
         self.ring(at_once=not isinstance(work, Entry))
 
     def put_later(self, entry: Entry) -> None:
         """Queue *entry* for the next commit. The commit thread is woken only if it would otherwise
-        look too late.
+        wake up too late.
         """
         entry.due = time.monotonic() + LONGEST_DELAY
         self.later.append(entry)
@@ -166,7 +162,7 @@ class Inbox(deque[Work]):
         self.ring(at_once=True)
 
     def is_due(self) -> bool:
-        """Return True if a record in ``later`` must not wait any longer."""
+        """Return True if a record in ``later`` is due."""
         later = self.later
         return bool(later) and (self._hurried or time.monotonic() >= later[0].due)
 
@@ -194,7 +190,7 @@ class Inbox(deque[Work]):
         """
         awaited = self._awaited
         enough = awaited < _NEVER if at_once else len(self) >= awaited
-        # If the thread has not heard the last ring, it has yet to look.
+        # If the last ring is still unread, the thread will look at the queue anyway.
         if enough and not self._bell.qsize():
             self._bell.put(None)
 

@@ -144,7 +144,7 @@ class LedgerWriter:
             ) from None
         except BaseException:
             if self._closed and not order.done():
-                self._put(order)  # an interrupt: nobody calls this again
+                self._put(order)  # an interrupt: no one will call this again
             raise
         finally:
             if order.done():
@@ -207,7 +207,7 @@ class LedgerWriter:
 
     @property
     def owed(self) -> int:
-        """Number of outcomes that wait in memory until the ledger is writable."""
+        """Number of outcomes waiting in memory until the ledger is writable."""
         return self._committer.owed_count
 
     # -- appending
@@ -255,7 +255,7 @@ class LedgerWriter:
         except (TimeoutError, CancelledError):
             if entry.give_up(unless_written=True):
                 raise self._late(entry) from None
-            return entry.result()  # the receipt is being delivered right now
+            return entry.result()  # the receipt is being delivered
         except LedgerError:
             raise
         except BaseException:
@@ -317,13 +317,14 @@ class LedgerWriter:
             )
         self._committer.health.stall()
         return LedgerPoisonedError(
-            "the record's commit did not end in time; it is not yet known if the record is durable"
+            "the record's commit did not end in time; it is not yet known whether the record is "
+            "durable"
         )
 
     def _refusal(self) -> LedgerError:
         if handles.tainted(self.db):
             return LedgerPoisonedError(
-                "this process was forked during a commit; it can't use the ledger safely",
+                "this process was forked during a commit, so it can't use the ledger safely",
                 code="ledger.forked",
                 hint="start workers with spawn, or fork before calls are made",
             )
