@@ -1,5 +1,5 @@
-"""Shows who read the ledger, from the access log. All values are plain: a field that is missing or
-has another type counts as absent.
+"""Lists the reads of the ledger that the access log recorded. A field that is missing or has the
+wrong type counts as absent.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class AccessEntry:
     terminal: str
     command: str
     selector: Mapping[str, Any]
-    """The names and selectors asked for."""
+    """The names and selectors in the request."""
     log: str
     """Name of the ledger, or an empty string if the ledger could not be opened."""
     path: str

@@ -16,10 +16,10 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.EXPIRED: "it expired: the request, or an approval of it, is too old",
     RejectionReason.ALREADY_USED: ("it has already been used, and can't be used again"),
     RejectionReason.ALREADY_DECIDED: "enough people have approved it already",
-    RejectionReason.OTHER_SESSION: "it was requested in another session, or by someone else",
-    RejectionReason.OTHER_TOOL: "it was requested for another tool",
-    RejectionReason.OTHER_SCHEMA: "the tool's schema has changed since",
-    RejectionReason.OTHER_ARGUMENTS: "it was requested for other arguments",
+    RejectionReason.OTHER_SESSION: "it was requested in a different session, or by someone else",
+    RejectionReason.OTHER_TOOL: "it was requested for a different tool",
+    RejectionReason.OTHER_SCHEMA: "the tool's schema has changed since then",
+    RejectionReason.OTHER_ARGUMENTS: "it was requested for different arguments",
     RejectionReason.APPROVER_IS_REQUESTER: (
         "requesters can't approve: these are the principal, the agent and everyone in between"
     ),
@@ -50,7 +50,7 @@ COUNTS_IF = (
 verified identity.
 """
 
-_AGAIN = "Make the call without an approval. This is a new request that somebody can answer."
+_AGAIN = "Make the call without an approval. This creates a new request that someone can answer."
 _SAME = (
     "Make the call exactly as it was requested. To change it, make it without an approval, "
     "which is a new request."
@@ -75,17 +75,19 @@ NEXT: Mapping[RejectionReason, str] = {
     ),
     RejectionReason.EXPIRED: _AGAIN,
     RejectionReason.ALREADY_USED: f"An approval is for one call. {_AGAIN}",
-    RejectionReason.ALREADY_DECIDED: "Make the call with this approval: no more answers needed.",
+    RejectionReason.ALREADY_DECIDED: (
+        "Make the call with this approval: no more answers are needed."
+    ),
     RejectionReason.OTHER_SESSION: (
-        "Make the call in the session that requested the approval, as the same principal and agent:"
-        " guard.session(..., id=THE_SAME_ID). docs/web-apps.md shows it for requests of a web"
-        " application."
+        "Make the call in the session that requested the approval, as the same principal and "
+        "agent: guard.session(..., id=THE_SAME_ID). docs/web-apps.md shows how to do this in a "
+        "web application."
     ),
     RejectionReason.OTHER_TOOL: _SAME,
     RejectionReason.OTHER_SCHEMA: _AGAIN,
     RejectionReason.OTHER_ARGUMENTS: _SAME,
     RejectionReason.APPROVER_IS_REQUESTER: (
-        "Somebody who did not request the call must approve it. On the command line, this is"
+        "Someone who did not request the call must approve it. On the command line, this is"
         " another operating-system user: `guardrail approve ID --reason TEXT` (docs/approvals.md,"
         " section Who may approve)."
     ),

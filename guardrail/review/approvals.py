@@ -55,7 +55,7 @@ def open_requests(
     found = []
     for approval in log.requests():
         if not everything and _has_expired(log, approval, terms, now):
-            continue  # this comes before looking for the steps, which reads every later record
+            continue  # checked first, because finding the steps means reading every later record
         case = read_case(log, approval)
         if case is None:
             continue
@@ -87,7 +87,7 @@ def find_request(log: RequestLog, ref: str) -> ApprovalCase:
         raise NotFoundError(
             f"{shown} matches more than one request: {names}",
             code="review.ambiguous",
-            hint="give more characters of the id",
+            hint="specify more characters of the id",
         )
     return wanted[0]
 

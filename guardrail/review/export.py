@@ -56,7 +56,7 @@ def export_lines(
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportSummary:
     """Write the first *size* records, or all current ones, to *out*, each followed by a line feed.
-    Memory is constant.
+    Uses constant memory.
 
     Because records are never changed, the export is consistent although writers are not blocked.
     """

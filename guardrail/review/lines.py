@@ -27,7 +27,7 @@ from guardrail.system.ownership import explain_error
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
 
 MAX_BYTES = 4 << 30
-"""Maximum size of a file whose text is shown. ``verify`` reads larger files."""
+"""Maximum size of a file whose records can be shown. ``verify`` accepts larger files."""
 MAX_RECORDS = 2_000_000
 _GZIP = b"\x1f\x8b"
 _CALLS = frozenset({"call.decision", "call.outcome", "call.claim", "call.rejected"})
@@ -35,7 +35,7 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file that was given instead of the ledger can't be read, or is not valid."""
+    """A file to be read instead of the ledger can't be read, or is invalid."""
 
     default_code = "review.source"
 
@@ -110,7 +110,7 @@ class FileRecords:
         while line := source.readline(MAX_LINE + 2):
             count = len(self._ends)
             if not line.endswith(b"\n"):
-                raise self._line_error(count, "has no end, or is too long: the file is torn")
+                raise self._line_error(count, "is incomplete or too long: the file is torn")
             end += len(line)
             if end > MAX_BYTES or count >= MAX_RECORDS:
                 raise SourceError(
@@ -136,17 +136,17 @@ class FileRecords:
     def _add_record(self, count: int, record: dict[str, Any]) -> None:
         seq, log = record.get("seq"), record.get("log")
         if type(seq) is not int or not 0 <= seq < 1 << 62 or not isinstance(log, str):
-            raise self._line_error(count, "does not name its record number and log")
+            raise self._line_error(count, "does not contain its record number and log")
         if count == 0:
             self._set_first_record(seq, log)
         elif log != self._log:
             raise self._line_error(count, "belongs to a different log from that of the first line")
         elif count == 1 and self._zero:
             if seq < 1:
-                raise self._line_error(count, f"is record {seq} again")
+                raise self._line_error(count, f"repeats record {seq}")
             self._first = seq  # records after line 0 may have been pruned
         elif seq != self._next:
-            raise self._line_error(count, f"is record {seq}: record {self._next} comes next")
+            raise self._line_error(count, f"is record {seq}, but record {self._next} comes next")
         self._next = seq + 1
         self._index_record(seq, record)
 
@@ -299,7 +299,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         raise SourceError(f"{path}: the file can't be read ({why})", hint=way) from None
     except (EOFError, zlib.error):
         raise SourceError(
-            f"{path}: the file is truncated or damaged: it can't be decompressed to its end",
+            f"{path}: the file is truncated or damaged: it can't be decompressed completely",
             hint=_ANOTHER,
         ) from None
 
@@ -311,4 +311,4 @@ def _reason(error: OSError, path: Path) -> tuple[str, str]:
     if isinstance(error, gzip.BadGzipFile):
         return "it is not a gzip file", _ANOTHER
     why, way = explain_error(error, path)
-    return why, way or "give the file of an export, or of the copy of a segment"
+    return why, way or "specify an export, or the copy of a segment"

@@ -275,7 +275,7 @@ def _compare(
     *,
     backup: bool,
 ) -> Consistency:
-    """Compare the heads with *roots*, which were computed from the lines, because stored hashes may
+    """Compare the heads with *roots*, which are computed from the lines because stored hashes may
     be forged.
     """
     if first.size == second.size:

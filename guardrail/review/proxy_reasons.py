@@ -1,5 +1,5 @@
-"""Explains decisions about calls that came through the proxy: there, no program declares tools or
-opens sessions, so other steps help.
+"""Explains decisions about calls that came through the proxy. Programs that use the proxy neither
+declare tools nor open sessions, so the next steps differ.
 """
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ _SCHEMA = frozenset({"", "missing", "unknown_argument", "schema"})
 """Details of calls whose arguments do not fit the accepted schema."""
 
 _UPSTREAM = CauseExplanation(
-    "The proxy could not use the upstream's answer, so the program got an error, and no call.",
+    "The proxy could not use the upstream's answer, so the program received an error and no call.",
     "Check `[proxy] upstream`, or the option --upstream.",
 )
 _UNREADABLE = CauseExplanation(
-    "The proxy can't tell which call the model's answer contains, so the program did not get it.",
+    "The proxy can't tell which call the model's answer contains, so the program did not receive "
+    "the answer.",
     "If it happens again, look at the answer itself: the record contains no values from it.",
 )
 _REJECTIONS = {
     "incomplete": CauseExplanation(
-        "The answer was cut off or broke off before this call was complete, so the policy was not"
-        " asked, and the program did not get the call.",
+        "The answer ended before this call was complete, so the policy was not"
+        " asked, and the program did not receive the call.",
         "Let the program send its request again. If the model stopped at its limit, raise the"
         " maximum number of tokens.",
     ),
     "provider_tool": CauseExplanation(
-        "The provider has run this call itself, so nobody could decide it.",
+        "The provider ran this call itself, so it could not be decided first.",
         "Nothing, if `[proxy] hosted_tools` permits this tool on purpose (docs/proxy.md).",
     ),
     "unknown_namespace": CauseExplanation(
@@ -51,7 +52,7 @@ _REJECTIONS = {
         "If the tool exists, send it in `tools` of each request, inside of its namespace.",
     ),
     "model_request.approval": CauseExplanation(
-        "A request approved a call of an MCP server that was not allowed for this caller in this"
+        "A request approved a call to an MCP server that was not allowed for this caller in this"
         " session, so the proxy refused the request.",
         "Let the model request the call again (docs/proxy.md).",
     ),
@@ -80,9 +81,9 @@ def rejection(reason: str) -> CauseExplanation:
 
 
 _NOBODY = CauseExplanation(
-    "The proxy did not learn who made the call, and calls without a principal are denied, so the"
-    " policy was not asked. A peer in `[proxy] peers` named nobody, or the program was not running"
-    " any more.",
+    "The proxy could not determine who made the call, and calls without a principal are denied, "
+    "so the policy was not asked. A peer in `[proxy] peers` did not name the caller, or the "
+    "program was no longer running.",
     "Let the peer name the caller in the header of `[proxy] identity_header`, or give the caller a"
     " token: `guardrail proxy token NAME`.",
 )
@@ -93,8 +94,8 @@ _OTHER_SESSION = (
 
 
 def accept_command(tool: str) -> str:
-    """Return the command that accepts *tool*. A model can have made the name up, or the record can
-    contain a token in its place: then the command names no tool.
+    """Return the command that accepts *tool*. The command names no tool if the model may have
+    invented the name, or if the record contains a token instead of the name.
     """
     plain = _PLAIN_NAME.fullmatch(tool) is not None
     return f"guardrail proxy accept {tool}" if plain else "guardrail proxy accept"
@@ -123,7 +124,7 @@ def reason_through_proxy(
 NOT_IN_REQUEST = (
     "The request did not contain this tool: the model invented it, or the program renamed it."
 )
-"""Sentence about a call of such a tool."""
+"""Explanation of a call to such a tool."""
 
 
 def way_to_accept(tool: str) -> str:

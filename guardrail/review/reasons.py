@@ -26,7 +26,7 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
     ),
     Cause.ARGUMENTS: CauseExplanation(
         "The arguments do not fit the tool's schema, so the policy was not asked: a rule about "
-        "a missing argument, or one of another type, would not have fired.",
+        "an argument that is missing or has the wrong type would not have fired.",
         "Compare the call with the tool's schema. If the call is right, correct the schema where"
         " the tool is declared.",
     ),
@@ -55,8 +55,8 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "read its arguments.",
     ),
     Cause.ERROR: CauseExplanation(
-        "The policy raised an error while it was evaluated: a built-in refused its operands, or two"
-        " rules disagree.",
+        "The policy raised an error while it was evaluated: a built-in rejected its operands, or "
+        "two rules disagree.",
         "Run `guardrail policy check`, and guard the rules against values of this kind.",
     ),
     Cause.OBLIGATION: CauseExplanation(
@@ -101,9 +101,11 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
     ),
     Cause.DUPLICATE: CauseExplanation(
-        "A framework made this call again, for example because a paused graph was resumed, but the"
-        " call with this id has succeeded before or still runs in this session or thread.",
-        "Nothing, if the graph was resumed. To run it once more, let the model ask again.",
+        "A framework made this call again, for example because a paused graph was resumed, but "
+        "the call with this id has already succeeded, or is still running, in this session or "
+        "thread.",
+        "Nothing, if the graph was resumed. To run the call once more, let the model request it "
+        "again.",
     ),
 }
 
@@ -117,8 +119,8 @@ _APPROVAL: Mapping[str, tuple[str, str]] = {
 }
 
 _BREAKER = CauseExplanation(
-    "Calls like this one made the policy engine fail again and again, so it was not asked for a"
-    " while; other sessions and tools were not affected.",
+    "Calls like this one made the policy engine fail repeatedly, so it was not asked for a "
+    "while; other sessions and tools were not affected.",
     "Look at the first of these calls (`guardrail show last`), fix the rule that it breaks, and "
     "try again.",
 )
@@ -154,7 +156,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ),
     ("unreachable", "engine_version"): CauseExplanation(
         "The embedded policy engine is missing, or is not the one version that is known to "
-        "answer like OPA.",
+        "decide as OPA does.",
         "Run `guardrail doctor`: it shows the version to install.",
     ),
     ("error", "input_size"): CauseExplanation(
@@ -167,8 +169,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Pass such numbers as strings, or fractions of that size as integers.",
     ),
     ("anchor", "conflict"): CauseExplanation(
-        "An anchor has a head that this ledger does not continue: it was truncated, rolled "
-        "back, replaced or forked.",
+        "An anchor has a head that this ledger does not continue: the ledger was truncated, "
+        "rolled back, replaced or forked.",
         "Run `guardrail doctor`: it names the head and the solution. Put the right ledger back, "
         "or record the interruption with `guardrail recover`. To leave a head signed by another "
         "key behind, use `guardrail anchor move`.",
@@ -183,7 +185,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("arguments", "unknown_argument"): CauseExplanation(
-        "The call carries an argument that the tool's schema refuses, so the policy was not asked.",
+        "The call contains an argument that the tool's schema does not allow, so the policy was "
+        "not asked.",
         "Correct the call, or declare the argument in the tool's schema.",
     ),
     ("arguments", "size"): CauseExplanation(
@@ -192,7 +195,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "length of its strings.",
     ),
     ("arguments", "nodes"): CauseExplanation(
-        "The arguments exceed the number of values for a call, so the policy was not asked.",
+        "The arguments contain more values than a call may have, so the policy was not asked.",
         "Send fewer items in one call.",
     ),
     ("arguments", "depth"): CauseExplanation(
@@ -230,9 +233,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
     ),
     ("identity", "suspended"): CauseExplanation(
-        "A generator had entered the session through a function and was waiting for its next turn."
-        " Other code made the call, and the session does not belong to that code, so the "
-        "policy was not asked.",
+        "A generator that had entered the session through a function was suspended when other code "
+        "made the call. The session does not belong to that code, so the policy was not asked.",
         "In the generator, pass session= to each call instead of entering the session:"
         " docs/web-apps.md.",
     ),

@@ -1,9 +1,9 @@
-"""Reads records for reviewers: a decision and its outcome become one call. All values are plain,
-and no content in a record causes an error.
+"""Reads records for reviewers: a decision and its outcome become one call. No content in a record
+causes an error.
 
 A line may come from a later version, or from anyone who had the file, so nothing is assumed about
-it: a field that is missing or has another type counts as absent. ``verify`` decides whether lines
-are genuine.
+its content: a field that is missing or has the wrong type counts as absent. ``verify`` decides
+whether lines are genuine.
 """
 
 from __future__ import annotations
@@ -88,9 +88,9 @@ class NotFoundError(GuardrailError):
 
     default_code = "review.not_found"
     lost: PrunedRange | None = None
-    """The deleted records, if the wanted one may have been among them."""
+    """The deleted records, if the requested record may have been among them."""
     seq: int | None = None
-    """The number of the record that was asked for, if it is one of the deleted records."""
+    """The number of the requested record, if it is one of the deleted records."""
 
 
 class PrunedError(NotFoundError):
@@ -122,8 +122,8 @@ class PrunedRange:
     def sentence(self) -> str:
         """A sentence that describes the deletion."""
         which = f"{numbers(1, self.last)} {agree(self.last, 'is')}"
-        when = f" since {clock(self.ts)}" if moment(self.ts) is not None else ""
-        return f"{which} not in this log any more{when}, according to record {self.seq}"
+        when = f" (pruned {clock(self.ts)})" if moment(self.ts) is not None else ""
+        return f"{which} no longer in this log{when}, according to record {self.seq}"
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:
@@ -230,7 +230,7 @@ class RecordedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecordedPerson:
-    """The person who answered, from a record."""
+    """A person who answered, from a record."""
 
     id: str
     assurance: str
@@ -290,7 +290,8 @@ class RecordedCall:
     cause: str
     detail: str
     message: str
-    """The message that the agent read about an argument that does not fit. Empty for other causes.
+    """The message that the agent received about an argument that does not fit the schema. Empty for
+    other causes.
     """
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
@@ -303,14 +304,14 @@ class RecordedCall:
     approval: str
     """Id of the approval that allowed the call, or an empty string if it used none."""
     approvers: tuple[RecordedPerson, ...]
-    """The approvers that allowed it."""
+    """The approvers that allowed the call."""
     presented: str
     """Id of an approval that was passed with the call and was not accepted, or an empty string if
     none was passed.
     """
     model: Mapping[str, Any]
-    """``name``, ``response`` and ``assurance`` of the model that asked for the call. Empty if the
-    framework named none.
+    """``name``, ``response`` and ``assurance`` of the model that requested the call. Empty if the
+    framework named no model.
     """
     framework: Mapping[str, Any]
     """``name``, ``version`` and ``assurance`` of the framework. Empty if the framework did not name

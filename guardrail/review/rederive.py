@@ -46,7 +46,9 @@ _IN_FLIGHT = 32
 _ENGINES = 4
 """Number of policies whose workers run at the same time."""
 _EVAL_LIMIT = 5.0
-"""Seconds that one evaluation may take. It is longer than a guard's, because nobody waits."""
+"""Time limit for one evaluation, in seconds. It is longer than a guard's limit, because no caller
+waits.
+"""
 _DEADLINE = 600.0
 _EMPTY_DATA = KeptFile(
     "44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a", SourceKind.DATA
@@ -59,7 +61,7 @@ class NotDerived(StrEnum):
     """The reason that a policy decision was not re-derived."""
 
     INCOMPLETE = "input_incomplete"
-    """The record does not contain the whole input."""
+    """The record does not contain the complete input."""
     UNNAMED = "policy_unnamed"
     """The record does not name the policy or its data."""
     NOT_KEPT = "policy_not_kept"
@@ -113,7 +115,7 @@ class Rederivation:
     calls: int = 0
     """Number of decisions that were read."""
     not_decided: int = 0
-    """Number of those that no policy made: the call was denied before, or the policy failed."""
+    """Number of those not made by a policy: the call was denied earlier, or the policy failed."""
     same: int = 0
     different: int = 0
     recorded: int = 0
@@ -133,7 +135,7 @@ class Rederivation:
 
     @property
     def other_engines(self) -> int:
-        """Number of re-derived decisions that another engine or version had made."""
+        """Number of re-derived decisions that a different engine or version had made."""
         return sum(
             count
             for used, count in self.policies.items()
@@ -209,7 +211,8 @@ def _begin(
             found.leave_out(seq, engine.why, engine.detail)
             return
         found.engine = (engine.identity.engine, engine.identity.version)
-        # Each call has its own shard, so that one that kills the worker stops no other.
+        # Each call has its own shard, so that a call that kills its worker does not stop other
+        # calls.
         future = engine.decide(dumps(recorded), shard=str(seq), deadline=_DEADLINE)
         pending.append(_Pending(call, used, future))
 
@@ -235,8 +238,7 @@ def _finish(each: _Pending, found: Rederivation) -> None:
 def agrees(call: RecordedCall, derived: Decision) -> bool:
     """Return True if the recorded effect, cause and rules are the same as in *derived*.
 
-    A recorded rule id that contains a mark stands for any other id, because redaction removed a
-    part of it.
+    A recorded rule id that contains a mark matches any id, because redaction removed part of it.
     """
     if (call.effect, call.cause) != (derived.effect, derived.cause):
         return False

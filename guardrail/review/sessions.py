@@ -1,4 +1,4 @@
-"""Lists sessions, shows one call by call, and resolves ids from the command line."""
+"""Lists sessions, shows a session call by call, and resolves ids from the command line."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class SessionSummary:
     allowed: int
     denied: int
     approvals: int
-    """Number of calls that need an approval."""
+    """Number of calls that required an approval."""
     errors: int
     unknown: int
     """Number of calls that had no recorded end when their process died."""
@@ -186,7 +186,7 @@ class SessionFinder(RecordReader, Protocol):
         """
 
     def of_session(self, key: SessionKey) -> list[tuple[int, Mapping[str, Any]]]:
-        """Return number and content of every record of the session *key*, oldest first."""
+        """Return the number and the content of every record of the session *key*, oldest first."""
 
     def throttled(self) -> list[int]:
         """Return the numbers of the ``call.throttled`` records."""
@@ -224,7 +224,7 @@ def recent_sessions(
             if count is None:
                 count = _SessionCounter(key=key, started=text(record, "ts"), first_seq=seq)
             count.add(record, seq)
-        if count is not None:  # otherwise its records were pruned meanwhile
+        if count is not None:  # otherwise the session's records were pruned meanwhile
             found.append(count.row())
     return SessionList(tuple(found), total, tuple(records.throttled()))
 

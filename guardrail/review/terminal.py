@@ -37,8 +37,8 @@ __all__ = [
 MAX_DEPTH = 40
 """Maximum nesting depth shown. Deeper levels are only counted."""
 MAX_MARKS = 3
-"""Maximum number of consecutive combining marks that are shown. Real languages do not need more,
-and a longer sequence is an attempt to draw over other lines.
+"""Maximum number of consecutive combining marks that are shown. No language needs more, and a
+longer sequence is an attempt to draw over other lines.
 """
 
 # Invisible characters whose category is a letter, a mark or a symbol: fillers, joiners, variation
@@ -52,8 +52,8 @@ _INVISIBLE = re.compile(
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _PLAIN = re.compile(r"[ -\[\]-~]*\Z")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
-# This matches exactly the form that redaction leaves behind. Anything longer or shorter is text,
-# and gets quotes.
+# This matches exactly the form of a token that redaction leaves behind. Anything longer or shorter
+# is text, which is quoted.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
 _KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
@@ -134,7 +134,7 @@ def clock(ts: str) -> str:
     """Return a timestamp in the form that every command shows, to the second: ``2026-03-01 09:30:00
     UTC``.
 
-    Text that is not a time in UTC is shown unchanged, escaped.
+    Text that is not a time in UTC is only escaped.
     """
     match = _STAMP.match(ts)
     return f"{match[1]} {match[2]} UTC" if match is not None else escape(ts) or "unknown"
@@ -246,8 +246,8 @@ def _sized_marker(value: Mapping[str, object], *, short: bool) -> str | None:
     if match is None or not value.keys() <= {"$t", "tok", "len"}:
         return None
     length = f", length {size}" if isinstance(size, int) else ""
-    # The class in a token for any value is "text", which is wrong for a number and carries no
-    # information.
+    # The class in a token for an unclassified value is "text", which is wrong for a number and
+    # carries no information.
     of = "" if match[1] == "text" and kind != "str" else f"{match[1]} "
     return f"[{kind}{length}, {of}{match[2]}…]" if short else f"[{kind}{length}, {token}]"
 

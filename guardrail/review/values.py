@@ -1,4 +1,4 @@
-"""Reads values from a record one by one: a value that is missing or has another type counts as
+"""Reads single values from a record. A value that is missing or has the wrong type counts as
 absent.
 """
 

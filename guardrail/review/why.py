@@ -1,4 +1,4 @@
-"""Explains in words why a call was decided as it was. It uses only the record: the policy is not
+"""Explains in words why a call was decided as it was, using only the record: the policy is not
 asked again, and no tool runs.
 """
 
@@ -96,7 +96,7 @@ def _blocked(hidden: Sequence[str]) -> CauseExplanation:
     """
     places = ", ".join(escape(pointer) for pointer in hidden)
     return CauseExplanation(
-        f"{_ASKS.sentence} Nobody can: a rule's needs name {places}, and the record hides it.",
+        f"{_ASKS.sentence} Nobody can: a rule needs {places}, which the record hides.",
         NEXT[RejectionReason.NEEDS_HIDDEN],
     )
 
@@ -143,8 +143,9 @@ def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iter
     """Yield, in order, the changes after which calls like *call* would be allowed."""
     if call.refused == NOT_REQUESTED:
         yield (
-            "Nothing, if the model invented the tool. If the program has it under another name,"
-            " compare the name in the program's requests with the name of this call."
+            "Nothing, if the model invented the tool. If the program has the tool under a "
+            "different name, compare the name in the program's requests with the name of this "
+            "call."
         )
         return
     through_proxy = call.adapter == PROXY and not call.refused
@@ -181,7 +182,7 @@ def _way_to_declare(call: RecordedCall) -> str:
 
 
 def _rules_named(rules: Sequence[str]) -> str:
-    """Return *rules* as part of a sentence, or an empty string if there are none."""
+    """Return a phrase that names *rules*, or an empty string if there are none."""
     if not rules:
         return ""
     shown = ", ".join(f"`{escape(rule)}`" for rule in rules[:_NAMED_RULES])
@@ -285,7 +286,8 @@ def explain(
     record: Mapping[str, Any], joined: RecordedCall | None = None, hidden: Sequence[str] = ()
 ) -> DecisionExplanation:
     """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call
-    with its outcome. *hidden* holds the pointers to values that its approver must see but can't.
+    with its outcome. *hidden* holds the pointers to values that the call's approver must see but
+    can't.
     """
     call = joined if joined is not None else call_of(record)
     outcome = call.outcome
@@ -317,17 +319,19 @@ def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping
     if reproducible is False:
         if call.omitted or call.truncated:
             return (
-                "no: the record does not contain the whole input, so the decision can't be "
+                "no: the record does not contain the complete input, so the decision can't be "
                 "reproduced from it"
             )
         return (
-            "no: deciding from the recorded input does not give the same answer, because the "
+            "no: the recorded input does not lead to the same decision, because the "
             "decision depended on a removed value"
         )
     if call.cause not in {"policy", "obligation"}:
         return "not applicable: the rules gave no answer to reproduce"
     if not text(policy, "digest"):
-        return "not known: the record does not name the policy, so nobody can evaluate it again"
+        return (
+            "not known: the record does not name the policy, so the decision can't be re-evaluated"
+        )
     return (
         "not known yet: values were removed before recording. guardrail rederive "
         f"{call.seq} decides from the recorded input again"

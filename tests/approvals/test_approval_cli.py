@@ -172,7 +172,7 @@ def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
     assert "needs_hidden" in done.stdout
     assert "hidden  /card" in done.stdout
     told = " ".join(run(folder, "why", approval).stdout.split())
-    assert "Nobody can: a rule's needs name /card, and the record hides it." in told
+    assert "Nobody can: a rule needs /card, which the record hides." in told
     assert "Next: Stop hiding the values listed in the rule's needs" in told
     assert "guardrail approve" not in told
 

@@ -69,7 +69,7 @@ def test_a_record_that_was_pruned_is_said_to_be_that_with_the_copy_to_read(
     """The command in the hint shows it."""
     ran = cli(command, "3")
     assert ran.code == Exit.UNKNOWN
-    assert "record 3 was pruned: records 1 to 11 are not in this log any more since" in ran.err
+    assert "record 3 was pruned: records 1 to 11 are no longer in this log (pruned " in ran.err
     assert f"guardrail {command} 3 --segment {copy}" in ran.err
     shown = cli(command, "3", "--segment", copy)
     assert shown.code == Exit.YES
@@ -84,7 +84,7 @@ def test_a_session_that_may_have_been_pruned_is_answered_with_the_copies(
     """Its name is in no record that is left."""
     ran = cli(command, "some-session")
     assert ran.code == Exit.UNKNOWN
-    assert "records 1 to 11 are not in this log any more since" in ran.err
+    assert "records 1 to 11 are no longer in this log (pruned " in ran.err
     assert f"guardrail sessions --segment FILE; the copies: {copy} (to 11)" in ran.err
 
 
@@ -93,14 +93,14 @@ def test_sessions_says_what_was_pruned_and_where_it_is(cli: Cli, pruned: Path, c
     look.
     """
     ran = cli("sessions")
-    assert "PRUNED: records 1 to 11 are not in this log any more" in ran.err
+    assert "PRUNED: records 1 to 11 are no longer in this log" in ran.err
     assert str(copy) in ran.err
     said = json.loads(cli("sessions", "--json").out)["pruned"]
     assert (said["first"], said["last"]) == (1, 11)
     assert said["copies"][0] == {"first": 0, "last": 11, "path": str(copy)}
     ran = cli("show", "S-1")
     assert ran.code == Exit.UNKNOWN
-    assert "records 1 to 11 are not in this log any more" in ran.err
+    assert "records 1 to 11 are no longer in this log" in ran.err
     assert "guardrail sessions" in ran.err
     assert cli("show", "S-1", "--segment", copy).code == Exit.YES
 
@@ -226,8 +226,8 @@ def _changed(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
     record = lines[3]
     return {
         "empty": (b"", "the file is empty"),
-        "torn": (good[:-1], "has no end"),
-        "cut": (good[:-40], "has no end"),
+        "torn": (good[:-1], "is incomplete or too long"),
+        "cut": (good[:-40], "is incomplete or too long"),
         "no JSON": (good.replace(record, b"{"), "is not a record"),
         "not a record": (good.replace(record, b"[]"), "is not a record"),
         "twice the same key": (
@@ -236,16 +236,16 @@ def _changed(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
         ),
         "no number": (
             good.replace(record, record.replace(b'"seq":3', b'"seq":"3"')),
-            "does not name its record number",
+            "does not contain its record number",
         ),
-        "missing": (good.replace(record + end, b""), "is record 4: record 3 comes next"),
-        "again": (good.replace(record, lines[2]), "is record 2: record 3 comes next"),
+        "missing": (good.replace(record + end, b""), "is record 4, but record 3 comes next"),
+        "again": (good.replace(record, lines[2]), "is record 2, but record 3 comes next"),
         "another log": (
             good.replace(record, record.replace(b'"log":"', b'"log":"other-')),
             "belongs to a different log",
         ),
-        "too long": (b" " * 200_000 + good, "has no end, or is too long"),
-        "zeros": (b"\0" * 100_000, "has no end, or is too long"),
+        "too long": (b" " * 200_000 + good, "is incomplete or too long"),
+        "zeros": (b"\0" * 100_000, "is incomplete or too long"),
     }
 
 

@@ -65,7 +65,7 @@ def test_commands_say_that_a_wrong_index_is_built_again(cli: Cli, indexed: Path)
     path.write_bytes(b"x" * 5000)
     damaged = cli("show", "S-1", "--config", indexed)
     assert (damaged.code, damaged.out) == (0, right.out)
-    assert f"note: the index {path} is built again: it is damaged" in damaged.err
+    assert f"note: the index {path} is being rebuilt: it is damaged" in damaged.err
     assert cli("show", "S-1", "--config", indexed).err == right.err
     path.chmod(0o644)
     refused = cli("show", "S-1", "--config", indexed)

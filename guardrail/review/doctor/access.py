@@ -54,7 +54,7 @@ def access_log(settings: Settings) -> Check:
         state = CheckState.FAIL if error.code in LOST else bad
         return Check("access", state, f"{db}: {error.message}", error.hint or _fix(db))
     if not os.access(db, os.W_OK):
-        return Check("access", bad, f"{db} can't be written by this user", _fix(db))
+        return Check("access", bad, f"this user can't write to {db}", _fix(db))
     return Check("access", CheckState.OK, f"log {log}, {counted(size, 'record')} at {db}")
 
 

@@ -1,4 +1,4 @@
-"""``doctor`` check: the configured anchors can work, and none of them lags behind."""
+"""``doctor`` check: the configured anchors are usable, and none of them lags behind."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ _SLACK = 3
 
 
 def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Check:
-    """Check the anchors in *settings* without asking them. Raises ``GuardrailError`` if they can't
-    work.
+    """Check the anchors in *settings* without contacting them. Raises ``GuardrailError`` if they
+    are unusable.
     """
     if not is_configured(settings.anchors):
         return Check(

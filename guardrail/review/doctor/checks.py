@@ -54,8 +54,8 @@ def check_all(
     named: bool = True,
     more: Iterable[tuple[str, Callable[[Settings], Check]]] = (),
 ) -> Iterator[Check]:
-    """Yield each check as soon as it is done, among them *more*: named checks of the settings. A
-    check that can't be made is ``unknown``; no check raises an exception.
+    """Yield each check as soon as it is done, including *more*, which are named checks of the
+    settings. A check that can't be carried out is ``unknown``; no check raises an exception.
     """
     yield python_version()
     yield engine_version()
@@ -73,7 +73,7 @@ def check_all(
         other = (
             f"guardrail doctor --ledger {near[0]}"
             if near
-            else "give another file with --ledger FILE"
+            else "specify a different file with --ledger FILE"
         )
         found = f"there is no ledger at {settings.ledger.path}, and no trace of one"
         yield Check("ledger", CheckState.FAIL, found, other)
@@ -256,10 +256,10 @@ def _keys(settings: Settings) -> Check:
             "keys",
             CheckState.FAIL,
             f"{public} does not contain the public half of log.key, so verify --key {public} fails",
-            "compare the first line of guardrail keys with the key that verifiers have stored, and "
-            "write it to that file",
+            "compare the first line that guardrail keys prints with the key that verifiers have "
+            "stored, and write that line to the file",
         )
-    return Check("keys", CheckState.OK, f"{folder}, readable by their owner alone")
+    return Check("keys", CheckState.OK, f"{folder}, readable only by their owner")
 
 
 def _opa(settings: Settings) -> Check:
@@ -331,7 +331,7 @@ def _ledger(settings: Settings) -> Check:
         return Check(
             "ledger",
             CheckState.FAIL,
-            f"{path} is missing, but a part of its log exists: {left}",
+            f"{path} is missing, but parts of its log exist: {left}",
             way_to_finish(path) or "guardrail recover",
         )
     with _open(settings) as reader:
@@ -378,7 +378,7 @@ def _identity(settings: Settings) -> Check:
             "identity",
             CheckState.NOTE,
             "calls without a principal are not denied",
-            'write require = "asserted" under [identity]',
+            'set require = "asserted" in [identity]',
         )
     return Check("identity", CheckState.OK, "a call must name its principal")
 
@@ -425,7 +425,7 @@ def _clock(settings: Settings) -> Check:
         return Check(
             "clock",
             CheckState.UNKNOWN,
-            "the last record has no time to compare with",
+            "the last record has no timestamp to compare with",
             "guardrail verify",
         )
     ahead = (last - now).total_seconds()

@@ -56,8 +56,8 @@ def sqlite_version() -> Check:
         return Check(
             "sqlite",
             CheckState.OK,
-            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
-            " so let no other program write to the ledger",
+            f"{found}, which has the WAL-reset bug; guardrail's file lock protects its own writers "
+            "from it, but no other program may write to the ledger",
         )
     return Check("sqlite", CheckState.OK, found)
 

@@ -46,13 +46,13 @@ def memory(settings: Settings) -> Check:
         return Check(
             "memory",
             CheckState.NOTE,
-            f"{found.folder} can't be written by this user: nothing is remembered",
+            f"this user can't write to {found.folder}, so nothing is remembered",
             "run doctor as the user that runs the agents, or set [anchors] memory to a folder of"
             " that user",
         )
     if remembered is None:
         return Check(
-            "memory", CheckState.OK, f"nothing yet; a guard keeps its heads in {found.folder}"
+            "memory", CheckState.OK, f"nothing yet; a guard stores its heads in {found.folder}"
         )
     return Check("memory", CheckState.OK, f"{remembered.describe()}, in {found.folder}")
 

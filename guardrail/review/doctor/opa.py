@@ -89,7 +89,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
             "opa",
             CheckState.NOTE,
             f"{found}; nothing is reproducible",
-            "serve a bundle that guardrail policy bundle made, and remove the unsafe settings",
+            "serve a bundle made by guardrail policy bundle, and remove the unsafe settings",
         )
     if finding.bundles is None:
         return Check(
@@ -114,7 +114,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
 
 
 def _fix(hint: str, section: OpaSection) -> str:
-    """Return the next step. The step includes the URL if that may be wrong."""
+    """Return the next step, which includes the URL if the URL may be wrong."""
     from guardrail.policy.opa.transport import UNREACHABLE
 
     if hint == UNREACHABLE:

@@ -22,10 +22,11 @@ __all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
-    """Report any fault that would prevent a guard from opening the ledger, and whether ``recover``
-    could fix it.
+    """Report any fault that would prevent a guard from opening the ledger, and say whether
+    ``recover`` could fix it.
 
-    Like a guard, this reads only the ends of a large ledger. The result then says so.
+    Like a guard, this reads only the beginning and the end of a large ledger. In that case, the
+    result says so.
     """
     try:
         return _check_completely(settings) if is_small(settings) else _check_quickly(settings)

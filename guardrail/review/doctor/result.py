@@ -18,16 +18,16 @@ class CheckState(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """It works, with a remark."""
+    """The check passed, with a remark."""
     FAIL = "fail"
-    """It does not work, or would fail at the next call."""
+    """The check failed, or the next call would fail."""
     UNKNOWN = "unknown"
-    """It could not be determined."""
+    """The result could not be determined."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check."""
+    """A check and its result."""
 
     name: str
     state: CheckState
@@ -37,7 +37,7 @@ class Check:
 
 
 def without_doctor(hint: str) -> str:
-    """Return *hint*, or another step if *hint* points to ``doctor`` itself."""
+    """Return *hint*, or a different next step if *hint* refers to ``doctor`` itself."""
     if hint.startswith("guardrail doctor"):
         return "fix what the other checks report; if all of them are ok, look at the system's log"
     return hint

@@ -54,8 +54,8 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
     """If no configured anchor can vouch for a head, return a finding that no record will ever be
     deleted.
 
-    It becomes a failure once the log is old enough for its first segment to be sealed; before that,
-    there is time to fix it.
+    The finding becomes a failure once the log is old enough for its first segment to be sealed.
+    Before that, there is still time to fix the settings.
     """
     kept, anchors = settings.retention, settings.anchors
     if not kept.days or kept.days < kept.floor_days or anchors.file or anchors.witness:

@@ -59,8 +59,8 @@ def room(settings: Settings) -> Check:
         return Check(
             "room",
             CheckState.FAIL,
-            f"{free} MB free in {folder}; {_needed(settings, folder / db.name)} MB are needed"
-            " before a guard takes calls",
+            f"{free} MB free in {folder}; {_needed(settings, folder / db.name)} MB are needed "
+            "before a guard accepts calls",
             f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
         )
     if free < settings.ledger.warn_free_mb:

@@ -18,7 +18,7 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]
     verb = "overrides" if len(over) == 1 else "override"
     what = "them" if settings.source is None else "it"
-    rest = f"; {', '.join(over)} of the environment {verb} {what}" if over else ""
+    rest = f"; {', '.join(over)} in the environment {verb} {what}" if over else ""
     if settings.source is None:
         found = f"no guardrail.toml in this folder or a parent folder; defaults apply{rest}"
         return Check("settings", CheckState.NOTE, found, _way_to_settings(settings))

@@ -1,4 +1,4 @@
-"""Creates the tables of an index. sqlite-utils makes the file that people open; a temporary index
+"""Creates the tables of an index. sqlite-utils creates the file that people open; a temporary index
 has only the columns that commands search.
 """
 
@@ -13,7 +13,7 @@ __all__ = ["APPLICATION_ID", "FORMAT", "OBJECTS", "create_temporary", "create_wh
 APPLICATION_ID = 0x6772_6978
 """``grix``"""
 FORMAT = 1
-"""``user_version``. An index of an earlier format is built again; one of a later format is not
+"""``user_version``. An index in an earlier format is rebuilt; one of a later format is not
 used.
 """
 _INDEXES = {
@@ -35,7 +35,7 @@ _ABOUT: dict[str, type] = {
     "updated": str,
 }
 _SESSION = ("session", "tenant", "principal", "agent")
-# Without statistics, SQLite may prefer the index on the type. The sign hides the type from it.
+# Without statistics, SQLite may prefer the index on the type. The unary + rules that index out.
 _CALLS = """
 SELECT
   began.seq, began.ts, began.session, began.tenant, began.principal, began.agent, began.tool,

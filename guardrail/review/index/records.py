@@ -151,7 +151,7 @@ class IndexedRecords:
         return keys[::-1], count
 
     def of_session(self, key: SessionKey) -> list[tuple[int, Mapping[str, Any]]]:
-        """Return number and content of every record of the session *key*, oldest first."""
+        """Return the number and the content of every record of the session *key*, oldest first."""
         values = (key.id, key.tenant, key.principal, key.agent)
         return self._answer(
             lambda store: [
@@ -225,9 +225,7 @@ class IndexedRecords:
                 self._do_without(str(error))
 
     def _answer(self, ask: Callable[[IndexStore], T]) -> T:
-        """Return the answer of *ask* from an index that is up to date and agrees with the
-        ledger.
-        """
+        """Return the result of *ask* for an index that is up to date and agrees with the ledger."""
         for _ in range(_TRIES):
             try:
                 return ask(self._current())
@@ -253,7 +251,7 @@ class IndexedRecords:
 
     def _renew(self, reason: str) -> None:
         if self._file is not None:
-            self._tell(f"the index {self._file.path} is built again: {reason}")
+            self._tell(f"the index {self._file.path} is being rebuilt: {reason}")
         self.rebuild()
 
     def _do_without(self, reason: str) -> None:
@@ -302,7 +300,7 @@ class IndexedRecords:
         if about is None:
             return None
         if self._leaf(0) != about.genesis:
-            raise StaleIndexError("it belongs to another ledger")
+            raise StaleIndexError("it belongs to a different ledger")
         last, first = about.next - 1, self.first()
         if about.first > first:
             raise StaleIndexError("records that were pruned are in the ledger again")
@@ -320,8 +318,8 @@ class IndexedRecords:
         return "" if line is None else leaf_hash(line).hex()
 
     def _add(self, store: IndexStore, about: About | None) -> tuple[About | None, bool]:
-        """Add a part of the new records. Return the new description, and whether no records are
-        left.
+        """Add the next chunk of new records. Return the new description, and True if no new records
+        are left.
         """
         first = self.first()
         start = 0 if about is None else about.next

@@ -61,9 +61,9 @@ COLUMNS: Mapping[str, type] = {**LOCATORS, **_SHOWN}
 _FIRST = ("seq", "ts", "type", "session", "principal", "agent", "tool", "effect", "status", "args")
 _LAST = ("approval", "ordinal", "decision_seq", "bytes", "leaf")
 DISPLAYED = (*_FIRST, *(name for name in COLUMNS if name not in (*_FIRST, *_LAST)), *_LAST)
-"""All columns in the order in which people see them."""
+"""All columns, in the order in which they are displayed."""
 SEARCHED = ("tool", "args", "result", "message", "error", "session", "principal", "agent", "call")
-"""Columns with full text search."""
+"""Columns with full-text search."""
 
 # A token, but not a mark, whose key id is "-": marks are random, so no two are equal.
 _TOKEN = re.compile(rb"gr1:([a-z][a-z0-9_]{0,31}):(?!-:)[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")

@@ -38,7 +38,8 @@ _MEMORY_KB = 65_536
 """Memory of a temporary index. Beyond that, SQLite uses an unnamed file."""
 _LAST = "\U0010ffff"
 _FOUND = f"SELECT {', '.join(LOCATORS)} FROM record"  # noqa: S608 - constants
-# Without statistics, SQLite may prefer the index on the type. "+type" hides the type from it.
+# Without statistics, SQLite may prefer the index on the type. The unary + in "+type" rules that
+# index out.
 _SESSION = "session = ? AND tenant = ? AND principal = ? AND agent = ?"
 _DAMAGE = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_FORMAT", "SQLITE_IOERR_SHORT_READ")
 _WORDS = {
@@ -92,7 +93,7 @@ class IndexStore:
         """Use ``open``, ``create`` or ``temporary`` instead."""
         self._connection = connection
         self.inode = 0
-        """Number of the file when it was opened, or 0 for a temporary index."""
+        """Inode number of the file when it was opened, or 0 for a temporary index."""
         self.whole = whole
         """False for a temporary index, which has only the columns that commands search."""
         names = tuple(COLUMNS if whole else LOCATORS)
@@ -130,7 +131,7 @@ class IndexStore:
 
     @classmethod
     def temporary(cls) -> Self:
-        """Return a new index that nobody else can see, and that disappears when it is closed."""
+        """Return a new index that no other process can see and that disappears when closed."""
         with _converted():
             connection = _connect("")
             connection.execute(f"PRAGMA cache_size = -{_MEMORY_KB}")
@@ -144,7 +145,7 @@ class IndexStore:
     def _check(self) -> None:
         ask = self._connection.execute
         if ask("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-            raise StaleIndexError("it is not an index of guardrail")
+            raise StaleIndexError("it is not a guardrail index")
         version = ask("PRAGMA user_version").fetchone()[0]
         if version > FORMAT:
             raise UnusableIndexError(
@@ -300,7 +301,7 @@ class IndexStore:
         run = self._connection.execute
         if self.whole:
             names = ", ".join(SEARCHED)
-            # An external content table must be told the old values.
+            # The search index of an external content table needs the old values to delete them.
             run(
                 f"INSERT INTO record_fts (record_fts, rowid, {names}) "  # noqa: S608 - constants
                 f"SELECT 'delete', seq, {names} FROM record WHERE seq > 0 AND seq < ?",
@@ -317,7 +318,8 @@ class IndexStore:
             (first,),
         )
         if self.whole and removed:
-            # The words of deleted rows stay in the segments of the search until these are merged.
+            # The words of deleted rows stay in the segments of the search index until the segments
+            # are merged.
             run("INSERT INTO record_fts (record_fts) VALUES ('optimize')")
         return removed
 

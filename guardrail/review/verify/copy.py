@@ -1,5 +1,5 @@
-"""Verifies a file that the user gave as a copy of a log. Heads that cover more records than the
-copy has do not contradict it.
+"""Verifies a file that the user declares to be a copy of a log. Heads that cover more records than
+the copy has do not contradict it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 __all__ = ["signers_in", "verify_copy"]
 
 _AGAIN = 3
-"""Maximum number of times that a copy is read again because it grew during the reading."""
+"""Maximum number of times that a copy is reread because it grew while it was read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +51,9 @@ def verify_copy(
     cover more records than the copy has.
 
     Such heads lie beyond the copy. The copy is a prefix of the log if *ledger* begins with its
-    records, or if it contains another head. Otherwise, the copy can't be distinguished from a log
-    that was rolled back, and is reported as one. Findings never raise an exception.
+    records, or if the copy contains another of the heads. Otherwise, the copy can't be
+    distinguished from a log that was rolled back, and is reported as one. Findings never raise an
+    exception.
     """
     for _ in range(_AGAIN):
         size, beyond = _heads_beyond_copy(path, ledger, key, heads)
@@ -134,8 +135,8 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
 def _heads_beyond_copy(
     path: Path, ledger: Path, key: str | None, heads: Sequence[OutsideHead]
 ) -> tuple[int, list[OutsideHead]]:
-    """Return the number of records in the copy, and the *heads* that cover more records and are
-    signed by a key of its log.
+    """Return the number of records in the copy, and those of *heads* that cover more records and
+    are signed by a key of the copy's log.
     """
     try:
         with readable(Path(os.path.realpath(path))) as reader:

@@ -1,5 +1,5 @@
-"""Verifies an export: the lines alone, against an external head (docs/record-format.md section
-10).
+"""Verifies the lines of an export, and compares them with external heads (docs/record-format.md
+section 10).
 """
 
 from __future__ import annotations
@@ -97,9 +97,7 @@ def take_lines(
 
 
 def _torn(source: BinaryIO) -> str:
-    """Return the reason that *source* does not end like a file of lines, or an empty string if it
-    does.
-    """
+    """Return the reason that *source* is torn, or an empty string if its last line is complete."""
     last = b""
     if isinstance(source, GzipFile):  # the end is known only after all of it is decompressed
         source.seek(0)
@@ -120,7 +118,7 @@ def _lines(source: BinaryIO) -> Iterator[bytes]:
     while line := source.readline(MAX_LINE + 2):
         yield line.removesuffix(b"\n")
         if not line.endswith(b"\n"):
-            return  # its end may be terabytes away, and nothing after it can be valid
+            return  # the line may be terabytes long, and nothing after it can be valid
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:
@@ -136,8 +134,8 @@ def _find_pruned(source: BinaryIO) -> Pruned | None:
     source.seek(0)
     for line in _lines(source):
         if b"admin.pruned" not in line and b"\\u" not in line:
-            # If the name does not occur, even escaped, the line is not parsed. So most lines are
-            # not parsed twice.
+            # A line in which the name does not occur, even escaped, is not parsed, so most lines
+            # are parsed only once.
             continue
         record = _record(line)
         if record is not None and Pruned.claimed(record) == before:

@@ -36,7 +36,7 @@ _REMEMBERED = (
     "to record {}, but anyone who can change the ledger as this user can change that memory too."
 )
 _NOT_PINNED = (
-    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log "
+    "KEY NOT PINNED: the log's key was read from the log itself, so this may be a different log "
     "with the same name. Pass the key that you stored with --key."
 )
 
@@ -54,8 +54,8 @@ class VerifyFindings:
     audit: Audit
     report: Report
     root_of: Callable[[int], bytes | None]
-    """Returns the root over the first records, up to the given number, as computed in this run, or
-    None if it was not computed.
+    """Returns the root over the given number of records from the first on, as computed in this run,
+    or None if this run did not compute it.
     """
     time_of: Callable[[int], str]
     """Returns a record's timestamp, or an empty string if the record was deleted."""
@@ -76,7 +76,7 @@ class VerifyFindings:
     is_file: bool = False
     """True if only lines were read, without a signed head."""
     later: tuple[Recovered, ...] = ()
-    """Recoveries after the last record that was read, as another source states them."""
+    """Recoveries after the last record that was read, according to another source."""
     follows: bool = False
     """True if that source knows every recovery after the last record."""
     dead: tuple[OpenCall, ...] = ()
@@ -184,7 +184,7 @@ def _contradiction(
         )
         return VerifyState.HEAD_MALFORMED, detail, None
     if key is not None and audit.public and key != audit.public:
-        detail = "the log's own key differs from the given key"
+        detail = "the log's key differs from the given key"
         return VerifyState.REPLACED, detail, Difference.HEAD
     replaced = heads.first(Ruling.REPLACED)
     if replaced is not None:
@@ -299,7 +299,7 @@ def _intact(base: VerifyReport, found: VerifyFindings, heads: Heads) -> VerifyRe
     elif base.anchored_to < base.last_seq and base.uncovered is None:
         not_proved.append(
             f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the external "
-            "head: somebody with the log's key could have changed these records, and truncating "
+            "head: someone with the log's key could have changed these records, and truncating "
             "them would not be detected."
         )
     if base.anchored_to is not None and base.dead_calls:
@@ -351,8 +351,8 @@ def taken_over(each: Recovered) -> Iterator[str]:
     if each.first <= each.last:
         yield (
             f"RECOVERED: no signed head covered {numbers(each.first, each.last)} {when}, "
-            "and no earlier external head covers this: somebody without a key could have "
-            "written it."
+            "and no earlier external head covers them: someone without a key could have "
+            "written them."
         )
     if each.lossy and each.restarted:
         yield (
@@ -367,9 +367,7 @@ def taken_over(each: Recovered) -> Iterator[str]:
 
 
 def _describe_earlier_log(each: Recovered) -> str:
-    """Describe how many records from before a recovery are known to exist, and how many are
-    lost.
-    """
+    """Describe how many records from before a recovery are proved, and how many are lost."""
     proven = ""
     if each.proven:
         first = f"its first {counted(each.proven, 'record')}"

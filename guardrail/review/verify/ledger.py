@@ -44,11 +44,11 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["verify_ledger"]
 
 _ANEW = 3
-"""Maximum number of times that a ledger is read again because records were pruned meanwhile. A mark
-of pruned records that keeps changing must not keep the verification running forever.
+"""Maximum number of times that a ledger is reread because records were pruned meanwhile. The limit
+ends the verification even if the mark of pruned records keeps changing.
 """
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
-"""States that neither a writer nor a disk fault can cause: somebody constructed the file."""
+"""States that neither a writer nor a disk fault can cause: someone constructed the file."""
 _NUMBERED = ("record", "call", "place", "epoch")
 """Tables in which each row names a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
@@ -63,14 +63,14 @@ def verify_ledger(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Recompute all that follows from the lines, and compare it with the stored values and with
-    *heads*.
+    """Recompute everything that follows from the lines, and compare the results with the stored
+    values and with *heads*.
 
     Problems in the ledger become states in the report; they never raise an exception. *key* is the
-    log's public key in hex, from outside the log; *heads* are external, or remembered by this
-    machine. If *since* is given, only records from that number on are read, and the tree before
-    them is taken from its stored leaves. *jobs* is the number of processes that read a large
-    ledger.
+    log's public key in hex, obtained outside the log; *heads* are external heads, or heads that
+    this machine remembers. If *since* is given, only records from that number on are read, and the
+    tree before them is taken from its stored leaves. *jobs* is the number of processes that read a
+    large ledger.
     """
     db = Path(os.path.realpath(path))
     for _ in range(_ANEW):
@@ -83,8 +83,8 @@ def verify_ledger(
 
 
 def _pruned_before(db: Path) -> int | None:
-    """Return the last record marked as pruned, or None if the mark can't be read or the ledger's
-    folder is read-only.
+    """Return the number below which records are marked as pruned, or None if the mark can't be read
+    or the ledger's folder is read-only.
     """
     if not os.access(db.parent, os.W_OK):
         return None
@@ -147,7 +147,7 @@ def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> b
 
 
 def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress | None) -> None:
-    """Pass every row to the audit, and read the remaining contents of the database."""
+    """Pass every row to the audit, and then read the rest of the database."""
     fault = reader.storage.schema_fault()
     run.same_schema = not fault
     if fault:
@@ -227,8 +227,8 @@ def _begin(reader: LedgerReader, run: VerifyRun) -> None:
 
 
 def _begin_pruned(reader: LedgerReader, run: VerifyRun, pruned: Pruned) -> bool:
-    """Build the tree of pruned records from their stored hashes; return True if the tree matches
-    the record about them.
+    """Build the tree of the pruned records from their stored hashes. Return True if it matches the
+    record of the pruning.
     """
     run.tiles = TileWalk(reader.storage)
     kept = run.tiles.kept(pruned, run.watch)
@@ -304,7 +304,7 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
     if run.problem is not None:
         return
     if run.since:
-        reader.storage.bytes_from(0)  # a line that is too long is found wherever it is
+        reader.storage.bytes_from(0)  # this finds a line that is too long, wherever it is
     (fault,) = run.pages if run.pages is not None else (reader.storage.page_fault(),)
     if fault is None:
         return

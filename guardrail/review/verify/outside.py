@@ -21,9 +21,9 @@ def load_heads(path: Path) -> list[OutsideHead]:
     """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream
     or a system log.
 
-    From a file with many lines, every head is returned once, because an attacker who can only
-    append could add a head from another history after the true heads. Anything that is not a head
-    is returned as malformed. Raises ``HeadError`` if the file can't be read.
+    Every head in a file with many lines is returned once, because an attacker who can only append
+    could add a head from a different history after the true heads. Anything that is not a head is
+    returned as malformed. Raises ``HeadError`` if the file can't be read.
     """
     try:
         raw = read_input(path, _MAX_FILE)
@@ -62,7 +62,7 @@ def load_key(text: str) -> str:
             ) from None
     if found is None:
         raise HeadError(
-            "the key is neither 64 hex characters, nor a note key, nor a file with one of these",
+            "the key is neither 64 hex characters, nor a note key, nor a file that contains either",
             code="verify.key",
             hint="guardrail keys prints the key of a log",
         )

@@ -15,10 +15,10 @@ OVERSIZED = "ledger.oversized"
 
 
 def find_oversized(reader: LedgerReader) -> Problem:
-    """Return the first record with a line that is too long. If there is none, return the table with
-    such a value, or None.
+    """Return the first record whose line is too long. If there is none, return the table with a
+    value that is too long, or None.
 
-    Such a value is not loaded. Raises ``LedgerError`` if the ledger can't be read for another
+    The value is not loaded. Raises ``LedgerError`` if the ledger can't be read for a different
     reason.
     """
     for seq, _, line in reader.lines():

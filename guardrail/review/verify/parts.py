@@ -1,8 +1,8 @@
 """Reads a large ledger with several processes: whole subtrees are verified separately and combined
 in order.
 
-If any part has a fault, the details do not matter: one process reads the whole ledger again from
-the beginning to find the first bad record.
+If any part has a fault, one process rereads the entire ledger from the beginning to find the first
+bad record.
 """
 
 from __future__ import annotations
@@ -159,7 +159,7 @@ class _Worker:
 
 
 def main() -> None:
-    """Answer requests for parts until there are no more."""
+    """Read the requested parts until there are no more requests."""
     for request in sys.stdin:
         db, log, public, start, level, watch = json.loads(request)
         try:
@@ -183,11 +183,11 @@ def stream_in_parts(
     progress: Progress | None,
     alongside: Callable[[], None],
 ) -> int:
-    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*. Return the
-    number of the first record that was not read.
+    """Read all complete parts of the ledger with *jobs* processes into *audit*, *tiles* and
+    *tables*. Return the number of the first record that was not read.
 
-    The number is 0 if the ledger is small or a fault was found. *alongside* runs in a thread as one
-    of the jobs if there is more than one part, and *alongside* has ended when this returns. Raises
+    The number is 0 if the ledger is small or a fault was found. If there is more than one part,
+    *alongside* runs in a thread as one of the jobs, and has ended when this returns. Raises
     ``LedgerError``.
     """
     level = PART_LEVEL

@@ -1,4 +1,4 @@
-"""The result of a verification, and the judgement of external heads (docs/record-format.md section
+"""Defines the result of a verification, and judges external heads (docs/record-format.md section
 10).
 """
 
@@ -52,15 +52,15 @@ class VerifyState(StrEnum):
     TAMPERED = "tampered"
     """There is a fault: ``first_bad`` and ``differs`` describe it."""
     TRUNCATED = "truncated"
-    """Records that a signed head covers are missing at the end."""
+    """Records at the end of the log, which a signed head covers, are missing."""
     PREFIX = "prefix"
     """An older copy that declares itself a copy: the log begins with its records."""
     ROLLED_BACK = "rolled_back"
-    """An older state of this log: intact in itself, but behind an external head."""
+    """An older state of this log: intact, but behind an external head."""
     FORKED = "forked"
     """An external head covers different records with the same numbers."""
     REPLACED = "replaced"
-    """The given head or key belongs to another log."""
+    """The given head or key belongs to a different log."""
     MISSING = "missing"
     """There is no ledger at this path."""
     DAMAGED = "torn"
@@ -70,7 +70,7 @@ class VerifyState(StrEnum):
     HEAD_MALFORMED = "head_malformed"
     """The given head is malformed."""
     UNREADABLE = "unreadable"
-    """The ledger can't be opened or read, because of permissions, an I/O error or another
+    """The ledger can't be opened or read, because of permissions, an I/O error or an unsupported
     format.
     """
 
@@ -81,7 +81,7 @@ class Recall(StrEnum):
     AGREES = "agrees"
     """The log contains the remembered head."""
     CONTRADICTS = "contradicts"
-    """The log is missing, is another log, is shorter, or has different records."""
+    """The log is missing, is a different log, is shorter, or has different records."""
 
 
 class HeadError(GuardrailError):
@@ -95,7 +95,7 @@ class OutsideHead:
     """An external head, or one remembered by this machine."""
 
     source: str
-    """A description of the place that the head came from."""
+    """A description of the head's source."""
     note: SignedNote | None
     """The signed note, or None if it is malformed."""
     head: Checkpoint | None
@@ -189,7 +189,7 @@ def judge_heads(
     """Compare *heads* with a log that was read to its end or its first bad record.
 
     *root_of* returns the root over the first records, up to a size, as computed from the lines, or
-    None if that is no longer possible. *believed* returns it from stored hashes. A head that
+    None if that is no longer possible. *believed* returns the root from stored hashes. A head that
     contradicts stored hashes belongs to another history. A head that matches only stored hashes
     still covers nothing.
     """
@@ -216,8 +216,8 @@ def judge_heads(
                 audit.keys is not None and audit.keys.signer_of(note, head.size) is not None
             ),
         )
-        # Anyone who can write here can also write the memory, so an invalid signature is not a
-        # finding.
+        # Anyone who can write to this ledger can also write to the memory, so an invalid signature
+        # is not a finding.
         return Ruling.EMPTY if outside.remembered and found is Ruling.KEY_UNKNOWN else found
 
     return Heads(tuple((each, ruling(each)) for each in heads))
@@ -229,9 +229,7 @@ class VerifyReport:
 
     state: VerifyState
     exit_code: int
-    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a caveat
-    (docs/cli.md).
-    """
+    """0 intact and covered; 1 tampered; 3 undetermined; 5 intact with a caveat (docs/cli.md)."""
     detail: str = ""
     """Description of the fault. It contains no recorded value."""
     first_bad: int | None = None
@@ -239,9 +237,7 @@ class VerifyReport:
     differs: Difference | None = None
     log: str = ""
     key: str = ""
-    """The log's public key (64 hex): the given key or, if none was given, the key that line 0
-    names.
-    """
+    """The log's public key (64 hex): the given key or, if no key was given, the key in line 0."""
     key_pinned: bool = False
     """True if the key was given from outside the ledger."""
     records: int = 0
@@ -250,8 +246,8 @@ class VerifyReport:
     last_ts: str = ""
     """Timestamp of that record, or an empty string if it was not read."""
     first_bad_ts: str = ""
-    """Timestamp of the first bad record, if its line is good but other data about it is not,
-    otherwise an empty string.
+    """Timestamp of the first bad record, if its line is good and only other data about the record
+    is bad, otherwise an empty string.
     """
     since: int = 0
     """Number of the first record that was read. Earlier records were not read."""
@@ -269,7 +265,7 @@ class VerifyReport:
     anchored_to: int | None = None
     """Last sequence number that an external head covers."""
     anchored_by: str = ""
-    """A description of the place that this head came from."""
+    """A description of the source of this head."""
     anchored_ts: str = ""
     """Timestamp of that record."""
     recall: Recall | None = None
@@ -303,7 +299,7 @@ class VerifyReport:
     notices: tuple[str, ...] = ()
     """Remarks that do not count as caveats."""
     not_proved: tuple[str, ...] = ()
-    """Sentences that name the limits of this run's proof."""
+    """Sentences that state the limits of this run's proof."""
 
 
 def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:

@@ -1,6 +1,4 @@
-"""The data that one verification gathers, and the conversion of that data to findings for
-``judge``.
-"""
+"""Gathers the data of one verification, and converts the data to findings for ``judge``."""
 
 from __future__ import annotations
 
@@ -41,7 +39,9 @@ class VerifyRun:
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
     """Sequence number, timestamp and interval in seconds of each heartbeat."""
     pages: tuple[PageFault | None] | None = None
-    """The storage's finding about its own pages and indexes, or None if it was not asked yet."""
+    """The storage's finding about its own pages and indexes, or None if the storage has not been
+    asked yet.
+    """
     problem: Problem = None
     """Faults outside the lines."""
     watch: tuple[int, ...] = ()
@@ -131,8 +131,8 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
     longest, one, two = max(gaps)
     words = (
         f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the "
-        f"longest of {longest:.0f} s between records {one} and {two}: no writer was running, "
-        "or somebody stopped it. The log can't show which."
+        f"longest of {longest:.0f} s between records {one} and {two}: no writer was running, or "
+        "someone stopped it. The log can't show which."
     )
     return len(gaps), (words,)
 

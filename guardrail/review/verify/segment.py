@@ -1,5 +1,5 @@
-"""Verifies the copy of a segment: its lines alone, against the record that closed it and external
-heads.
+"""Verifies the lines in the copy of a segment, and compares them with the record that closed the
+segment and with external heads.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOT_SEALED = (
     "the manifest next to the copy."
 )
 _NOTHING_BESIDE = (
-    "the manifest next to the copy (NAME.json) is missing, or does not fit the first record"
+    "the manifest next to the copy (NAME.json) is missing, or does not match the first record"
 )
 _LEDGER_UNREAD = (
     "The record that closed the segment was read from the ledger, which this run did not "
@@ -158,7 +158,7 @@ def verify_segment(
 def _later_recoveries(
     segment_records: SegmentRecords | None, audit: Audit
 ) -> tuple[Recovered, ...]:
-    """Return the recoveries after the copy that the ledger knows about."""
+    """Return the recoveries after the end of the copy that the ledger records."""
     if not _is_same_log(segment_records, audit):
         return ()
     return tuple(each for each in segment_records.recovered if each.seq >= audit.chain.next_seq)

@@ -28,8 +28,8 @@ class Sessions:
         self._owners: dict[Owner, Owner] = {}
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next verified record. Return how it contradicts an earlier record, or an empty
-        string.
+        """Take the next verified record. Describe how it contradicts an earlier record, or return
+        an empty string.
         """
         try:
             owner = owner_of(record)
@@ -40,7 +40,7 @@ class Sessions:
             return ""  # the writer of the record states no owner
 
     def join(self, session: bytes, owner: Owner, seq: int) -> str:
-        """Do the same as ``take``, for a session given by its key."""
+        """Do the same as ``take``, but identify the session by its key."""
         found = self._first.get(session)
         if found is None:
             if len(self._owners) >= self._most:
@@ -52,7 +52,7 @@ class Sessions:
             return ""
         if all(map(_same, owner, found[0])):
             return ""
-        return f"the session belongs to another owner, according to record {found[1]}"
+        return f"the session belongs to a different owner, according to record {found[1]}"
 
     def __iter__(self) -> Iterator[tuple[bytes, Owner, int]]:
         """Yield the key, the owner and the first record of each session, in the order of these
@@ -67,8 +67,8 @@ def _key(session: str) -> bytes:
 
 
 def _same(one: str, other: str) -> bool:
-    """Return True if two recorded values can be the same. A value may be a token in one record and
-    in clear text in another.
+    """Return True if two recorded values may be the same. A value may be a token in one record and
+    clear text in another.
     """
     return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
 

@@ -1,5 +1,5 @@
-"""Reads a ledger for verification: every row once, in constant memory, and the remaining contents
-of the database.
+"""Reads a ledger for verification: every row once, in constant memory, and then the rest of the
+database.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CHUNK = 512
 
 @dataclass(slots=True)
 class Tables:
-    """The remaining contents of the database, read in one transaction with the last records."""
+    """The rest of the database, read in one transaction with the last records."""
 
     head: HeadRow | None = None
     open_calls: list[OpenCall] = field(default_factory=list)
@@ -56,7 +56,9 @@ class Tables:
     its ``steps`` are compared later.
     """
     sessions: Sessions = field(default_factory=Sessions)
-    """The same comparison for a part of a log."""
+    """Compares session owners if a part of a log is read. Unused if ``uses`` is set, which compares
+    them too.
+    """
     locators: LocatorWalk | None = None
     """Compares the rows of calls and places with the lines."""
     missed: tuple[int | None, str] | None = None

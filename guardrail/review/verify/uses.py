@@ -1,8 +1,9 @@
-"""Checks that each use of an approval is covered by its request and the answers to it, from the
-records alone.
+"""Checks, from the records alone, that each use of an approval is covered by its request and the
+answers to it.
 
-A guard checks the same before a call runs. Verification checks it again, from verified lines: a
-guard that was deceived, or an attacker with the keys, leaves records that contradict each other.
+A guard makes the same check before a call runs. Verification repeats the check with verified lines,
+because a guard that was deceived, or an attacker with the keys, leaves records that contradict each
+other.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from guardrail.review.verify.sessions import Sessions, Starts
 __all__ = ["Uses"]
 
 _SLACK = timedelta(seconds=60)
-"""Allowed time between a guard's judgement and its record. Clocks of two hosts, the policy or a
-busy disk can cause such a difference.
+"""Allowed time between a guard's judgement and its record. The clocks of two hosts, a slow policy
+or a busy disk can cause such a difference.
 """
 _STEPS = frozenset({"approval.granted", "approval.refused"})
 
@@ -53,7 +54,7 @@ class Uses:
     """Takes a log's records in order, and finds uses of approvals that no request and no answers
     permit.
 
-    Memory use grows with the number of requests, not with that of records.
+    Memory use grows with the number of requests, not with the number of records.
     """
 
     def __init__(self, *, partial: bool = False) -> None:
@@ -125,7 +126,7 @@ class Uses:
         if progress is None:
             return "this approval has a step, but was never requested"
         if progress.over:
-            return f"this approval has another step, although it {progress.over} before"
+            return f"this approval has a step after it {progress.over}"
         if type(approval["ordinal"]) is not int or approval["ordinal"] != progress.steps:
             return "a step of this approval is out of sequence"
         progress.steps += 1
@@ -204,7 +205,7 @@ def _bound(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _same(one: object, other: object) -> bool:
-    """Return True if two recorded values can be the same. A name may have become a token after it
+    """Return True if two recorded values may be the same. A name may have become a token after it
     turned out to be sensitive, so the commitment decides.
     """
     return one == other or _is_token(one) is not _is_token(other)

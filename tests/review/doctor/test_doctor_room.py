@@ -35,7 +35,7 @@ def test_a_disk_that_is_nearly_full_fails(tmp_path: Path) -> None:
     with small_disk(tmp_path / "disk", "20m") as disk:
         check = room(at(disk, warn_free_mb=0))
         assert check.state is CheckState.FAIL
-        assert "4 MB are needed before a guard takes calls" in check.found
+        assert "4 MB are needed before a guard accepts calls" in check.found
 
 
 def test_a_reserve_that_was_given_back_fails_while_someone_uses_the_ledger(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_damaged_index_is_built_again(indexed: Indexed, damage: Callable[[Path
     indexed.refresh()
     damage(indexed.file.path)
     (note,) = same_as_scan(indexed)
-    assert note.startswith(f"the index {indexed.file.path} is built again: ")
+    assert note.startswith(f"the index {indexed.file.path} is being rebuilt: ")
     assert same_as_scan(indexed) == []
 
 
@@ -80,7 +80,7 @@ def test_another_database_at_its_place_is_replaced(indexed: Indexed) -> None:
     change(indexed, "CREATE TABLE record (seq INTEGER PRIMARY KEY)")
     indexed.file.path.chmod(0o600)
     assert same_as_scan(indexed) == [
-        f"the index {indexed.file.path} is built again: it is not an index of guardrail"
+        f"the index {indexed.file.path} is being rebuilt: it is not a guardrail index"
     ]
 
 
@@ -92,7 +92,7 @@ def test_the_index_of_another_ledger_is_built_again(indexed: Indexed, tmp_path: 
     indexed.refresh()
     shutil.copy(other.file.path, indexed.file.path)
     (note,) = same_as_scan(indexed)
-    assert note.endswith("it belongs to another ledger")
+    assert note.endswith("it belongs to a different ledger")
 
 
 def test_a_ledger_that_was_rolled_back_is_indexed_again(indexed: Indexed, tmp_path: Path) -> None:
@@ -174,7 +174,7 @@ def test_an_edited_index_is_noticed_when_its_rows_are_used(
     change(indexed, statement)
     notes = same_as_scan(indexed)
     assert len(notes) >= 1
-    assert all(" is built again: " in note for note in notes)
+    assert all(" is being rebuilt: " in note for note in notes)
     assert same_as_scan(indexed) == []
 
 
