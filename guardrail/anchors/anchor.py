@@ -1,4 +1,4 @@
-"""The anchor interface: a place outside the ledger that stores its signed heads."""
+"""Defines the anchor interface. An anchor stores a ledger's signed heads outside the ledger."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ class Anchor(Protocol):
         stored it.
 
         *known* is the last head that this anchor is known to hold. Raises ``AnchorError``. The code
-        is ``anchor.conflict`` if the anchor holds a larger head, a different history, or less than
-        *known*; nothing was published in that case.
+        is ``anchor.conflict`` if the anchor holds a larger head, a different history, or a smaller
+        head than *known*; nothing was published in that case.
         """
 
     def is_proved_by(self, note: SignedNote) -> bool:
@@ -58,8 +58,8 @@ class Anchor(Protocol):
         """
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of the log *origin* in this anchor, or None if it holds none, or
-        if its heads can't be read back.
+        """Return the newest head of the log *origin* in this anchor, or None if the anchor holds no
+        such head, or if its heads can't be read back.
 
         Raises ``AnchorError``.
         """
@@ -93,7 +93,7 @@ def check_follows(
     if ruling is Ruling.TRUNCATED:
         raise _conflict_error(
             f"it holds a head of {counted(before.size, 'record')}{_foreign_signer(signed)}, but "
-            f"the ledger has only {head.size}: it was truncated, rolled back or replaced",
+            f"the ledger has only {head.size}: the ledger was truncated, rolled back or replaced",
             signed,
         )
     if ruling is Ruling.FORKED:

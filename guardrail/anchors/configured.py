@@ -39,8 +39,8 @@ def configured(
     certificates: Callable[[Path], Sequence[Any]],
     deadline: float = 10.0,
 ) -> list[Anchor]:
-    """Return the anchors of *ledger* whose log key is *key*. Anchors that sign come first, so that
-    the others also store their signatures.
+    """Return the configured anchors of *ledger*; *key* is its log key. Anchors that sign come
+    first, so that the other anchors also store their signatures.
 
     No anchor is contacted. Raises ``ConfigError``.
     """

@@ -33,7 +33,7 @@ _TORN_AT_LEAST = 3
 other programs.
 """
 MAX_FILE = 256 << 20
-"""Largest size, in bytes, of an anchor file that is read as a whole."""
+"""Maximum size, in bytes, of an anchor file that is read completely."""
 
 _MOVED = "if you changed [anchors] file: guardrail anchor move OLD_FILE --reason TEXT"
 _CONTRADICTS = (
@@ -46,8 +46,8 @@ _FOREIGN = (
 
 
 def check_place(path: Path, ledger: Path) -> None:
-    """Check that the anchor file is not in or below the ledger's directory, because anyone who can
-    replace the ledger could also replace the anchor file. A file next to the default directory is
+    """Reject an anchor file that is in or below the ledger's directory, because anyone who can
+    replace the ledger could also replace that file. A file next to the default directory is
     rejected for the same reason.
 
     Raises ``ConfigError``.
@@ -58,10 +58,10 @@ def check_place(path: Path, ledger: Path) -> None:
     next_to_it = is_default_place(db) and folder == home.parent
     if folder == home or home in folder.parents or next_to_it:
         raise ConfigError(
-            "[anchors] file is in or next to the ledger's directory, where anyone who can "
-            "change the ledger can change it too",
+            "[anchors] file is in or next to the ledger's directory, so anyone who can change "
+            "the ledger can also change the file",
             code="config.anchor_file",
-            hint="use a file in another directory, preferably one that another user owns",
+            hint="use a file in a different directory, preferably one that a different user owns",
         )
 
 
@@ -105,7 +105,7 @@ class FileAnchor:
         descriptor = self._open(create=known is None)
         try:
             _check_is_anchor_file(descriptor)
-            # Most of the work is done before other processes have to wait.
+            # Most of the work is done before this process takes the lock.
             self._compare(descriptor, head, prove)
             if not try_lock(descriptor):
                 raise AnchorError(
@@ -116,8 +116,8 @@ class FileAnchor:
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
                     "the anchor file does not contain the head of "
-                    f"{counted(known.size, 'record')} that was written to it: it was truncated "
-                    "or replaced",
+                    f"{counted(known.size, 'record')} that was written to it: the file was "
+                    "truncated or replaced",
                     code="anchor.conflict",
                     hint=(
                         f"restore the missing heads, and find out who changed the file; {_MOVED}"
@@ -151,8 +151,8 @@ class FileAnchor:
         return tuple(each.note for each in self.lines(origin) or ())
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
-        """Return the lines that contain the heads of *origin* in the file, with their times, or
-        None if the file does not exist. See ``heads``.
+        """Return the lines of the file that contain heads of *origin*, or None if the file does not
+        exist. See ``heads``.
 
         Raises ``AnchorError``.
         """
@@ -194,10 +194,11 @@ class FileAnchor:
         return tuple(found)
 
     def take_over(self, lines: Sequence[HeadLine]) -> int:
-        """Append the heads in *lines*, all of this log, that are missing from the file, with their
-        times. Return the number of heads appended. The file is synced when this returns.
+        """Append those heads in *lines* that are missing from the file, with their times. All must
+        be heads of this log. Return the number of heads appended. The file is synced when this
+        returns.
 
-        The caller has compared them with the ledger. Raises ``AnchorError``.
+        The caller must have compared the heads with the ledger. Raises ``AnchorError``.
         """
         descriptor = self._open(create=True)
         try:
@@ -263,8 +264,8 @@ class FileAnchor:
             if found is None or (found.head.size, found.head.root) in seen:
                 continue
             seen.add((found.head.size, found.head.root))
-            # Foreign heads are not counted here, so that adding many of them does not keep the true
-            # heads from being checked.
+            # Foreign heads are not counted here; otherwise, adding many of them would prevent the
+            # true heads from being checked.
             try:
                 ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
             except AnchorError as error:
@@ -330,7 +331,7 @@ def _head_of(line: bytes, origin: str) -> HeadLine | None:
     return found if found is not None and found.head.origin == origin else None
 
 
-# this never waits for a pipe that someone put there
+# opening never waits, even if someone put a pipe there
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
@@ -359,14 +360,14 @@ def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[byt
 def _append(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     if written != len(data):
-        # The file ends in the middle of a line, which the next append will notice.
+        # The file now ends in the middle of a line, which the next append detects.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
 
 
 def _check_is_anchor_file(descriptor: int) -> None:
     """Check that the file is empty or begins like an anchor file, so that a wrong setting can't
-    make guardrail write to any other file.
+    make guardrail write to an unrelated file.
 
     Raises ``AnchorError``.
     """

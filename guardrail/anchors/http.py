@@ -1,5 +1,5 @@
-"""Sends one request to an anchor's server and returns the complete response before a deadline. If
-that fails, the ``AnchorError`` says at which stage.
+"""Sends one request to an anchor's server and returns the complete response before a deadline. The
+``AnchorError`` for a failure states the stage of the request.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to an
 ``AnchorError`` here. A connection serves one request, and requests are not retried.
@@ -53,7 +53,7 @@ class AnchorEndpoint:
         tls = _tls_context(ca, setting) if parts.scheme == "https" else None
         if ca is not None and tls is None:
             raise ConfigError(
-                f"[anchors] {setting}: certificates need an https URL",
+                f"[anchors] {setting}: certificates require an https URL",
                 code="config.anchor_tls",
                 hint="use https://, or remove the certificates",
             )
@@ -72,8 +72,8 @@ class AnchorEndpoint:
         """Send one request and return the response, whatever its status.
 
         *end* is the deadline (``time.monotonic``); *limit* is the size of the largest accepted body
-        in bytes. Raises ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no
-        complete HTTP response within the limit arrives.
+        in bytes. Raises ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if the
+        response is not a complete HTTP response within the limit.
         """
         headers = {"Content-Type": content_type} if body else {}
         connection = http.HttpConnection(self._endpoint, headers=headers)
@@ -104,7 +104,8 @@ class AnchorEndpoint:
                 hint="set the CA certificates for this server in guardrail.toml",
             )
         if error.stage is RequestStage.REPLY and not error.reason:
-            # The server closed the connection properly, so the bytes sent so far are its reply.
+            # The server closed the connection properly, so the bytes received so far are its
+            # response.
             return AnchorError(
                 f"{self._what}: it {error.message}", code="anchor.malformed", hint=_AGAIN
             )

@@ -16,7 +16,7 @@ __all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "par
 LINE_START = b'{"guardrail":"head/1"'
 """The first bytes of every line."""
 MAX_LINE = 2 * MAX_NOTE
-"""Largest length of a line in bytes. guardrail does not write longer ones."""
+"""Maximum length of a line in bytes. guardrail does not write longer lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class HeadLine:
     head: Checkpoint
     note: SignedNote
     time: str
-    """Time given by the writer, RFC 3339."""
+    """Time according to the writer, RFC 3339."""
 
     @property
     def seconds(self) -> float | None:

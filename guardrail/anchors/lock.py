@@ -55,7 +55,7 @@ class ProcessLock:
             return False
         except OSError:
             # Locking is not possible here. It does no harm if two processes anchor heads, but it
-            # would if none did.
+            # would do harm if none did.
             self.forget()
         return True
 

@@ -2,7 +2,7 @@
 ledger's directory.
 
 It detects a deleted directory, an emptied ledger and an older copy, without any configuration. It
-is not an anchor, because the same user on the same machine can write it: anyone who can change the
+is not an anchor, because it belongs to the same user on the same machine: anyone who can change the
 ledger can also change the memory.
 """
 
@@ -115,8 +115,8 @@ class HeadMemory:
             if before is not None:
                 if before.key != key:
                     raise AnchorError(
-                        f"this machine remembers {before.describe()} at this path, but this is "
-                        "another log",
+                        f"this machine remembers {before.describe()} at this path, but this is a "
+                        "different log",
                         code="anchor.conflict",
                         hint=f"guardrail recover, or guardrail anchor forget {self.path}",
                     )
@@ -175,7 +175,7 @@ class HeadMemory:
         fresh = self.file.with_name(f"{self.file.name}.{os.getpid()}")
         try:
             with contextlib.suppress(FileNotFoundError):
-                fresh.unlink()  # left by a dead process with the same number
+                fresh.unlink()  # left by a dead process with the same PID
             descriptor = new_file(fresh, self._like)
             with os.fdopen(descriptor, "wb") as out:
                 out.write(json.dumps(document, ensure_ascii=False).encode("utf-8"))
@@ -240,7 +240,7 @@ def memory_folder(
 
 
 def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMemory | None:
-    """Return the memory of *ledger*, or None if it has none.
+    """Return the memory of *ledger*, or None if the ledger has no memory.
 
     Ledgers in temporary directories are expected to disappear. They have a memory only if
     ``[anchors] memory`` is a path.

@@ -22,8 +22,8 @@ class SortedHeads:
     ours: tuple[HeadLine, ...]
     """Heads that the log's key signed and that the ledger contains, in order."""
     left_out: tuple[Checkpoint, ...]
-    """Heads that another key signed and that the ledger contradicts. Calls are denied while the
-    configured file contains one.
+    """Heads that a different key signed and that the ledger contradicts. Calls are denied while the
+    configured file contains such a head.
     """
 
 
@@ -35,8 +35,8 @@ def sort_heads(
     root_of: Callable[[int], bytes | None],
     signed: Callable[[HeadLine], bool],
 ) -> SortedHeads:
-    """Compare the heads of *log* in *lines* with a ledger of *size* records. *root_of* (n) returns
-    the root of its first n records.
+    """Compare the heads of *log* in *lines* with a ledger of *size* records. ``root_of(n)`` returns
+    the root of the ledger's first n records.
 
     Raises ``AnchorError`` (``anchor.conflict``) if the log's key signed a head that the ledger
     contradicts: leaving that head out would hide that the ledger was changed.
@@ -58,8 +58,8 @@ def sort_heads(
         elif ruling in (Ruling.TRUNCATED, Ruling.FORKED):
             if signed(line):
                 raise AnchorError(
-                    f"the file holds a head of {counted(head.size, 'record')} signed by the "
-                    "log's key, and the ledger does not continue it: the ledger was truncated, "
+                    f"the file holds a head of {counted(head.size, 'record')} signed by the log's "
+                    "key, but the ledger does not continue that head: the ledger was truncated, "
                     "rolled back or changed",
                     code="anchor.conflict",
                     hint=(

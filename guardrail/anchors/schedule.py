@@ -1,7 +1,7 @@
 """Anchors heads in the background, with one thread per process and one active process per log.
 
-No call waits for an anchor. Every process that uses the log reads the anchors' answers and lag from
-a file next to the ledger. Calls are denied because of a lag only if a limit is configured.
+No call waits for an anchor. Every process that uses the log reads the state of the anchors from a
+file next to the ledger. A lag causes denials only if a limit is configured.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ __all__ = ["AnchorLag", "AnchorWatch"]
 
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""Seconds to wait before an anchor is tried again, by the number of consecutive failures."""
+"""Seconds to wait before the next attempt to reach an anchor, by the number of consecutive
+failures.
+"""
 START_S = 5.0
 CLOSE_S = 5.0
 
@@ -73,7 +75,7 @@ class AnchorWatch:
         clock: Callable[[], float] = time.time,
         tick: float = _TICK_S,
     ) -> None:
-        """Prepare the watch. Nothing happens before ``start``.
+        """Prepare the watch. The thread does not run before ``start``.
 
         *remember* stores a head in this machine's memory of heads. It is called on the anchors'
         schedule, at the start and at the end. *clock* returns seconds since 1970, and *tick* is the
@@ -92,8 +94,8 @@ class AnchorWatch:
         self._state = self._read_state()
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
-        """For each anchor, the size of its head, and the time at which a call first noticed that
-        the anchor is behind. Valid until the thread has checked the anchor.
+        """For each anchor, the size of its head, and the time at which a call first found that the
+        anchor was behind. Valid until the thread has checked the anchor.
         """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
@@ -109,8 +111,8 @@ class AnchorWatch:
         self._started = self._clock()
         self._leads = False
         self._looked = False
-        """True if every anchor has been asked since this process took the lock. Until then, the
-        ledger may have been replaced.
+        """True if every anchor has been contacted since this process acquired the lock. Until then,
+        the ledger may have been replaced.
         """
         self._heartbeat_at = 0.0
         self._remembered = (-1, 0.0)
@@ -124,8 +126,8 @@ class AnchorWatch:
         """Start the thread, and wait for at most a few seconds for every anchor to be compared with
         the ledger.
 
-        Even the first call is therefore denied if there is a conflict, and no call is denied by a
-        configured limit only because the anchors have not been asked yet.
+        If there is a conflict, even the first call is therefore denied. A configured limit does not
+        deny calls merely because the anchors have not been contacted yet.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -135,9 +137,7 @@ class AnchorWatch:
             self._first.wait(START_S)
 
     def start_again(self) -> None:
-        """Start again in this process, a forked child, unless the watch was closed or never
-        started.
-        """
+        """Restart the watch in a forked child, unless it was closed or never started."""
         if self._closed or self._thread is None:
             return
         self._lock.forget()
@@ -179,8 +179,8 @@ class AnchorWatch:
         return AnchorLag(records, seconds)
 
     def _behind_since(self, name: str, each: AnchorState, now: float) -> float:
-        """Return the time at which an anchor fell behind. The state file can make the lag longer
-        than this process knows, but never shorter.
+        """Return the time at which an anchor fell behind. The state file can only make the lag
+        longer, never shorter, than this process knows.
         """
         size, noticed = self._noticed.get(name, (-1, now))
         if each.size > size:
@@ -193,8 +193,8 @@ class AnchorWatch:
         otherwise an empty string.
         """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
-            # Waiting does not help: the ledger was cut, rolled back or forked, and each call would
-            # extend the fork.
+            # Waiting does not help: the ledger was truncated, rolled back or forked, and each call
+            # would extend the fork.
             return "conflict"
         if not self._limited:
             return ""
@@ -243,7 +243,7 @@ class AnchorWatch:
             self._state = self._read_state()
             self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
         before, beat = self._state, False
-        # Callers have already been told that the ledger can't be read or written. The next turn
+        # Callers already receive errors because the ledger can't be read or written. The next turn
         # tries again.
         with contextlib.suppress(GuardrailError):
             beat = not final and self._heartbeat()
@@ -255,8 +255,8 @@ class AnchorWatch:
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
-        # The holder of the lock knows the state. A file planted by someone else would only delay
-        # the processes that read it.
+        # The holder of the lock knows the true state. A planted file could only delay the processes
+        # that read it.
         if self._state is not before or self._state_version() != self._mark:
             self._write_state()
 
@@ -309,8 +309,8 @@ class AnchorWatch:
         try:
             note = self._source.head()
         except GuardrailError as error:
-            # For example, a signer may fail. It is not asked again on each turn, and the state of
-            # the anchors shows the failure.
+            # For example, a signer may have failed. It is not asked again on each turn, and the
+            # state of the anchors shows the failure.
             for anchor in due:
                 failed = failed_state(self._state.of(anchor.name), error, self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)

@@ -72,8 +72,8 @@ def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Ite
 
     Raises ``GuardrailError`` if there is no head.
 
-    The result is written to the state file, unless another process anchors this ledger: that
-    process will see the heads itself.
+    The result is written to the state file, unless another process anchors this ledger, because
+    that process will find the heads itself.
     """
     lock = ProcessLock(lock_path(ledger), ledger)
     leads = lock.try_acquire()
@@ -110,7 +110,7 @@ def send_head(
 
 
 def unexpected(error: Exception) -> AnchorError:
-    """Return the error for an exception that is not an ``AnchorError``: no anchor raises one on
+    """Return the error for an exception that is not an ``AnchorError``, which no anchor raises on
     purpose.
     """
     return AnchorError(

@@ -49,8 +49,8 @@ class AnchorState:
     note: str = ""
     """That head, with the anchor's signature if the anchor signs."""
     behind: float | None = None
-    """Time since which there has been a record that no head in the anchor covers, or None if every
-    record is covered.
+    """Time at which the anchor fell behind: when the first record that none of its heads covers was
+    written. None if every record is covered.
     """
     failures: int = 0
     """Number of failures since the last success."""
@@ -71,7 +71,7 @@ class AnchorState:
 
 
 LAGS = AnchorState(behind=0.0)
-"""The state that is used instead of one with invalid values."""
+"""The state that replaces a stored state with invalid values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,9 +113,9 @@ def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorState
     """Return the state stored in *path*, or an empty state if the file does not exist. Never
     raises, and never waits.
 
-    Anyone could have written the file. If it contains a value that no guard writes (another type, a
+    Anyone could have written the file. If it contains a value that no guard writes (a wrong type, a
     time in the future, a negative count), the anchor counts as lagging since 1970: if a limit is
-    configured, calls are denied until guardrail has asked the anchor itself.
+    configured, calls are denied until guardrail has contacted the anchor itself.
     """
     now = time.time() if now is None else now
     try:
@@ -129,7 +129,7 @@ def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorState
     except FileNotFoundError:
         return AnchorStates(log)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        # Missing state is restored by asking each anchor that can be asked.
+        # Missing state is restored from each anchor that can return its heads.
         return AnchorStates(log, unreadable=True)
 
 
@@ -198,7 +198,7 @@ def write_state(path: Path, state: AnchorStates) -> None:
     like = path.with_name(path.name.removesuffix(_SUFFIX))
     try:
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()  # left by a dead process with the same number
+            temporary.unlink()  # left by a dead process with the same PID
         descriptor = new_file(temporary, like)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             json.dump(document, out, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Stream anchors, which write heads to an output of this process or to the system log, where a log
+"""Stream anchors write heads to an output of this process or to the system log, where a log
 collector stores them.
 """
 
@@ -25,7 +25,7 @@ _AUTHPRIV_INFO = 10 * 8 + 6
 
 
 class StreamAnchor:
-    """Writes heads to an output, one per line. guardrail does not know where they are stored."""
+    """Writes heads to an output, one per line. guardrail does not know where it is stored."""
 
     def __init__(self, stream: TextIO, *, name: str) -> None:
         self._stream = stream
@@ -110,8 +110,8 @@ class SyslogAnchor:
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of *data* to a pipe, a terminal or a file that accepts it in time. Raises
-    ``OSError``.
+    """Write all of *data* to a pipe, a terminal or a file. Fails if the output does not accept the
+    data in time. Raises ``OSError``.
     """
     end = time.monotonic() + _LIMIT_S
     view = memoryview(data)
@@ -120,7 +120,7 @@ def _write(descriptor: int, data: bytes) -> None:
         poll.register(descriptor, select.POLLOUT)
         if not poll.poll(max(0.0, end - time.monotonic()) * 1000):
             raise TimeoutError
-        # A pipe that is ready takes this much without waiting.
+        # A pipe that is ready accepts this much without blocking.
         view = view[os.write(descriptor, view[: select.PIPE_BUF]) :]
 
 

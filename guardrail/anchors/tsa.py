@@ -114,11 +114,11 @@ class TimestampAnchor:
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing
-        """Return None: an authority stores no heads."""
+        """Return None: a timestamping authority does not store heads."""
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - an authority keeps nothing
-        """Return an empty list: an authority stores no heads."""
+        """Return an empty list: a timestamping authority does not store heads."""
         return ()
 
 
@@ -126,10 +126,10 @@ def check_token(
     reply: bytes, text: bytes, roots: Sequence[Any], *, nonce: int | None = None
 ) -> float:
     """Return the time at which the authority stamped *text*, in seconds since 1970, according to
-    its reply (DER of ``TimeStampResp``).
+    its response (DER of ``TimeStampResp``).
 
-    Raises ``AnchorError`` (``anchor.malformed``) if the reply is invalid, is not about *text*, has
-    a different *nonce*, or was not signed by an authority that *roots* certify.
+    Raises ``AnchorError`` (``anchor.malformed``) if the response is invalid, does not cover *text*,
+    has a different *nonce*, or was not signed by an authority that *roots* certify.
     """
     client = _client()
     try:
@@ -156,10 +156,10 @@ def check_token(
 
 
 def _with_sorted_certificates(reply: bytes) -> bytes:
-    """Return *reply* with its certificates in the order that DER requires.
+    """Return the response *reply* with its certificates in the order that DER requires.
 
-    OpenSSL sends them in the order of its configuration, and a strict parser refuses that. No
-    signature covers their order.
+    OpenSSL sends the certificates in their configured order, which a strict parser rejects. No
+    signature covers the order.
     """
     try:
         response = _content_range(reply, 0)
@@ -226,10 +226,10 @@ def _append_token(
     with os.fdopen(descriptor, "ab", buffering=0) as out:
         _check_is_token_file(descriptor)
         if not try_lock(descriptor):
-            raise OSError(errno.EBUSY, "another process holds it")
+            raise OSError(errno.EBUSY, "another process has locked it")
         size = os.fstat(descriptor).st_size
-        # A line that a crash left incomplete stays in the file. The next line must not become part
-        # of it.
+        # A line that a crash left incomplete stays in the file. The next line must not be appended
+        # to it.
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         whole = (b"\n" if torn else b"") + line.encode("ascii") + b"\n"
         if out.write(whole) != len(whole):

@@ -123,7 +123,7 @@ class WitnessAnchor:
         except NoteError:
             raise self._error("its response is not a head", "anchor.malformed") from None
         if head.origin != origin:
-            raise self._error("it returned the head of another log", "anchor.malformed")
+            raise self._error("it returned the head of a different log", "anchor.malformed")
         if note.cosigned_by(self._key, self._verify) is None:
             raise self._error("it returned a head without its cosignature", "anchor.malformed")
         return note
@@ -174,13 +174,13 @@ class WitnessAnchor:
         if size > head.size:
             raise self._error(
                 f"it holds a head of {counted(size, 'record')}, but the ledger has only "
-                f"{head.size}: it was truncated, rolled back or replaced",
+                f"{head.size}: the ledger was truncated, rolled back or replaced",
                 "anchor.conflict",
                 "guardrail verify",
             )
         if known is not None and size < known.size:
             raise self._error(
-                f"it holds a head of {counted(size, 'record')}, but had cosigned one of "
+                f"it holds a head of {counted(size, 'record')}, but it had cosigned a head of "
                 f"{known.size}: it has lost its memory",
                 "anchor.conflict",
                 "contact the operator of the witness; a witness restored from a backup must not "
@@ -198,7 +198,7 @@ class WitnessAnchor:
         try:
             held = self.latest(head.origin)
         except AnchorError:
-            return  # it refused the head for another reason
+            return  # it rejected the head for a different reason
         if held is None:
             return
         try:

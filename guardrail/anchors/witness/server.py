@@ -1,8 +1,7 @@
 """The witness server: receives heads and returns cosignatures over HTTP (c2sp.org/tlog-witness).
 
-The size and the duration of a request are limited, and so is the number of concurrent connections.
-``GET /latest?origin=`` returns the newest cosigned head, so that a ledger can be checked against
-it.
+The size and the duration of a request, and the number of concurrent connections, are limited. ``GET
+/latest?origin=`` returns the newest cosigned head, so that a ledger can be checked against it.
 """
 
 from __future__ import annotations
@@ -38,15 +37,15 @@ __all__ = ["AddCheckpointRequest", "WitnessServer", "parse_request"]
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
 REQUEST_S = 10.0
-"""Seconds for one request, from its first byte to the last byte of the reply; also the limit for an
-idle connection.
+"""Seconds for one request, from its first byte to the last byte of the response. Also the limit for
+an idle connection.
 """
 CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
 _RULES = ListenerRules(max_body=_MAX_BODY, max_head=_MAX_HEAD)
-"""The rules that every HTTP server follows. The limits on time and number are above. Callers need
-no token: each head is signed by the key of its log.
+"""The rules that every HTTP server follows, with the limits on size. Callers need no token, because
+each head is signed by the key of its log.
 """
 
 
@@ -87,11 +86,13 @@ class _OpenConnection:
 
     sock: socket.socket
     busy: bool = False
-    """True while a request is being answered."""
+    """True while the server is responding to a request."""
 
 
 class WitnessServer(http.server.ThreadingHTTPServer):
-    """Serves one witness until ``shutdown``. Writes one line to *log* for each refusal."""
+    """Serves one witness until ``shutdown``. Passes one line to *log* for each rejected head and
+    failed connection.
+    """
 
     daemon_threads = True
     block_on_close = False
@@ -128,7 +129,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.log = log
         self.clock = clock
         self._open: list[_OpenConnection] = []
-        """The connections that are served, the oldest first."""
+        """The open connections, oldest first."""
         self._lock = threading.Lock()
 
     @property
@@ -169,8 +170,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Perform the TLS handshake before the standard library's method, and release the
-        connection's slot after it.
+        """Perform the TLS handshake, call the standard library's method, and then release the
+        connection's slot.
         """
         place = self._connection_of(request)
         try:
@@ -189,7 +190,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def answering(self, request: Any) -> Iterator[None]:
-        """Keep the connection open inside the block, because it has sent a complete request."""
+        """Protect the connection inside the block, which has received a complete request."""
         place = self._connection_of(request)
         place.busy = True
         try:
@@ -199,14 +200,14 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     def _connection_of(self, request: Any) -> _OpenConnection:
         with self._lock:
-            # A connection that was closed meanwhile is no longer in the list.
+            # A connection that has been closed is no longer in the list.
             return next(
                 (each for each in self._open if each.sock is request), _OpenConnection(request)
             )
 
     def _make_room(self) -> bool:
-        """Close the oldest connection that waits for its client. Return False if all connections
-        are being answered. The caller holds the lock.
+        """Close the oldest connection that is waiting for its client. Return False if the server is
+        responding on all connections. The caller holds the lock.
         """
         idle = next((each for each in self._open if not each.busy), None)
         if idle is None:
@@ -228,7 +229,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.log("a connection ended with an error")
 
     def judge(self, body: bytes) -> tuple[HTTPStatus, bytes, str]:
-        """Return the reply to one ``add-checkpoint`` request: status, body and content type."""
+        """Return the response to one ``add-checkpoint`` request: status, body and content type."""
         try:
             request = parse_request(body)
         except NoteError as error:
@@ -236,7 +237,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         origin = request.head.origin
         key = self.store.key_of(origin)
         if key is None:
-            return _text_reply(HTTPStatus.NOT_FOUND, "this log is not known here")
+            return _text_reply(HTTPStatus.NOT_FOUND, "this witness does not serve this log")
         if not request.note.signed_by(key, self.verify_signature):
             return _text_reply(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
         # Other signatures are dropped, because they were not checked.
@@ -297,7 +298,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             super().handle_one_request()
         except (OSError, OverflowError):
-            # The client is too slow, has sent too much or is gone, so it gets no reply.
+            # The client is too slow, has sent too much or is gone, so it receives no response.
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
@@ -312,7 +313,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
             self._reply(
-                *_text_reply(HTTPStatus.LENGTH_REQUIRED, "state the length of the body"), close=True
+                *_text_reply(
+                    HTTPStatus.LENGTH_REQUIRED, "send the length of the body in Content-Length"
+                ),
+                close=True,
             )
             return
         body = self.rfile.read(int(length))
@@ -327,7 +331,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         origins = parse_qs(parts.query).get("origin", [])
         if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
-            # The body would be read as the next request.
+            # The body would be parsed as the next request.
             self._reply(*_text_reply(HTTPStatus.BAD_REQUEST, "GET has no body"), close=True)
             return
         if parts.path != "/latest" or len(origins) != 1:
@@ -338,7 +342,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _latest(self, origin: str) -> tuple[HTTPStatus, bytes, str]:
         note = self.server.store.latest(origin)
         if note is None:
-            return _text_reply(HTTPStatus.NOT_FOUND, "no head of this log was cosigned here")
+            return _text_reply(
+                HTTPStatus.NOT_FOUND, "this witness has not cosigned a head of this log"
+            )
         return HTTPStatus.OK, note.encode(), "text/plain; charset=utf-8"
 
     def _reply_with(self, answer: Callable[[], tuple[HTTPStatus, bytes, str]]) -> None:
@@ -402,7 +408,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedWriter(io.BufferedIOBase):
-    """Writes a reply within the remaining time of its request."""
+    """Writes a response within the remaining time of its request."""
 
     def __init__(self, timed: _TimedReader, sock: socket.socket) -> None:
         self._timed = timed

@@ -3,7 +3,7 @@
 The check against the stored head and the update are one transaction, and a cosignature is sent only
 after the transaction is durable. A crash therefore never leads to cosignatures on two roots for the
 same size, or on a smaller tree after a larger one. Never restore the database from a backup: a
-witness that has forgotten heads is worse than no witness.
+witness that has forgotten heads does more harm than a missing witness.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["WitnessRuling", "WitnessStore", "WitnessVerdict", "WitnessedLog"]
 
 _APPLICATION_ID = 0x67727731  # "grw1"
 _MAX_EVIDENCE = 100
-"""Maximum number of refused heads stored for one log. Each has a valid signature, so a few are
+"""Maximum number of rejected heads stored for one log. Each has a valid signature, so a few are
 sufficient proof.
 """
 _BUSY_S = 10.0
@@ -78,8 +78,8 @@ class WitnessedLog:
     size: int | None
     """Size of the newest cosigned head, or None if no head was cosigned."""
     refused: int
-    """Number of heads with a valid signature that did not extend the stored head. Each proves that
-    someone forked or truncated this log.
+    """Number of heads with a valid signature that did not extend the stored head. Each of them
+    proves that someone forked or truncated this log.
     """
 
 
@@ -101,10 +101,10 @@ class WitnessStore:
             raise ConfigError(
                 f"{path}: the file already exists; nothing was changed",
                 code="witness.exists",
-                hint="guardrail witness serve --db FILE --key FOLDER, or choose another --db",
+                hint="guardrail witness serve --db FILE --key FOLDER, or choose a different --db",
             )
-        # The database is created under another name, and linked when it is complete. An incomplete
-        # one would look like a witness that has cosigned nothing.
+        # The database is created under a temporary name, and linked when it is complete, because an
+        # incomplete database would look like a witness that has not cosigned any head.
         temporary = path.with_name(f"{path.name}.{os.getpid()}-new")
         try:
             descriptor = os.open(
@@ -144,7 +144,7 @@ class WitnessStore:
                 hint="guardrail witness init --db FILE --key FOLDER --name NAME",
             )
         not_one = LedgerOpenError(
-            f"{path}: not a witness database, or a damaged one",
+            f"{path}: not a witness database, or damaged",
             code="witness.database",
             hint="use the file that guardrail witness init created",
         )
@@ -201,7 +201,7 @@ class WitnessStore:
             ).fetchone()
             if row is not None and row[0] != str(key):
                 raise ConfigError(
-                    "this log is registered with another key",
+                    "this log is registered with a different key",
                     code="witness.other_key",
                     hint="a log with a new key is a new log: give it a new name",
                 )
@@ -238,7 +238,7 @@ class WitnessStore:
         return [WitnessedLog(NoteKey.parse(key), size, refused) for key, size, refused in rows]
 
     def evidence(self, origin: str) -> list[SignedNote]:
-        """Return the refused heads of *origin* with valid signatures, oldest first."""
+        """Return the rejected heads of *origin* that have valid signatures, oldest first."""
         with self._read_transaction():
             rows = self._connection.execute(
                 "SELECT note FROM refused WHERE origin = ? ORDER BY id", (origin,)
@@ -246,9 +246,9 @@ class WitnessStore:
         return [SignedNote.parse(row[0]) for row in rows]
 
     def refused_since(self, origin: str, time: int) -> int:
-        """Return the number of heads of *origin* with valid signatures that were refused at *time*
-        (seconds since 1970) or later. If the limit on stored heads is reached, return the number of
-        all stored heads, because the times of later refusals are unknown.
+        """Return the number of heads of *origin* with valid signatures that were rejected at *time*
+        (seconds since 1970) or later. If the limit on stored heads has been reached, return the
+        number of all stored heads, because the times of later rejections are unknown.
         """
         with self._read_transaction():
             query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"
@@ -270,14 +270,14 @@ class WitnessStore:
         store it.
 
         *cosign* returns a text cosigned at *now*. The result is durable. Raises ``GuardrailError``
-        if the database can't be read or written; nothing was cosigned then.
+        if the database can't be read or written; no head was cosigned in that case.
         """
         head = Checkpoint.parse(note.text)
         with self._transaction():
             row = self._connection.execute(
                 "SELECT size, root FROM head WHERE origin = ?", (head.origin,)
             ).fetchone()
-            # Before its first head, a witness has the empty tree, which every tree extends.
+            # Before its first head, a witness has the empty tree, and every tree extends that.
             size, root = (0, EMPTY_ROOT) if row is None else row
             ruling = _ruling(Checkpoint(head.origin, size, root), head, old, proof)
             if ruling is not WitnessRuling.COSIGNED:
@@ -292,8 +292,7 @@ class WitnessStore:
                 " SET size = excluded.size, root = excluded.root, note = excluded.note",
                 (head.origin, head.size, head.root, str(kept)),
             )
-        # This comes after the transaction: the update is durable, and only now may the cosignature
-        # be sent.
+        # The transaction is durable, so the cosignature may be sent now.
         return WitnessVerdict(WitnessRuling.COSIGNED, head.size, cosigned)
 
     def _keep_evidence(
@@ -312,8 +311,8 @@ class WitnessStore:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                # A failed commit may be durable nevertheless: the database is then ahead of the
-                # answers, never behind.
+                # A failed commit may still be durable. The database may therefore be ahead of the
+                # responses, but never behind.
                 self._connection.execute("COMMIT")
             except BaseException:
                 if self._connection.in_transaction:
@@ -329,7 +328,7 @@ class WitnessStore:
                 raise GuardrailError(
                     f"the witness's database can't be read or written ({type(error).__name__})",
                     code="witness.database",
-                    hint="check the disk that it is on",
+                    hint="check the disk that contains the database",
                 ) from None
             except NoteError:
                 raise GuardrailError(
@@ -347,9 +346,9 @@ def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # A rollback journal is used, and its removal is synced as well (EXTRA). Several processes can
-    # commit, and SQLite before 3.51.3 can lose pages of a WAL in that case. Commits are rare here,
-    # so the cost does not matter.
+    # A rollback journal is used, and its removal is synced as well (EXTRA), because several
+    # processes can commit, and SQLite before 3.51.3 can then lose pages of a WAL. Commits are rare
+    # here, so the cost does not matter.
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )
