@@ -1,3 +1,3 @@
-"""Retention of records: segments, archives, pruning and holds. Also finds due work, and records
-that were stored too long or deleted too early.
+"""Retention of records: segments, archives, pruning and holds. Also finds work that is due, and
+records that were kept too long or deleted too early.
 """

@@ -52,9 +52,9 @@ class ClosedSegment:
     """The segment that was closed, and the copies that were made."""
 
     segment: Segment | None
-    """The new segment, or None if there was no new record or no new segment was requested."""
+    """The new segment, or None if there were no new records or no new segment was requested."""
     copied: tuple[Manifest, ...]
-    """The copies that were made: of the new segment, and of segments without a copy."""
+    """The copies that were made of the new segment and of other segments without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +67,8 @@ class ArchivedSegment:
 
 
 class RetentionManager:
-    """Closes segments, archives, prunes and expires the records of one ledger. Use it in one
-    thread. Only one process at a time can act on a ledger.
+    """Closes segments, and archives, prunes and expires the records of one ledger. Use each manager
+    in one thread. Only one process at a time can act on a ledger.
     """
 
     def __init__(
@@ -84,8 +84,8 @@ class RetentionManager:
         """Manage the ledger in *settings*. *record* writes an ``admin.*`` record with the given
         type and detail, and returns once the record is durable.
 
-        *pace* limits how fast records are deleted. *delete* runs the function that deletes them,
-        and returns its result.
+        *pace* limits how fast records are deleted. *delete* calls the function that deletes them,
+        and returns the function's result.
         """
         self._pace = pace
         self._delete = delete
@@ -111,7 +111,8 @@ class RetentionManager:
                 raise open_error(error, self._db) from error
             if not free:
                 raise RetentionError(
-                    "another process is closing a segment of this ledger, archiving or pruning",
+                    "another process is closing a segment of this ledger, or archiving or "
+                    "pruning records",
                     code="retention.busy",
                     hint="try again after it has finished",
                 )
@@ -125,7 +126,7 @@ class RetentionManager:
             return read_facts(reader)
 
     def status(self) -> RetentionStatus:
-        """Return the retention status, with the work that is due. Raises ``LedgerError``."""
+        """Return the retention status, including the work that is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
     # -- closing segments --------------------------------------------------------------------------
@@ -139,8 +140,8 @@ class RetentionManager:
             return reader.storage.bytes_from(facts.first_open) >= self._policy.segment_mb << 20
 
     def close_segment(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies of segments. If *fresh* is True, first close a segment over all
-        records that are not in one yet.
+        """Make the missing copies of segments. If *fresh* is True, first close a segment with all
+        records that are not yet in one.
 
         Each copy is verified and durable when this returns. *why* is a person's reason. Raises
         ``RetentionError``, ``LedgerError``.
@@ -152,7 +153,7 @@ class RetentionManager:
         copied = []
         for each in facts.segments:
             if facts.first > max(each.first, 1):
-                continue  # its pruning has begun, so it was already copied
+                continue  # the pruning of this segment has begun, so its copy was made earlier
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
                 copy_sources(self._db, self._folder)
                 copied.append(write_copy(self._db, self._folder, facts, each))
@@ -183,8 +184,8 @@ class RetentionManager:
     # -- the archive -------------------------------------------------------------------------------
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
-        """Copy every missing segment to the archive. Each copy is verified, durable and
-        recorded.
+        """Copy every segment that is missing from the archive to the archive. When this returns,
+        each copy is verified, durable and recorded.
         """
         target = self._archive_folder()
         if target is None:
@@ -216,8 +217,8 @@ class RetentionManager:
         return put
 
     def _archive_folder(self) -> Path | None:
-        """Return the archive's folder, or None. Raises ``RetentionError`` if it is also the
-        segments' folder, because there would then be only one copy.
+        """Return the archive's folder, or None if none is configured. Raises ``RetentionError`` if
+        it is also the segments' folder, because there would then be only one copy.
         """
         target = self._policy.archive
         if target is not None and segments.same_folder(target, self._folder):
@@ -312,7 +313,7 @@ class RetentionManager:
 
     def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> PruneResult:
         """Delete records past their retention period, including their text in the files, and the
-        kept sources of policies that no record names any more. Existing proofs remain valid.
+        kept sources of policies that no record refers to any longer. Existing proofs remain valid.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -412,8 +413,8 @@ class RetentionManager:
         return before if first is None else min(before, max(first, 1))
 
     def _check_cut(self, cut: PruneCut, head: Checkpoint | None) -> None:
-        """Raise ``RetentionError`` unless the records below *cut* are old enough, and an external
-        head covers exactly these.
+        """Raise ``RetentionError`` unless the records below *cut* are old enough and an external
+        head covers exactly these records.
         """
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)

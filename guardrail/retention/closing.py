@@ -1,4 +1,4 @@
-"""Computes the tree that is fixed when a segment is closed, and writes the segment's copy."""
+"""Computes the tree that closing a segment fixes, and writes the segment's copy."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[E
                 edge.append(leaf)
                 refuse_closed(line, first)
 
-        # Most records are read in short transactions. A long one would keep the ``-wal`` from being
-        # reset while calls continue.
+        # Most records are read in short transactions. A long transaction would prevent the ``-wal``
+        # from being reset while calls continue.
         take(reader.size())
         with reader.snapshot():
             take(None)
@@ -78,7 +78,7 @@ def write_copy(db: Path, folder: Path, facts: RetentionFacts, segment: Segment) 
 
 
 def node_of(reader: LedgerReader) -> Node:
-    """Return a function that returns the tree's perfect subtrees. It raises ``ValueError`` and
-    ``LedgerError``.
+    """Return a function that returns the tree's perfect subtrees. The function can raise
+    ``ValueError`` and ``LedgerError``.
     """
     return node_reader(reader.storage)

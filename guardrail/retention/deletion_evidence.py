@@ -1,8 +1,8 @@
-"""Gathers the evidence for a deletion in one pass over every line. A key holder signed the tree
-over these lines, and external heads cover it.
+"""Gathers the evidence for a deletion in one pass over every line, whose tree is signed by a key
+holder and covered by external heads.
 
-Deletion also removes all traces, so no data is trusted merely because it is stored: not an index,
-not the tree, and not the file next to a copy.
+A deletion also removes all traces, so nothing is trusted merely because it is stored: neither an
+index, nor the tree, nor the manifest of a copy.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class DeletionEvidence:
 def survey(db: Path, signing: Signing, sizes: Collection[int]) -> DeletionEvidence:
     """Read the whole ledger and return its facts.
 
-    Raises ``RetentionError`` (``retention.not_whole``) if anything in it is invalid.
+    Raises ``RetentionError`` (``retention.not_whole``) if anything in the ledger is invalid.
     """
     gathered = FactCollector()
     with LedgerReader.open(db) as reader:
@@ -98,13 +98,13 @@ def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
     """
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "
-        "after pruning, nothing could prove which records existed"
+        "after pruning, no one could prove which records existed"
         + (f". The given head does not count: {kept.doubts[0]}" if kept.doubts else ""),
         code="retention.not_anchored",
         hint="set a file or a witness in [anchors], then run guardrail anchor"
         + (
-            ", which sends the newest head; a head counts once a witness of [anchors] cosigned it, "
-            "or the file of [anchors] holds it"
+            ", which sends the newest head; a head counts once a witness in [anchors] has cosigned "
+            "it, or the file in [anchors] holds it"
             if kept.doubts
             else ", which sends the newest head"
         ),
@@ -123,8 +123,8 @@ def conflict() -> RetentionError:
 def copies_of(
     evidence: DeletionEvidence, segment: Segment, folder: Path, archive: Path | None
 ) -> list[tuple[Path, Manifest]]:
-    """Return every required copy of *segment*. Each is read in full and compared with the sealed
-    records.
+    """Return every required copy of *segment*. Each copy is read completely and compared with the
+    record that seals the segment.
 
     Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``,
     ``retention.copy_wrong``.
@@ -139,7 +139,7 @@ def copies_of(
         found.append((folder, in_folder))
     if archive is not None:
         found.append((archive, _archived_manifest(facts, segment, archive)))
-    # Once pruning has begun, the copy can't be made again, so one copy must be enough.
+    # Once pruning has begun, a missing copy can't be re-created, so one copy must be enough.
     if in_folder is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",

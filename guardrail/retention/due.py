@@ -13,7 +13,7 @@ from guardrail.retention.segments import Manifest
 __all__ = ["NO_FAILURE", "RunResult", "carry_out"]
 
 NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
-"""Codes of ``RetentionError`` for records that are kept on purpose."""
+"""Codes of ``RetentionError`` that mean that records are kept on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RunResult:
     pruned: PruneResult | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
-    """Reasons why due work was not done, in the order of the attempts."""
+    """Reasons why work that was due was not done, in the order of the attempts."""
 
     @property
     def failures(self) -> tuple[RetentionError, ...]:
@@ -39,7 +39,7 @@ def carry_out(manager: RetentionManager, *, why: str | None) -> RunResult:
 
     Each failure becomes a problem in the result. Raises ``LedgerError`` if the ledger can't be read
     or written, and ``RetentionError`` if the copy of a segment can't be made; no other work is
-    tried in that case.
+    attempted in that case.
     """
     sealed = manager.close_segment(why=why, fresh=manager.is_segment_due())
     put: list[ArchivedSegment] = []

@@ -1,5 +1,5 @@
-"""Finds external heads and the records that they cover. Only covered records may be deleted: it
-could never be proved later that an uncovered record had existed.
+"""Finds external heads and the records that they cover. Only covered records may be deleted,
+because no one could prove later that an uncovered record had existed.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ class ExternalHeads:
     heads: tuple[Checkpoint, ...]
     """Heads that a configured anchor confirms. Only these permit a deletion."""
     named: tuple[Checkpoint, ...]
-    """Heads that the user passed and no anchor confirms. The ledger must not contradict them, but
-    they permit no deletion.
+    """Heads that the user passed and that no anchor confirms. The ledger must not contradict them,
+    but they do not permit a deletion.
     """
     doubts: tuple[str, ...]
-    """The reason for rejecting each rejected head that the user passed."""
+    """For each rejected head that the user passed, the reason for the rejection."""
 
 
 def external_heads(
@@ -47,10 +47,10 @@ def external_heads(
     *settings* and from *given*.
 
     An anchor vouches for the heads that are read back from it, and a witness vouches for the heads
-    that it has cosigned. The ledger's own files about its anchors are not evidence: anyone who can
-    write the ledger can write them. A head from the user is not evidence either, because
-    ``guardrail checkpoint`` prints one for any ledger. Raises ``RetentionError`` if an anchor that
-    might hold another head can't be read.
+    that it has cosigned. The ledger's own files about its anchors are not evidence, because anyone
+    who can write the ledger can write these files. A head from the user is not evidence either,
+    because ``guardrail checkpoint`` prints one for any ledger. Raises ``RetentionError`` if an
+    anchor that might hold more heads can't be read.
     """
     key = NoteKey(log, bytes.fromhex(public))
     anchors = configured(
@@ -94,8 +94,8 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (
-            "no file or witness of [anchors] has it, and anyone who can write "
-            "the ledger can print such a head"
+            "no file or witness in [anchors] has it, and anyone who can write the ledger can "
+            "print such a head"
         )
     ways = " and ".join(
         (
@@ -125,7 +125,8 @@ def _heads_of_anchors(
                     hint=error.hint,
                 ) from None
         if isinstance(anchor, WitnessAnchor):
-            # The witness need not be asked, because its signature is part of the head's note.
+            # There is no need to contact the witness, because its signature is part of the head's
+            # note.
             note = _parse_note(remembered.of(anchor.name).note)
             if note is not None and anchor.is_proved_by(note):
                 found.append(note)

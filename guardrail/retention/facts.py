@@ -97,7 +97,7 @@ class Pruning:
     last: str
     """Timestamp of the last deleted record."""
     floor_days: int | None
-    """The settings at that time."""
+    """The value of ``floor_days`` in the settings at that time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,10 +120,12 @@ class RetentionFacts:
     holds: tuple[LegalHold, ...] = ()
     prunings: tuple[Pruning, ...] = ()
     open_begin: str = ""
-    """Timestamp of the first record in no segment, or an empty string if all are in one."""
+    """Timestamp of the first record that is not in a segment, or an empty string if every record is
+    in one.
+    """
 
     last_number: int = 0
-    """Number of the segment that was sealed last, or 0 if none was."""
+    """Number of the segment that was sealed last, or 0 if no segment was sealed."""
 
     @property
     def first_open(self) -> int:
@@ -134,7 +136,7 @@ class RetentionFacts:
 
 
 TYPES = ("admin.sealed", "admin.archived", "admin.pruned", "admin.hold")
-"""Types of the records that hold these facts."""
+"""Types of the records that contain these facts."""
 
 
 class FactCollector:
@@ -150,7 +152,7 @@ class FactCollector:
         self._prunings: list[Pruning] = []
 
     def take(self, seq: int, record: Mapping[str, Any]) -> None:
-        """Take record *seq*. A malformed record is ignored, because ``verify`` reports it."""
+        """Process record *seq*. A malformed record is ignored, because ``verify`` reports it."""
         type_, detail = record.get("type"), record.get("detail")
         if type_ not in TYPES or not isinstance(detail, Mapping):
             return
@@ -216,8 +218,8 @@ def read_facts(records: RetentionReader) -> RetentionFacts:
 
 
 def refuse_closed(line: bytes, first: int) -> None:
-    """Raise ``LedgerError`` if *line* seals record *first*. According to the index, that record is
-    in no segment, so the index hides the seal.
+    """Raise ``LedgerError`` if *line* seals a segment that begins with record *first*. According to
+    the index, that record is not in a segment, so the index hides the seal.
     """
     if b'"admin.sealed"' not in line:
         return

@@ -1,5 +1,5 @@
-"""Deletes the kept sources of policies with the last record that names them, and copies them to the
-folders that hold copies of records.
+"""Deletes the kept source of a policy when the last record that names it is deleted, and copies
+sources to the folders with copies of records.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["copy_sources", "delete_copied", "delete_unnamed", "sources_of"]
 
 PROBES = 256
-"""Number of records, spread over the log, that are read before all of them are."""
+"""Number of sample records, spread over the log, that are read before the entire log is read."""
 
 
 def sources_of(folder: Path) -> Path:
-    """Return the folder with the sources that the records in *folder*, copies of segments, name."""
+    """Return the folder for the sources named by the copied records in *folder*."""
     return folder / "policies"
 
 
@@ -56,7 +56,7 @@ def delete_unnamed(db: Path) -> int:
 
 
 def _named(digests: Collection[str], lines: Iterable[bytes]) -> set[str]:
-    """Return those of *digests* that a line contains. Reading stops when all are found."""
+    """Return those of *digests* that occur in *lines*. Stops reading once all have occurred."""
     left = {digest.encode("ascii"): digest for digest in digests}
     found: set[str] = set()
     for line in lines if left else ():
@@ -83,7 +83,7 @@ def copy_sources(db: Path, folder: Path, *others: Path) -> None:
 
 
 def delete_copied(folders: Iterable[Path]) -> None:
-    """Delete the sources in each of *folders* that contains no copy of a segment any more. Raises
+    """Delete the sources in each of *folders* that no longer contains a copy of a segment. Raises
     ``RetentionError``.
     """
     for folder in folders:

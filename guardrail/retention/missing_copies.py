@@ -1,5 +1,5 @@
-"""Finds missing copies of segments. Copies can be made again while the records of their segment
-still exist.
+"""Finds missing copies of segments. A copy can be re-created as long as the records of its segment
+exist.
 """
 
 from __future__ import annotations

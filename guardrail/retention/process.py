@@ -1,7 +1,7 @@
-"""The worker process that does the due retention work, as seen by the guard that starts it.
+"""Starts and controls the worker process that does the retention work that is due.
 
-The worker is a process and not a thread, so it takes no time from the interpreter that runs the
-calls, has its own priority, holds no connection that a fork of the program would copy, and can be
+The worker is a process, not a thread. It therefore does not compete with calls for the interpreter,
+has its own priority, does not hold a connection that a fork of the program would copy, and can be
 terminated at any point.
 """
 
@@ -51,7 +51,7 @@ class RunOutcome:
 
 _DIED = RunOutcome(
     "retention.died",
-    "the retention worker ended without an answer",
+    "the retention worker ended without reporting a result",
     "guardrail retention run",
 )
 
@@ -60,8 +60,8 @@ class RetentionWorker:
     """A running worker. Used by one thread."""
 
     def __init__(self, job: RetentionJob, *, keep: int, folder: str) -> None:
-        """Start the worker in *folder*. The worker inherits the descriptor *keep*, and with it the
-        lock on that file. Raises ``OSError``.
+        """Start the worker in *folder*. The worker inherits the descriptor *keep* and therefore
+        holds the lock on that file. Raises ``OSError``.
         """
         # As with the policy workers, neither the environment nor the current folder influences the
         # imports.
@@ -79,7 +79,7 @@ class RetentionWorker:
         )
         self._said = b""
         assert self._popen.stdin is not None
-        with contextlib.suppress(OSError):  # it died without an answer
+        with contextlib.suppress(OSError):  # the worker died without reporting a result
             self._popen.stdin.write(pickle.dumps(job))
             self._popen.stdin.flush()
         self._reader = BackgroundThread(self._read, "guardrail-retention-worker")
@@ -116,8 +116,8 @@ class RetentionWorker:
         return found if all(isinstance(each, str) for each in texts) else _DIED
 
     def end(self) -> None:
-        """Terminate the worker within seconds. Finished work is durable; the next run does the
-        rest.
+        """Terminate the worker within seconds. Finished work is durable, and the next run does the
+        remaining work.
         """
         self._popen.terminate()
         if not self.wait(_END_S):

@@ -31,25 +31,25 @@ __all__ = ["RetentionWatch"]
 
 _DAY_S = 86_400.0
 _RETRY_S = (3600.0, 4 * 3600.0, _DAY_S)
-"""Seconds until the next attempt, after one, two, and three or more failures in a row."""
+"""Seconds until the next attempt, after one, two, and three or more consecutive failures."""
 _TICK_S = 60.0
 _LOOK_S = 0.2
 _GRACE_S = 2.0
-"""Seconds that ``close`` waits for a worker to end by itself."""
+"""Seconds that ``close`` waits before it terminates a worker."""
 _CLOSE_S = 6.0
 _LIMIT_S = 6 * 3600.0
-"""Seconds after which a worker is ended, because it must be hanging."""
+"""Seconds after which a worker is considered hung and is terminated."""
 _JUMP_S = 3600.0
 """If the clock jumps by more than this number of seconds, in either direction, it is not trusted
-for the same time, because it might be corrected.
+for an equal length of time, because the jump might be corrected.
 """
 
 
 class RetentionWatch:
     """Runs the due retention work of one ledger once a day. Any thread may close it.
 
-    The process that holds the ledger's retention lock does this for all processes that use the log.
-    The worker inherits the lock, which is therefore held as long as the worker runs.
+    The process that holds the ledger's retention lock does the work for all processes that use the
+    log. The worker inherits the lock, which is therefore held as long as the worker runs.
     """
 
     def __init__(
@@ -60,13 +60,15 @@ class RetentionWatch:
         monotonic: Callable[[], float] = time.monotonic,
         tick: float = _TICK_S,
     ) -> None:
-        """Prepare the watch; ``start`` starts it.
+        """Prepare the watch. The thread does not run before ``start``.
 
         *clock* returns seconds since 1970, and *tick* is the interval between checks, in seconds.
         """
         self._settings = settings
         self._folder = os.getcwd()
-        """Base of relative paths in the settings: the program may change its directory later."""
+        """The folder to which relative paths in the settings refer, because the program may change
+        its working directory later.
+        """
         self._db = Path(os.path.realpath(settings.ledger.path))
         self._path = state_path(self._db)
         self._clock = clock
@@ -80,7 +82,7 @@ class RetentionWatch:
         self._inherited: list[object] = []
         self._reset()
         # Threads do not survive a fork, so a child checks for due work itself. The parent's lock
-        # keeps the child from doing any.
+        # prevents the child from doing the work at the same time.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -102,7 +104,7 @@ class RetentionWatch:
         self._thread.start()
 
     def start_again(self) -> None:
-        """Start in this process, a forked child, unless the watch was closed or never started."""
+        """Restart the watch in a forked child, unless it was closed or never started."""
         if self._closed or self._thread is None:
             return
         # The worker belongs to the parent, so nothing here may wait for it or end it. Closing a
@@ -116,9 +118,7 @@ class RetentionWatch:
         self.start()
 
     def close(self) -> None:
-        """Stop the watch. A worker gets two seconds to end by itself, and is then terminated.
-        Idempotent.
-        """
+        """Stop the watch. A worker has two seconds to end, and is then terminated. Idempotent."""
         if self._closed:
             return
         self._closed = True
@@ -131,8 +131,8 @@ class RetentionWatch:
 
     def _run(self) -> None:
         # A forked child has not opened the ledger yet. A reader that is open while the parent, the
-        # last writer, closes the ledger would keep a shared memory file that SQLite has deleted,
-        # and the child's first call would be refused.
+        # last writer, closes the ledger would keep a shared-memory file that SQLite has deleted,
+        # and the child's first call would be denied.
         if self._waits and self._stop.wait(self._tick):
             return
         while True:
@@ -142,7 +142,8 @@ class RetentionWatch:
                 self._record_failure(
                     RunOutcome(
                         "retention.failed",
-                        f"the due retention work could not be started ({type(error).__name__})",
+                        "the retention work that is due could not be started "
+                        f"({type(error).__name__})",
                         "guardrail retention run",
                     )
                 )
@@ -150,7 +151,7 @@ class RetentionWatch:
                 return
 
     def _turn(self) -> None:
-        """Check once for due work. If there is any, and no other process is doing it, start a
+        """Check once for due work. If there is any, and no other process is doing the work, start a
         worker.
         """
         if not self._clock_is_sane() or not self._is_due(self._read_state()):
@@ -159,7 +160,7 @@ class RetentionWatch:
         try:
             self._lock = lock
             if not lock.try_acquire():
-                return  # another process, or a person, is doing it
+                return  # another process, or a person, is doing the work
             if self._is_due(self._read_state()):  # another process might have done it meanwhile
                 self._run_worker(lock)
         finally:
@@ -188,8 +189,8 @@ class RetentionWatch:
         return since is not None and not 0 <= now - since < _DAY_S
 
     def _log_begin(self) -> float | None:
-        """Return the time at which the log began, or None if it can't be read now. Nothing is due
-        on a log's first day.
+        """Return the time at which the log began, or None if the log can't be read now. Nothing is
+        due on a log's first day.
         """
         if self._born is None:
             with (
@@ -252,8 +253,8 @@ class RetentionWatch:
 
     def _write_state(self, state: RetentionState) -> None:
         self._state = state
-        # The disk is full: this process remembers the state, and other processes find out for
-        # themselves.
+        # The disk is full: this process remembers the state, and other processes determine their
+        # own.
         with contextlib.suppress(OSError):
             write_state(self._path, state)
 
@@ -261,12 +262,12 @@ class RetentionWatch:
 _MAX_SAID = 1000
 _INTERRUPTED = RunOutcome(
     "retention.interrupted",
-    "the guard was closed before all due work was done",
+    "the guard was closed before all work that was due had been done",
     "guardrail retention run, from a timer if programs end too early",
 )
 _SLOW = RunOutcome(
     "retention.slow",
-    f"the due retention work did not finish within {_LIMIT_S / 3600:.0f} hours",
+    f"the retention work that was due did not finish within {_LIMIT_S / 3600:.0f} hours",
     "guardrail retention run",
 )
 

@@ -132,8 +132,8 @@ def write(
 
 
 def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
-    """Copy the segment copy in *source* to *target*. The result is verified and durable when this
-    returns.
+    """Copy the copy of a segment in *source* to *target*. The new copy is verified and durable when
+    this returns.
 
     Raises ``RetentionError``.
     """
@@ -261,8 +261,8 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
 
 
 def _make_folder(folder: Path, like: Path) -> None:
-    """Create *folder* if it is missing, for the owner of the ledger *like*. When this returns, the
-    folder's name is durable, as are the names of the copies in it.
+    """Create *folder*, with the owner of the ledger *like*, if it is missing. When this returns,
+    the names of the folder and of the copies in it are durable.
     """
     missing = [each for each in folder.parents if not each.exists()]
     new_folder(folder, like)
@@ -272,8 +272,8 @@ def _make_folder(folder: Path, like: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
-    """Open a new file that only its owner can read. If the block ends without an error, the file is
-    durable, otherwise it is deleted.
+    """Open a new file that only its owner can read. The file is durable if the block ends without
+    an error; otherwise, it is deleted.
     """
     descriptor = new_file(path, like)
     try:
@@ -287,8 +287,8 @@ def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
 
 
 def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge) -> Manifest:
-    """Read a file that consists of lines, and return its manifest. Raises ``RetentionError`` unless
-    it contains exactly *segment*.
+    """Read a file of lines, and return its manifest. Raises ``RetentionError`` unless it contains
+    exactly *segment*.
     """
     edge = before.copy()
     begin = [root.hex() for root in edge.roots]
@@ -365,7 +365,7 @@ def wrong_copy(file: str) -> RetentionError:
 
 
 def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
-    """Return the reason that the copy can't be read, or can't be made at *target*."""
+    """Return the error for a copy that can't be read, or that can't be made at *target*."""
     if target is not None and is_full(error, target):
         return RetentionError(
             no_room(target),
@@ -373,7 +373,7 @@ def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
             hint=f"{make_room(target)}; then run guardrail retention run",
         )
     if error.errno == errno.ENOENT:
-        what = "is not there"
+        what = "is missing"
     else:
         what = f"can't be written or read ({os_reason(error)})"
     return RetentionError(

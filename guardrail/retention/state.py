@@ -30,8 +30,8 @@ class RetentionState:
     """State of the automatic runs of one ledger."""
 
     done: float | None = None
-    """Time of the last run that did all due work, in seconds since 1970, or None if there was
-    none.
+    """Time of the last run that did all work that was due, in seconds since 1970, or None if there
+    was no such run.
     """
     tried: float | None = None
     """Time of the last attempt."""
@@ -78,13 +78,13 @@ def _is_time(value: object) -> bool:
 
 
 def write_state(path: Path, state: RetentionState) -> None:
-    """Replace the state atomically: readers get either the old state or the new one. Raises
+    """Replace the state atomically: readers see either the old state or the new one. Raises
     ``OSError``.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()  # left by a dead process with the same number
+            temporary.unlink()  # left by a dead process with the same PID
         like = path.with_name(path.name.removesuffix(_SUFFIX))
         with os.fdopen(new_file(temporary, like), "w", encoding="ascii") as out:
             json.dump({"v": _VERSION, **asdict(state)}, out, sort_keys=True)

@@ -15,7 +15,7 @@ from guardrail.retention.facts import RetentionFacts, Segment, moment
 __all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
 GRACE = timedelta(days=3)
-"""How late a timer may be before the delay is reported."""
+"""Maximum delay of a timer before the delay is reported."""
 
 
 class RetentionProblem(StrEnum):
@@ -52,8 +52,8 @@ class RetentionStatus:
     age_days: float | None
     """Age in days of the oldest record after line 0, or None if there is none."""
     due_before: int
-    """Every record from 1 up to, but not including, this number is past its retention period and in
-    a closed segment. 1 if there is no such record.
+    """The records from 1 to ``due_before`` - 1 are past their retention period and in closed
+    segments. 1 if there are no such records.
     """
     segment_due: bool
     """True if the next segment is due by age alone. Its size is known only to code that reads the
@@ -125,7 +125,8 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
 
 
 def _is_overdue(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
-    # The record that closed the segment determines the time, because the records in it are older.
+    # The record that closed the segment determines the age, because the records in the segment are
+    # older.
     closed_at = moment(segment.ts)
     return (
         settings.days > 0

@@ -282,8 +282,8 @@ def test_a_head_that_a_person_gives_counts_if_an_anchor_vouches_for_it(
         settings(db).override(anchors={"witness": ()}),
     )
     for chosen, given, why in (
-        (none, printed, "no file or witness of [anchors]"),
-        (none, seen, "no file or witness of [anchors]"),
+        (none, printed, "no file or witness in [anchors]"),
+        (none, seen, "no file or witness in [anchors]"),
         (witness, printed, "w.example/1 did not cosign it"),
         (file, printed, "the anchor file does not hold it"),
         (file, seen, "the anchor file does not hold it"),
