@@ -1,1 +1,1 @@
-"""The access log, which records who read a ledger before anything is shown."""
+"""The access log, which records each read of a ledger before anything is shown."""

@@ -1,12 +1,12 @@
-"""Writes the access log, which records who read a ledger before anything is shown.
+"""Writes the access log, which records each read of a ledger before anything is shown.
 
-It is a separate log, with its own keys and name, next to the ledger: readers must be able to write
-to the access log, but never to the ledger that they read. Reads of the access log are recorded in
-the access log.
+The access log is a separate log next to the ledger, with its own keys and name: readers must be
+able to write to the access log, but never to the ledger that they read. Reads of the access log are
+recorded in the access log.
 
 The process that reads the ledger writes the record itself. The access log therefore shows reads by
-guardrail, and its chain shows that no record was changed later; it can't show reads by other
-programs, which write no records.
+guardrail, and its chain shows that no record was changed later. It can't show reads by other
+programs, which do not write records.
 """
 
 from __future__ import annotations
@@ -74,11 +74,11 @@ class PlannedRead:
     command: str
     """Stable name of the reader: a command or a page."""
     names: Mapping[str, object] = field(default_factory=dict)
-    """Names that the reader asked for: ids, record numbers, files. They are recorded unchanged,
-    except for secrets.
+    """Names that the reader requested: ids, record numbers, files. They are recorded unchanged
+    unless they contain secrets.
     """
     texts: Mapping[str, object] = field(default_factory=dict)
-    """Free text that the reader asked for. It is redacted like the purpose."""
+    """Free text that the reader searched for. It is redacted like the purpose."""
     purpose: str = ""
     """The reader's reason. It is redacted before it is recorded."""
 
@@ -129,8 +129,9 @@ def record_read(
 ) -> RecordedRead | UnrecordedRead | None:
     """Record that the ledger of *settings*, or *file* (an export or a copy), is about to be read.
 
-    Call this function before anything is shown. If another process holds the access log, it waits
-    for about a second at most. The record is durable if it returns ``RecordedRead``.
+    Call this function before anything is shown. If another process has locked the access log, this
+    function waits for about one second at most. The record is durable if it returns
+    ``RecordedRead``.
 
     Returns None, and records nothing, if neither the ledger nor its access log exists, unless
     *file* is given and ``[access] required`` is set. Raises ``AccessError`` if ``[access]
@@ -145,8 +146,8 @@ def record_read(
     ledger = settings.ledger.path
     if file is None:
         if os.path.exists(ledger) and not os.path.isfile(ledger):
-            # A folder, FIFO or device is not a ledger. The command refuses it, and no file is
-            # created next to it.
+            # A folder, FIFO or device is not a ledger. The command rejects such a path, and no file
+            # is created next to it.
             return None
         examined = _examine(ledger)
         db, keys = _access_log_paths(settings, examined)
@@ -168,7 +169,7 @@ def record_read(
     except OSError as error:
         missing = denial_of(error, db, db)
         why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
-        hint = "run the command as a user who can write it" if missing is None else missing.hint
+        hint = "run the command as a user who can write to it" if missing is None else missing.hint
         if is_full(error, db):
             why, hint = no_room(db, WORK), make_room(db)
         failed = UnrecordedRead(db, "access.write", why, hint)
@@ -255,8 +256,8 @@ def _write(
             memory.keep(keys, writer.log)
         return seq
     finally:
-        # The record is either durable or refused. If closing leaves anything to clean up, the next
-        # writer does it.
+        # The record is either durable or rejected. If closing leaves anything to clean up, the next
+        # writer does so.
         with contextlib.suppress(LedgerError):
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
@@ -298,8 +299,8 @@ def _selector(reading: PlannedRead, tokens: TenantKeys) -> dict[str, Any]:
 
 
 def _recorded_name(value: object, tokens: TenantKeys) -> Any:
-    """Return the recorded form of a name. It is unchanged, so that readers of the access log can
-    see it, unless it contains a secret.
+    """Return the recorded form of a name. Unless the name contains a secret, it is unchanged, so
+    that readers of the access log can see it.
     """
     if isinstance(value, bool | int) or value is None:
         return value
@@ -325,7 +326,7 @@ def _recorded_text(value: object, tokens: TenantKeys) -> Any:
 
 
 def _clean(words: str, tokens: TenantKeys) -> str:
-    """Return free text with sensitive values removed, as it may be recorded."""
+    """Return free text with sensitive values removed, so that it may be recorded."""
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
 
@@ -336,7 +337,9 @@ def _clean(words: str, tokens: TenantKeys) -> str:
 
 
 def _printable(text: str) -> str:
-    """Return *text* with anything that is not Unicode, such as bytes of a file name, escaped."""
+    """Return *text* with everything that is not valid Unicode, such as bytes in a file name,
+    escaped.
+    """
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
@@ -371,7 +374,7 @@ def _open(
             )
         if moved and is_access_log_left(settings.ledger.path):
             raise LedgerOpenError(
-                "the access log of this ledger is still in another folder",
+                "the access log of this ledger is still in a different folder",
                 code="access.half",
                 hint=moved,
             )
@@ -387,7 +390,7 @@ def _open_existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, 
 
 def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
-    # If the log is next to the ledger, it is for everyone who reads the ledger. Elsewhere, it
+    # An access log next to the ledger is for everyone who reads the ledger. In any other folder, it
     # belongs to the reader.
     like = None if settings.access.path is not None else settings.ledger.path
     keys = Keys.create(folder, like=like)

@@ -1,8 +1,8 @@
 """Remembers the largest head of each ledger's access log, both next to the ledger and in this
 machine's memory of heads.
 
-This lets the next reader notice that an access log was removed, truncated or replaced, before it
-creates a new one.
+The next reader can therefore detect that an access log was removed, truncated or replaced, before
+it creates a new one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class AccessMemory:
         self._machine = memory_of(settings.anchors, db, verify_signature)
 
     def check(self, keys: Keys | None) -> None:
-        """Check the access log against the memory. *keys* are the log's keys, or None if it does
-        not exist.
+        """Check the access log against the memory. *keys* are the access log's keys, or None if
+        there is no access log.
 
         Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read is
         skipped.
@@ -50,8 +50,8 @@ class AccessMemory:
             self._check_one(memory, keys)
 
     def keep(self, keys: Keys, log: str) -> None:
-        """Remember the current head of the access log *log* in every place that this user can write
-        to. Raises ``LedgerError``.
+        """Remember the current head of the access log *log* in every memory that this user can
+        write to. Raises ``LedgerError``.
         """
         signing = keys.signing(actor={}, epochs=False)
         heads = LedgerHeads(self._db, log, signing)

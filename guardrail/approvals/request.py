@@ -1,4 +1,4 @@
-"""An approval request with all of its recorded answers, and the view of it that approvers get.
+"""Represents an approval request with all of its recorded answers, and the view that approvers see.
 Performs no I/O.
 """
 
@@ -60,8 +60,8 @@ class ApprovalRequest:
     id: str
     seq: int
     leaf: str
-    """Hash of the record. An answer repeats it, so that it can't be an answer to another
-    request.
+    """Leaf hash of the record. An answer repeats the hash, so that the answer can't apply to a
+    different request.
     """
     asked: datetime
     session: str
@@ -72,8 +72,8 @@ class ApprovalRequest:
     tool: Mapping[str, Any]
     origin: Mapping[str, Any]
     commitment: str
-    """Binds the request to session, people, tool, schema and every byte of the arguments
-    (docs/record-format.md section 5).
+    """Binds the request to the session, the people, the tool, the schema and every byte of the
+    arguments (docs/record-format.md section 5).
     """
     rules: tuple[AskedRule, ...]
     args: Json
@@ -123,7 +123,7 @@ class ApprovalStep:
     leaf: str = ""
     """Leaf hash of the answered request."""
     approvers: tuple[Approver, ...] = ()
-    """For a use, the approvers as recorded with the allowed call."""
+    """For a use, the approvers recorded with the allowed call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +178,8 @@ def case_of(lines: Sequence[bytes], newest: bytes | None) -> ApprovalCase | None
 def _request(line: bytes) -> ApprovalRequest | None:
     record = decode(line)
     decision = record["decision"]
-    # A bare record, or one whose arguments did not fit, gives a person nothing to judge.
+    # In a bare record, or in a record whose arguments did not fit, there is nothing for a person to
+    # judge.
     if decision["effect"] != str(Effect.REQUIRE_APPROVAL) or record["input"] is None:
         return None
     if not record["commitment"]:
@@ -259,20 +260,20 @@ def _parse_time(text: str) -> datetime:
 
 def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
     """Return True if a removed value is at, above or below the wanted location, or may be there
-    under another name.
+    under a different name.
     """
     shorter = min(len(removed), len(wanted))
     for index in range(shorter):
         one, other = removed[index], wanted[index]
         if one == other or "*" in (one, other):
             continue
-        # A sensitive key is recorded as a mark, which can stand for any key of that object.
+        # A sensitive key is recorded as a mark, which may stand for any key of that object.
         return is_mark_key(one)
     return True
 
 
 def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
-    """Return True if a view that shortens values shows the whole value at *path*.
+    """Return True if a view that shortens values shows the complete value at *path*.
 
     Only numbers, booleans and null are never shortened.
     """

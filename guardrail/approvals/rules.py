@@ -4,7 +4,7 @@ call.
 A request is a ``call.decision`` record with effect ``require_approval``; its call id is the id of
 the approval. Its answers are ``approval.granted`` and ``approval.refused`` records. Its use is
 recorded in the field ``approval`` of the decision that it allowed. Answers and uses are the *steps*
-of an approval and share one counter, ``ordinal``: the ledger accepts each number once, so a
+of an approval and share one counter, ``ordinal``: the ledger accepts each ordinal once, so a
 judgement based on an outdated state can't be recorded. All functions are pure: the time is a
 parameter, and nothing is read or written.
 """
@@ -71,8 +71,7 @@ class RequestState(StrEnum):
     EXPIRED = "expired"
     """The request is too old to be approved."""
     BLOCKED = "blocked"
-    """The recorded view hides values that the approver must see, so nobody can approve
-    the request.
+    """The recorded view hides values that the approver must see, so no one can approve the request.
     """
 
 
@@ -81,9 +80,9 @@ class ApprovalTerms:
     """The limits for approvals, from the settings."""
 
     ttl: float = 900.0
-    """How long one person's approval is valid, in seconds."""
+    """Validity period of one person's approval, in seconds."""
     request_ttl: float = 86_400.0
-    """How long a request can be approved or used, in seconds."""
+    """Period in which a request can be approved or used, in seconds."""
     unsafe_asserted: bool = False
     """True if approvals from unverified identities count."""
 
@@ -147,8 +146,8 @@ class Grant:
 
 
 def expires_at(request: ApprovalRequest, now: datetime, terms: ApprovalTerms) -> datetime:
-    """Return the expiry time of an approval given *now*. An approval never expires later than its
-    request.
+    """Return the expiry time of an approval that is granted at the time *now*. An approval never
+    expires later than its request.
     """
     return min(
         now + timedelta(seconds=terms.ttl), request.asked + timedelta(seconds=terms.request_ttl)
@@ -159,7 +158,8 @@ def same_identity(one: str, other: str) -> bool:
     """Return True if two ids may identify the same person, ignoring case, Unicode form, blanks and
     invisible characters.
 
-    Use this only to refuse. To grant permissions, compare ids exactly, together with their issuers.
+    Use this only to deny permission. To grant permission, compare ids exactly, together with their
+    issuers.
     """
     return bool(folded(one)) and folded(one) == folded(other)
 
@@ -308,8 +308,8 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
-    """Return how a call differs from its request, or None if their commitments match. All other
-    comparisons only find out what differs.
+    """Return the difference between a call and its request, or None if their commitments match. The
+    other comparisons only identify the difference.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
@@ -324,7 +324,7 @@ def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReaso
 
 
 def exceeds(grant: Grant, verdict: Decision) -> RejectionReason | None:
-    """Return ``RULES_CHANGED`` if the rules that fire now require more than *grant* provides,
+    """Return ``RULES_CHANGED`` if the rules that currently fire require more than *grant* provides,
     otherwise None.
     """
     for rule in verdict.rules:

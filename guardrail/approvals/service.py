@@ -1,8 +1,8 @@
 """Answers approval requests. Every answer, whether accepted or rejected, becomes a durable record.
 
 ``guardrail.approvals.rules`` judges the answers. This module does not need a guard and does not run
-tools: the command line uses it with a ledger that it opened itself, and an adapter uses it with its
-guard's ledger.
+tools: the command line uses it with a ledger that the command line opened, and an adapter uses it
+with the ledger of its guard.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class TenantTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of answering a request, which is durably recorded whether the answer was accepted
-    or rejected.
+    """The result of answering a request. The answer is durably recorded, whether it was accepted or
+    rejected.
     """
 
     case: ApprovalCase
@@ -73,8 +73,8 @@ class Answer:
 
 
 def system_user() -> Approver:
-    """Return the operating-system user of this process as an asserted identity. The user is
-    determined from the user id, not from environment variables.
+    """Return the operating-system user of this process as an asserted identity. The name comes from
+    the user id, not from environment variables.
     """
     return Approver(user_name())
 
@@ -136,7 +136,7 @@ class ApprovalService:
         return self._record_answer(approval, StepKind.GRANTED, approver, reason)
 
     def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* refuses the request. Afterwards, nobody can approve it, and
+        """Record that *approver* refuses the request. Afterwards, no one can approve it, and
         earlier approvals no longer count. See ``approve``.
         """
         return self._record_answer(approval, StepKind.REFUSED, approver, reason)
@@ -175,7 +175,7 @@ class ApprovalService:
             except LedgerError as error:
                 if error.code != "ledger.approval_taken":
                     raise
-                # Someone else has just answered or used the request, so it is judged again.
+                # Someone else has just answered or used the request, so the answer is judged again.
         raise LedgerError(
             "too many people are answering this request at the same time",
             code="ledger.approval_taken",
@@ -235,7 +235,7 @@ class ApprovalService:
         """Return the recorded form of the reason."""
         if not reason.strip() or len(reason) > _MAX_REASON:
             raise UsageError(
-                f"give a reason of at most {_MAX_REASON} characters",
+                f"specify a reason of at most {_MAX_REASON} characters",
                 code="approval.reason",
             )
         memory = Memory()

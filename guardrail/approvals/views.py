@@ -1,4 +1,4 @@
-"""Reads approval requests and shows them: the request with its steps, its state, and the view for
+"""Reads approval requests and displays them with their steps, their state and the view for
 approvers. Does not write.
 """
 
@@ -142,8 +142,8 @@ def utc_now() -> datetime:
 
 
 def read_case(log: ApprovalLog, approval: str) -> ApprovalCase | None:
-    """Return the request *approval* with its steps, from one snapshot, or None if this log has no
-    such request.
+    """Return the request *approval* with its steps, read from one snapshot, or None if this log has
+    no such request.
     """
     if not approvals.is_approval_id(approval):
         return None

@@ -88,7 +88,7 @@ def test_a_second_access_log_does_not_hide_the_one_that_was_left_behind(
     move(project, *(each.name for each in project.glob("audit.db*")), "audit.keys")
     ran = cli("sessions")
     assert ran.code == 0
-    assert "the access log of this ledger is still in another folder" in ran.err
+    assert "the access log of this ledger is still in a different folder" in ran.err
     assert "audit.access.db" in ran.err.partition("move the remaining files")[2]
     assert not (project / "audit" / "audit.access.db").exists()
     assert fix_of(cli("doctor").out, "access").startswith("move the remaining files")
