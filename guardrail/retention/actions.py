@@ -184,8 +184,8 @@ class RetentionManager:
     # -- the archive -------------------------------------------------------------------------------
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
-        """Copy every segment that is missing from the archive to the archive. When this returns,
-        each copy is verified, durable and recorded.
+        """Archive every segment that has no copy in the archive. Each copy is verified, durable and
+        recorded.
         """
         target = self._archive_folder()
         if target is None:
@@ -217,8 +217,8 @@ class RetentionManager:
         return put
 
     def _archive_folder(self) -> Path | None:
-        """Return the archive's folder, or None if none is configured. Raises ``RetentionError`` if
-        it is also the segments' folder, because there would then be only one copy.
+        """Return the archive's folder, or None. Raises ``RetentionError`` if it is also the
+        segments' folder, because there would then be only one copy.
         """
         target = self._policy.archive
         if target is not None and segments.same_folder(target, self._folder):
