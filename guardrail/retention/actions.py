@@ -111,8 +111,7 @@ class RetentionManager:
                 raise open_error(error, self._db) from error
             if not free:
                 raise RetentionError(
-                    "another process is closing a segment of this ledger, or archiving or "
-                    "pruning records",
+                    "another process is closing, archiving or pruning records of this ledger",
                     code="retention.busy",
                     hint="try again after it has finished",
                 )
