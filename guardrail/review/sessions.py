@@ -294,7 +294,7 @@ def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
         f"{shown} is ambiguous: {listed}",
         code="review.ambiguous",
         hint=(
-            "give more characters of the id, or the sequence number of a call (guardrail "
+            "specify more characters of the id, or the sequence number of a call (guardrail "
             "sessions --json has those of each session)"
         ),
     )

@@ -201,7 +201,7 @@ def test_a_folder_that_can_not_be_written_is_a_remark(settings: Settings, tmp_pa
     (tmp_path / "heads").write_text("a file where the folder belongs")
     calls(settings)
     assert check(settings).state is CheckState.NOTE
-    assert "can't be written" in check(settings).found
+    assert "can't write to" in check(settings).found
 
 
 def test_a_folder_that_nobody_can_make_is_a_remark_whatever_the_rights_say(

@@ -146,7 +146,7 @@ def test_what_is_not_there_is_said_with_the_next_command(records: MemoryRecords,
     """No id crashes, and none finds something by accident."""
     with pytest.raises(NotFoundError) as caught:
         find(records, ref)
-    assert caught.value.hint.startswith("guardrail sessions") or "give more" in caught.value.hint
+    assert caught.value.hint.startswith("guardrail sessions") or "specify more" in caught.value.hint
     assert len(caught.value.message) < 800
 
 

@@ -187,7 +187,7 @@ def test_each_reason_for_which_the_proxy_rejects_a_call_is_explained() -> None:
         made = undeclared("find_order", "proxy")
         del made["decision"]
         told[reason] = explain({**made, "type": "call.rejected", "reason": reason}).reason
-    assert "broke off" in told["incomplete"].sentence
+    assert "answer ended" in told["incomplete"].sentence
     assert len({each.sentence for each in told.values()}) == len(told)
     assert not any("SEQ" in each.next_step for each in told.values())
 

@@ -89,7 +89,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
             "opa",
             CheckState.NOTE,
             f"{found}; nothing is reproducible",
-            "serve a bundle made by guardrail policy bundle, and remove the unsafe settings",
+            "serve a bundle that guardrail policy bundle made, and remove the unsafe settings",
         )
     if finding.bundles is None:
         return Check(

@@ -445,7 +445,7 @@ def test_a_proxy_of_the_environment_is_not_used(
     [
         (b"", "is not a head"),
         (b"host/audit\n5\n", "is not a head"),
-        (Log("other/log").grow(5).note().encode(), "another log"),
+        (Log("other/log").grow(5).note().encode(), "a different log"),
         (Log().grow(5).note().encode(), "cosignature"),
     ],
 )

@@ -163,7 +163,7 @@ def test_a_log_is_known_by_one_key(store: WitnessStore) -> None:
     log = Log()
     assert store.add(log.key)
     assert not store.add(log.key)
-    with pytest.raises(ConfigError, match="another key"):
+    with pytest.raises(ConfigError, match="a different key"):
         store.add(Log(seed=b"x" * 32).key)
     with pytest.raises(ConfigError, match="0x01"):
         store.add(NoteKey("new/log", log.key.public, Algorithm.COSIGNATURE_V1))
