@@ -211,7 +211,7 @@ def test_a_folder_that_nobody_can_make_is_a_remark_whatever_the_rights_say(
     nowhere = settings.override(anchors={"memory": "/proc/nowhere"})
     calls(nowhere)
     assert check(nowhere).state is CheckState.NOTE
-    assert "/proc/nowhere can't be written" in check(nowhere).found
+    assert "this user can't write to /proc/nowhere" in check(nowhere).found
 
 
 def test_looking_at_the_memory_leaves_nothing_in_its_folder(settings: Settings) -> None:
