@@ -41,7 +41,7 @@ remembers.
 
 
 class LedgerHeads:
-    """The heads of one ledger, signed with its log key: a witness does not need any other key.
+    """The heads of one ledger, signed with its log key, which is the only key that a witness needs.
 
     Each read opens its own connection to the file.
     """
@@ -71,8 +71,8 @@ class LedgerHeads:
         """Return the head stored in the ledger, signed with the log key.
 
         Raises ``LedgerError`` if the head is missing, or if it was not written by a holder of this
-        log's keys, because signing it would confirm a forged end. Raises ``KeysError`` if a signer
-        does not sign.
+        log's keys, because signing it would endorse a forged head. Raises ``KeysError`` if the
+        signer fails.
         """
         text = self._stored_text()
         if self._newest is None or self._newest.text != text:
@@ -102,7 +102,7 @@ class LedgerHeads:
             found = None
         if found is None or found.origin != self.log:
             raise LedgerError(
-                "the ledger's head belongs to another log",
+                "the ledger's head belongs to a different log",
                 code="ledger.head",
                 hint="guardrail verify",
             )
@@ -176,7 +176,7 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 
 def stored_names(settings: Settings) -> list[str]:
-    """Return the log names that recoveries have stored with the keys, oldest first, or an empty
+    """Return the names of logs that recoveries have stored with the keys, oldest first, or an empty
     list if they can't be read.
     """
     try:
@@ -212,7 +212,7 @@ def check_memory(settings: Settings, signing: LogSigning) -> None:
 
     The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. Nothing is raised
     if the memory is unreadable, because ``doctor`` reports that, or if the ledger is unreadable or
-    has other keys than *signing*, because opening the ledger reports both.
+    has keys other than *signing*, because opening the ledger reports both.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)
@@ -224,7 +224,7 @@ def check_memory(settings: Settings, signing: LogSigning) -> None:
         public = key.get("public") if isinstance(key, Mapping) else None
         if (log, public) != (remembered.key.name, remembered.key.public.hex()):
             raise _memory_error(
-                memory, remembered, "replaced", f"the ledger contains another log, {log}"
+                memory, remembered, "replaced", f"the ledger contains a different log, {log}"
             )
         if public == signing.public:
             _compare(settings, memory, remembered, signing)

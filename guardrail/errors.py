@@ -2,26 +2,28 @@
 
 ::
 
-    GuardrailError                  code, message, hint +- ConfigError                 settings or
-     files with which guardrail does not start +- UsageError                  the program called
-     guardrail wrongly; nothing was recorded +- Denied                      the call was decided and
-     recorded, and must not run +- ApprovalRequired            the call was recorded; a person must
-     approve it first +- PolicyError                 no well-formed reply from the policy: cause and
-     detail |   +- PolicyLoadError         policies that are refused at load: a list of findings +-
-     LedgerError                 the call was not recorded: not run, or the result is withheld |
-     +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens |   +-
-     LedgerSealedError       contradicts acknowledged records: run `guardrail recover` |   +-
-     LedgerOpenError         missing, unreadable, refused or newer files at open +- ToolTimeoutError
-     the body did not end in time; also a TimeoutError +- RecordError                 a value that
-     no record can hold +- SchemaError                 a tool schema that guardrail refuses +-
-     ArgumentsError              arguments that do not fit the tool's schema +- RedactionError
-     a value that can't be redacted +- IdentityError               the caller's identity can't be
-     established +- KeysError                   missing, unreadable or exposed key files, or a
-     signer that fails +- NoteError                   a signed note, checkpoint, proof or note key
-     that is malformed +- AccessError                 a ledger that must not be read: the access log
-     can't record it +- RetentionError              records that must not be deleted, or a wrong or
-     impossible copy +- AnchorError                 a head that could not be sent to, or read from,
-     an anchor
+    GuardrailError                  code, message, hint
+     +- ConfigError                 settings or files that guardrail rejects at startup
+     +- UsageError                  the program called guardrail wrongly; nothing was recorded
+     +- Denied                      the call was decided and recorded, and must not run
+     +- ApprovalRequired            the call was recorded; a person must approve it first
+     +- PolicyError                 no well-formed reply from the policy: cause and detail
+     |   +- PolicyLoadError         policies that were rejected when loaded: a list of findings
+     +- LedgerError                 the call was not recorded: not run, or its result is withheld
+     |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens
+     |   +- LedgerSealedError       contradicts acknowledged records: run `guardrail recover`
+     |   +- LedgerOpenError         the ledger can't be opened: missing, unreadable or too new
+     +- ToolTimeoutError            the body did not end in time; also a TimeoutError
+     +- RecordError                 a value that can't be recorded
+     +- SchemaError                 a tool schema that guardrail rejects
+     +- ArgumentsError              arguments that do not fit the tool's schema
+     +- RedactionError              a value that can't be redacted
+     +- IdentityError               the caller's identity can't be established
+     +- KeysError                   missing, unreadable or exposed key files, or a failing signer
+     +- NoteError                   a malformed signed note, checkpoint, proof or note key
+     +- AccessError                 a ledger that must not be read: the read can't be recorded
+     +- RetentionError              records that must not be deleted, or an invalid segment copy
+     +- AnchorError                 a head that could not be sent to, or read from, an anchor
 
 ``code`` is stable and meant for programs. ``hint`` says what to do next, with the command to run,
 if there is one. A traceback ends with both (``__notes__``); they are not shown anywhere else.
@@ -187,7 +189,7 @@ def _rebuild_approval(
 
 
 class PolicyError(GuardrailError):
-    """The policy did not give a well-formed reply. The guard turns this into a recorded denial.
+    """The policy did not return a well-formed reply. The guard turns this into a recorded denial.
 
     ``cause`` is a cause of a denial (``timeout``, ``crashed``, ``malformed``, ...); ``detail`` is a
     stable sub-code. The message never quotes the input.
@@ -206,7 +208,7 @@ class Finding:
     """One error or warning about a policy, with its location."""
 
     file: str
-    """Path as given, or ``-`` if the finding is not about a file."""
+    """Path as specified, or ``-`` if the finding is not about a file."""
     line: int
     """Line number, starting at 1, or 0 if the finding has no line."""
     code: str
@@ -271,11 +273,11 @@ class LedgerOpenError(LedgerError):
 
 
 class ToolTimeoutError(GuardrailError, TimeoutError):
-    """The body of a call did not end within the tool's ``timeout``. It may have had an effect.
+    """The body of a call did not end within the tool's ``timeout``. It may have had side effects.
 
-    The outcome is recorded. If the body was cancelled, it has ended. Otherwise ``running`` is True:
-    it could not be stopped, and its end will be recorded in a ``call.claim`` record. The message is
-    safe to show to the agent.
+    The outcome is recorded. If the body was cancelled, it has ended. Otherwise, ``running`` is
+    True: the body could not be stopped, and a ``call.claim`` record will show how it ended. The
+    message is safe to show to the agent.
     """
 
     default_code = "tool.timeout"
@@ -283,17 +285,19 @@ class ToolTimeoutError(GuardrailError, TimeoutError):
     def __init__(self, message: str, *, running: bool, hint: str = "") -> None:
         super().__init__(message, hint=hint)
         self.running = running
-        """True if the body may still run."""
+        """True if the body may still be running."""
 
 
 class RecordError(GuardrailError):
-    """The value can't be recorded, because it is NaN, a lone surrogate, too large, or not JSON."""
+    """The value can't be recorded: it is NaN, not JSON or too large, or it contains a lone
+    surrogate.
+    """
 
     default_code = "record"
 
 
 class SchemaError(GuardrailError):
-    """guardrail rejects the tool's schema. The tool counts as undeclared. ``code`` is
+    """guardrail rejects the tool's schema and treats the tool as undeclared. ``code`` is
     ``schema.<detail>``.
     """
 

@@ -83,7 +83,7 @@ class Guard(ToolDeclarations):
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
         self.record_admin = journal.admin
-        """Writes an ``admin.*`` record, for a part of guardrail that governs with this guard."""
+        """Writes an ``admin.*`` record, for components that govern calls through this guard."""
         self._keys = keys
         super().__init__(UnknownArguments(settings.tools.unknown_arguments))
         self._sessions: SessionTable[SessionState] = SessionTable()
@@ -108,7 +108,7 @@ class Guard(ToolDeclarations):
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
-        """The steps of calls, for an integration that drives them itself."""
+        """The steps of a call, for integrations that run them themselves."""
         self._listings = Listings(
             callers=self._callers,
             engine=lambda: self._policies.engine,
@@ -120,7 +120,7 @@ class Guard(ToolDeclarations):
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
         )
-        """Accepts people's answers, for a program with its own approval interface."""
+        """Accepts people's answers to approval requests, for programs with their own interface."""
         self._watch: ReloadWatch | None = None
 
     # -- life --------------------------------------------------------------------------------------
@@ -154,7 +154,7 @@ class Guard(ToolDeclarations):
 
         Calls in progress fail. Waits a few seconds for anchors that do not answer.
         """
-        with contextlib.ExitStack() as steps:  # each is done, even if Ctrl-C ends another
+        with contextlib.ExitStack() as steps:  # every callback runs, even if Ctrl-C interrupts one
             steps.callback(self._policies.close)
             if self._anchors is not None:
                 steps.callback(self._anchors.close)
@@ -261,10 +261,10 @@ class Guard(ToolDeclarations):
         """Decide and record a call, run ``run(**args)``, record the outcome, and return the result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
-        in *extra*, which are neither judged nor recorded. *extra* is rejected if it contains a name
-        that the model can see or supply. *args* can also be the JSON text that the model wrote
-        (``JsonArguments``). *interrupts* are the exceptions that a framework raises to pause a
-        body.
+        in *extra*, which the policy does not see and which are not recorded. *extra* is rejected if
+        it contains a name that the model can see or supply. *args* can also be the JSON text that
+        the model wrote (``JsonArguments``). *interrupts* are the exceptions that a framework raises
+        to pause a body.
 
         *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
         *wait_for_approval* is the number of seconds to wait for an approval. Set *replayed* if a
@@ -272,7 +272,7 @@ class Guard(ToolDeclarations):
         or is still running, it is denied (cause ``duplicate``), and if an approval request for it
         is open, no second request is recorded. *session* is a session returned by
         ``guard.session``: the call is made in that session, not in the current one. *context*
-        contains the facts that a framework asserts about the call: the model, its response, a
+        contains the facts that a framework asserts about the call: the model, its response, and a
         trace.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
@@ -315,8 +315,9 @@ class Guard(ToolDeclarations):
     ) -> R:
         """Async version of ``call``.
 
-        If *run* is not a coroutine function, it runs in a thread, and a cancellation waits for it.
-        The outcome is recorded even if the task is cancelled; ``CancelledError`` is then raised.
+        If *run* is not a coroutine function, it runs in a thread, and cancellation waits until it
+        ends. The outcome is recorded even if the task is cancelled; ``CancelledError`` is then
+        raised.
         """
         options = CallOptions(
             extra,
@@ -392,8 +393,9 @@ class Guard(ToolDeclarations):
         """Record a call that a framework rejected before its body ran; return the record's sequence
         number.
 
-        *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
-        only counted, and the number returned is that of ``admin.quota_reached``.
+        *reason* is a stable code, not a message. If the caller has exceeded the limit of calls per
+        minute, the call is only counted, and the returned number is that of the
+        ``admin.quota_reached`` record.
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))
@@ -411,8 +413,8 @@ class Guard(ToolDeclarations):
     ) -> int:
         """Async version of ``reject``.
 
-        The call is recorded even if the task is cancelled meanwhile; ``CancelledError`` is then
-        raised.
+        The call is recorded even if the task is cancelled in the meantime; ``CancelledError`` is
+        then raised.
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return await drive_async(
@@ -428,11 +430,11 @@ class Guard(ToolDeclarations):
         session: SessionScope | None = None,
         adapter: str = "python",
     ) -> list[Tool]:
-        """Return those of *tools* that the policy does not hide, in their order: the tools to offer
-        to a model.
+        """Return the *tools* that may be offered to a model, in their original order: those that
+        the policy does not hide.
 
         This is not a decision: it grants nothing, nothing is recorded, and a call of a listed tool
-        is decided like any other. If the policy gives no answer, the tool is hidden, and
+        is decided like any other. If the policy does not answer, the tool is hidden, and
         ``admin.listing_failed`` records why. Answers are cached for up to a minute, as long as
         policy, tool and subject stay the same. Raises ``UsageError``.
         """

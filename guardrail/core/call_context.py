@@ -45,10 +45,10 @@ class CallContext:
     model: str | None = None
     """Name of the model, as given in its response."""
     response: str | None = None
-    """Id of the model's response that asks for the call."""
+    """Id of the model's response that requested the call."""
     trace: str | None = None
-    """W3C traceparent of the span that makes the call. Records contain it instead of the
-    session's.
+    """W3C traceparent of the span that makes the call. Records contain it instead of the session's
+    trace.
     """
     framework: str | None = None
     """Name of the framework that makes the call."""

@@ -20,7 +20,8 @@ Owner = tuple[str, str, str, str]
 TYPES = ("call.decision", "call.rejected")
 """Types of records that claim a session for their caller if they are its first record."""
 TAKEN = "session"
-"""Detail of cause ``identity``: the log already has a call of this session by another caller.
+"""Detail of cause ``identity``: the log already contains a call by a different caller in this
+session.
 
 Such a denial does not claim the session.
 """
@@ -41,7 +42,7 @@ class Claim:
     owner: Owner
     """Identity of the caller, in clear text."""
     named: bool
-    """True if the program chose the session's id, so that other callers may use the same id."""
+    """True if the program chose the session's id, so other callers may use the same id."""
     token: Callable[[str, str], str]
     """Returns the token for a value of a given kind."""
 

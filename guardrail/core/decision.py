@@ -54,8 +54,8 @@ _SPEAKS_FOR_ITSELF = frozenset(
         "model",
     }
 )
-"""Details of cause ``arguments`` with a message that needs no introduction, because it is not about
-a schema or names the arguments itself.
+"""Details of cause ``arguments`` for which the agent gets only the detail's own message, without
+the sentence about the tool's schema.
 """
 _PUBLIC_APPROVAL = {
     "pending": "denied: nobody has approved this call yet",
@@ -81,7 +81,8 @@ class _MalformedError(Exception):
 
 
 def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: str = "") -> Decision:
-    """Return the denial for a call that was not sent to the policy, or that got no usable reply.
+    """Return the denial for a call that was not sent to the policy, or for which the policy
+    returned no usable reply.
 
     *message* adds details to the cause for the agent: it consists of guardrail's own words and
     declared names, never of values.
@@ -105,7 +106,7 @@ def parse(document: object) -> Decision:
 
 
 def public_message(decision: Decision) -> str:
-    """Return the short text that an agent may read: no rule ids, no values, no internals.
+    """Return the short text that an agent may read, without rule ids, values or internals.
 
     For a plain policy denial the text is the message of the first denying rule that has one; the
     caller redacts it.

@@ -34,7 +34,7 @@ _BLANK = (
     ("\U000e0000", "\U000e0fff"),
 )
 
-# Letters of Greek and Cyrillic that look like Latin ones, in small letters or in capitals.
+# Greek and Cyrillic letters that look like Latin letters, in lower or upper case.
 _LOOKS_LIKE = str.maketrans(
     "\u0430\u0432\u0435\u043a\u043c\u043d\u043e\u0440\u0441\u0442\u0443\u0445\u0455\u0456\u0458\u0475\u04bb\u04cf\u0501\u051b\u051d"
     "\u03b1\u03b2\u03b5\u03b6\u03b9\u03ba\u03bc\u03bd\u03bf\u03c1\u03c4\u03c5\u03c7\u03f3\u0131",

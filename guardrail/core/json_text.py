@@ -1,5 +1,5 @@
-"""Reads JSON text that every parser reads in the same way: no repeated keys, no constants outside
-JSON, and nothing after the value.
+"""Reads JSON text that every parser reads in the same way: without repeated keys, constants that
+JSON does not define, or text after the value.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from typing import Any, Final
 __all__ = ["MOST_VALUES", "JsonTextError", "has_many_values", "hides_fields", "read"]
 
 MOST_VALUES: Final = 1_000_000
-"""Number of values from which ``has_many_values`` returns True."""
+"""Number of values above which ``has_many_values`` returns True."""
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 _STRING: Final = re.compile(r'"[^"\\]*+(?:\\.?[^"\\]*+)*+(?:"|\Z)', re.DOTALL)
-"""A string, or the rest of a text that ends inside of a string, so that the time is linear."""
+"""Matches a string, or the rest of a text that ends inside a string, in linear time."""
 
 
 class JsonTextError(ValueError):
@@ -30,24 +30,24 @@ class JsonTextError(ValueError):
         ``prototype``.
         """
         self.position = position
-        """Index of the first character that does not fit, or None if it is not known."""
+        """Index of the first invalid character, or None if it is not known."""
 
 
 def hides_fields(found: Mapping[str, Any]) -> bool:
-    """Return True if a JavaScript program that copies the fields of *found* would get other fields
-    than those of *found*: it assigns ``__proto__``, or merges ``constructor.prototype``.
+    """Return True if a JavaScript program that copies the fields of *found* would get fields other
+    than those in *found*: it assigns ``__proto__``, or merges ``constructor.prototype``.
     """
     inner = found.get("constructor")
     return "__proto__" in found or (isinstance(inner, dict) and "prototype" in inner)
 
 
 def read(text: str, *, copied: bool = False) -> Any:
-    """Return the value of *text*. Raises only ``JsonTextError``. *copied* is True if programs copy
-    the objects in *text* field by field: an object for which ``hides_fields`` is True is then
-    rejected.
+    """Parse *text* and return its value. Raises only ``JsonTextError``. *copied* is True if
+    programs copy the objects in *text* field by field: an object for which ``hides_fields`` is True
+    is then rejected.
 
-    The encoder must reject lone surrogates, written as escapes, and the caller must reject infinite
-    numbers (``1e999``).
+    The encoder must reject lone surrogates that are written as escapes, and the caller must reject
+    infinite numbers (``1e999``).
     """
     start = _after_space(text, 0)
     try:
@@ -71,8 +71,8 @@ def read(text: str, *, copied: bool = False) -> Any:
 
 
 def has_many_values(text: str) -> bool:
-    """Return True if the JSON in *text* has more values than ``MOST_VALUES``. They are counted
-    without being parsed, because a value that takes 3 characters can take 200 bytes of memory.
+    """Return True if the JSON in *text* contains more than ``MOST_VALUES`` values. They are counted
+    without parsing, because a value of 3 characters can take 200 bytes of memory.
     """
     if len(text) <= MOST_VALUES or _separators(text) <= MOST_VALUES:
         return False

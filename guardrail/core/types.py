@@ -31,7 +31,9 @@ JsonObject: TypeAlias = "dict[str, Json]"
 
 
 NOT_REQUESTED = "not_requested"
-"""``Tool.refused`` of a tool that the model called although its request did not contain it."""
+"""``Tool.refused`` for a tool that the model called although the request to the model did not offer
+it.
+"""
 
 
 class Effect(StrEnum):
@@ -106,7 +108,7 @@ class Principal:
     """The principal for whom the agent acts."""
 
     id: str
-    """The id as given by the program, or an empty string if absent."""
+    """The id supplied by the program, or an empty string if absent."""
     type: str = "user"
     """``user`` or ``service``."""
     issuer: str | None = None
@@ -117,7 +119,7 @@ class Principal:
     roles: tuple[str, ...] = ()
     """The roles, which the policy sees as ``subject.properties.roles``."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """Further ``subject.properties``, as given by the program."""
+    """Further ``subject.properties``, supplied by the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +196,7 @@ class PolicyIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EngineReply:
-    """An engine's answer before it is checked."""
+    """An engine's reply before it is checked."""
 
     document: object
     """The decoded value of ``data.guardrail.main.decision`` or ``listing``, unchecked."""

@@ -30,8 +30,8 @@ __all__ = [
 State = TypeVar("State")
 
 SOMEONE_ELSES = "identity.session"
-"""Error code if the session that a caller enters, or makes its first call in, belongs to another
-caller.
+"""Error code if the session that a caller enters, or makes its first call in, belongs to a
+different caller.
 """
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
@@ -150,8 +150,8 @@ class SessionTable(Generic[State]):
         """Return the state of *session*. If the session is new, *make* creates the state.
 
         *recorded_owner* returns (tenant, principal, agent, issuer) of the session's first record in
-        the ledger, or None. Raises ``IdentityError`` if the id belongs to another tenant, principal
-        or agent, here or in the ledger.
+        the ledger, or None. Raises ``IdentityError`` if the id belongs to a different tenant,
+        principal or agent, here or in the ledger.
         """
         key = session_key(session)
         with self._lock:

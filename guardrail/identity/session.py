@@ -82,8 +82,8 @@ class SessionState:
         durable.
         """
         self.belongs_to_other = False
-        """True if the log already had a call of this session by another caller. No further call is
-        made in the session.
+        """True if the log already contained a call by a different caller in this session. No
+        further call is made in the session.
         """
         self._awake = awake
         self._kept: SessionViews | None = None
@@ -102,15 +102,15 @@ class SessionState:
             self._awake.add(self)
         return found
 
-    def rest(self) -> None:
-        """Free the memory used by data that can be computed again. Calls still give the same
+    def free_cache(self) -> None:
+        """Free the memory used by data that can be computed again. Later calls give the same
         results.
         """
         self._kept = None
-        self.memory.rest()
+        self.memory.free_cache()
 
     @property
-    def rests(self) -> bool:
+    def is_cache_empty(self) -> bool:
         """True if the next call must compute this session's data again."""
         return self._kept is None
 
@@ -175,7 +175,7 @@ class SessionState:
         return self._views().facts
 
     def supplied(self, text: str) -> str:
-        """Return text from the program or the policy as it may be recorded. Detectors examine the
+        """Return the recorded form of a text from the program or the policy. Detectors examine the
         text, but values known to the session are not removed from it.
         """
         known = self._views().supplied_texts
@@ -187,7 +187,7 @@ class SessionState:
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a call's origin as it may be recorded, given the values known to be sensitive
+        """Return the recorded form of a call's origin, given the values known to be sensitive
         now.
         """
         changed = {
@@ -198,14 +198,14 @@ class SessionState:
         return {**where, **changed} if changed else where
 
     def foreign_id(self, id_: str) -> str:
-        """Return an id that a framework chose as it may be recorded. The form is the same each
-        time, so that a repeated call is recognised.
+        """Return the recorded form of an id that a framework chose. It is the same each time, so
+        that a repeated call is recognised.
         """
         shown = self.redactor.text(id_, self.memory)
         return shown if shown == id_ or _RANDOM not in shown else self.keys.token("call", id_)
 
     def text(self, text: str) -> str:
-        """Return *text* as it may be recorded."""
+        """Return the recorded form of *text*."""
         views = self._views()
         found = views.texts.get(text)
         if found is None or self.memory.added != views.seen:
@@ -216,8 +216,8 @@ class SessionState:
 
 
 class AwakeSessions:
-    """A guard's most recently used sessions. The others rest, because a guard knows many more
-    sessions than it serves at one time. Thread-safe.
+    """A guard's most recently used sessions. The cached data of all others is freed, because a
+    guard knows many more sessions than it serves at one time. Thread-safe.
     """
 
     def __init__(self, most: int = MOST_AWAKE) -> None:
@@ -225,13 +225,13 @@ class AwakeSessions:
         self._states: deque[SessionState] = deque()
 
     def add(self, state: SessionState) -> None:
-        """Add *state*, which is now in use, and let the oldest session rest if there are too
-        many.
+        """Add *state*, which is now in use. If there are too many sessions, free the cached data of
+        the oldest one.
         """
         self._states.append(state)
         while len(self._states) > self._most:
-            with contextlib.suppress(IndexError):  # another thread was faster
-                self._states.popleft().rest()
+            with contextlib.suppress(IndexError):  # another thread removed it first
+                self._states.popleft().free_cache()
 
 
 def _copied(session: Session) -> Session:

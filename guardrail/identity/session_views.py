@@ -62,7 +62,7 @@ class SessionViews:
         self._shown = shown = _shown(session, redactor, keys)
         self._recorded_ids = ids = _ids(session, redactor, keys, form)
         self.recorded, delegation = _recorded(shown, self.raw, ids, redactor, BLANK)
-        """The session as it may be recorded; the same object as ``raw`` if nothing had to be
+        """The recorded form of the session; the same object as ``raw`` if nothing had to be
         removed.
         """
         self.facts = self.recorded

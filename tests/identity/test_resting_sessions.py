@@ -35,7 +35,7 @@ def test_records_of_a_session_are_the_same_after_it_rested() -> None:
     guard.call("read", {"password": VALUE}, lambda **_: None, session=scope)
     guard.call("read", {"note": f"so {VALUE}"}, lambda **_: None, session=scope)
     awake = [fixed(record) for record in ledger.records[-2:]]
-    scope.state.rest()
+    scope.state.free_cache()
     assert scope.state.memory.knows(VALUE) == "secret"
     guard.call("read", {"note": f"so {VALUE}"}, lambda **_: None, session=scope)
     rested = [fixed(record) for record in ledger.records[-2:]]
@@ -48,7 +48,7 @@ def test_a_call_can_be_settled_after_its_session_rested() -> None:
     guard, ledger = memory_guard(StaticPolicy(allow()))
     scope = guard.session("alice", "bot")
     admission = guard.admit("read", {"a": 1}, session=scope)
-    scope.state.rest()
+    scope.state.free_cache()
     admission.settle()
     decision, outcome = ledger.records[-2:]
     for name in ("session", "principal", "agent", "tenant", "origin"):
@@ -59,11 +59,11 @@ def test_sessions_that_are_not_used_take_little_memory() -> None:
     """Only the newest are ready for a call."""
     guard, _ = memory_guard(StaticPolicy(allow()))
     scopes = [guard.session("alice", "bot") for _ in range(MOST_AWAKE + 20)]
-    resting = [scope for scope in scopes if scope.state.rests]
+    resting = [scope for scope in scopes if scope.state.is_cache_empty]
     assert resting == scopes[:20]
     guard.call("read", {}, lambda: None, session=scopes[0])
-    assert not scopes[0].state.rests
-    assert scopes[20].state.rests
+    assert not scopes[0].state.is_cache_empty
+    assert scopes[20].state.is_cache_empty
     other = {id(each) for each in _reachable(scopes[2])}
     own = [each for each in _reachable(scopes[3]) if id(each) not in other]
     assert sum(map(sys.getsizeof, own)) < 1_500

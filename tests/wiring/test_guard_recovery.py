@@ -608,7 +608,7 @@ def test_what_a_recovery_says_of_lost_records_is_true(
     words = {
         "none_known": "no record is known to be lost",
         "at_least": f"at least {lost} records were lost",
-        "unknown": "how many records were lost is unknown",
+        "unknown": "the number of lost records is unknown",
     }
     assert words[loss] in said
     reserved = [line for line in report.not_proved if line.startswith("RECOVERED")]

@@ -34,8 +34,8 @@ class Audit:
         watch: Collection[int] = (),
         trees: bool = False,
     ) -> None:
-        """Start at line 0 or, if *after* is given, after that head, which has the tree *edge*. If
-        *pruned* is given, the pruned records may be missing.
+        """Start at line 0, or after the head *after*, whose tree is *edge*. If *pruned* is set, the
+        pruned records may be missing.
 
         Store the tree's root at each size in *watch* and, if *trees* is True, the tree as well.
         """
@@ -44,13 +44,13 @@ class Audit:
         self._watch = frozenset(watch)
         self.chain = Chain(after, also=self._also)
         self.edge = edge if edge is not None else Edge()
-        """The tree over the records that have been taken."""
+        """The tree over the records processed so far."""
         self.made: list[bytes] = []
         """The subtree roots that the last record completed."""
         self.keys: KeyRanges | None = None
         """The keys that the records certify, or None if line 0 has not been seen."""
         self.public = ""
-        """The log key that line 0 names, 64 hex."""
+        """The log key from line 0, 64 hex digits."""
         self.roots: dict[int, bytes] = {}
         """The root at each watched size that was reached, by size."""
         self.trees: dict[int, tuple[bytes, ...]] | None = {} if trees else None
@@ -64,7 +64,7 @@ class Audit:
         return self._pruned.before if self._pruned is not None else 0
 
     def begin(self, log: str, public: str) -> None:
-        """Set the log's name, for a pass that does not see line 0."""
+        """Set the log's name and key, for a pass that does not read line 0."""
         self.public = public
         self.keys = KeyRanges(log, bytes.fromhex(public), self._verify)
 
@@ -81,7 +81,7 @@ class Audit:
             self.roots[self.edge.size] = self.edge.root()
 
     def watched(self, begin: int, end: int) -> list[int]:
-        """Return the sizes that are watched above *begin*, up to *end*."""
+        """Return the watched sizes above *begin* and up to *end*."""
         return sorted(size for size in self._watch if begin < size <= end)
 
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
@@ -101,7 +101,7 @@ class Audit:
         return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
-        """Take the next row. Return the decoded record, or None once a row is wrong."""
+        """Process the next row. Return the decoded record, or None from the first bad row on."""
         record = self.chain.take(seq, leaf, line)
         if record is None:
             return None
@@ -120,7 +120,7 @@ class Audit:
         if pruned is None:
             return
         if pruned.genesis != self.chain.leaf:
-            # it is from another log; records are then missing, which the chain reports
+            # The pruning record is from a different log. The chain reports the missing records.
             self._pruned = None
             return
         self.chain.skip(pruned.before, pruned.leaf)

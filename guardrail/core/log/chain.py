@@ -41,11 +41,11 @@ class Difference(StrEnum):
     PREV = "prev"
     """The line names a predecessor other than the stored one."""
     LOG = "log"
-    """The line belongs to another log."""
+    """The line belongs to a different log."""
     VERSION = "version"
     """The line has a version that this verifier does not know."""
     GENESIS = "genesis"
-    """Line 0 is not a genesis, or a later line is one."""
+    """Line 0 is not a genesis record, or a later line is."""
     CALL = "call"
     """An outcome has no open call, or an open call has a second decision."""
     KEY = "key"
@@ -55,7 +55,7 @@ class Difference(StrEnum):
     EPOCHS = "epochs"
     """The table of epoch keys differs from the lines."""
     PRUNED = "pruned"
-    """Records are missing, and the record of their pruning does not prove it."""
+    """Records are missing, and no valid pruning record accounts for them."""
     OPEN_CALLS = "open_calls"
     """The table of open calls differs from the lines."""
     ROWS = "rows"
@@ -67,13 +67,13 @@ class Difference(StrEnum):
     SESSION = "session"
     """A session has records of two owners."""
     SETTINGS = "settings"
-    """A guard started with other settings, and no record reports the change."""
+    """A guard started with different settings, and no record reports the change."""
     APPROVAL = "approval"
     """The use of an approval is not covered by its request and answers, or a step of an approval is
     out of order.
     """
     HEAD = "head"
-    """The stored head, a given head, or the acknowledged records do not match the log."""
+    """The stored head, a head from the caller, or the acknowledged records do not match the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +107,8 @@ class Report:
     detail: str = ""
     """Description of the problem, without any content of the record."""
     backwards: int = 0
-    """Number of times that the timestamp went back. This is only a notice, because clocks can go
-    back.
+    """Number of records with an earlier timestamp than the record before. This is only a notice,
+    because clocks can go back.
     """
     first_backwards: int | None = None
     ts: str = ""
@@ -120,8 +120,8 @@ class Report:
 class Chain:
     """The state of a verification: all data needed to check the next line.
 
-    Pass each row to ``take``, in order. It returns the decoded record, or None once a row is wrong.
-    After that, it does not accept rows.
+    Pass each row to ``take``, in order. It returns the decoded record, or None for the first bad
+    row and every later row.
     """
 
     def __init__(
@@ -130,10 +130,11 @@ class Chain:
         *,
         also: Callable[[int, Mapping[str, Any]], tuple[Difference, str] | None] | None = None,
     ) -> None:
-        """Begin at line 0, or after *after*. If it begins after *after*, the calls that are open at
-        that point are unknown.
+        """Begin at line 0, or after the head *after*. In the second case, the calls that are open
+        at that point are unknown.
 
-        *also* can report a problem in a correctly linked record that is not about a call.
+        *also* is called for each correctly linked record that is not about a call, and can report a
+        problem in it.
         """
         self._partial = after is not None
         self._also = also
@@ -146,7 +147,7 @@ class Chain:
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._prev = self._leaf.hex()
-        """The leaf hash in the form in which the next line must contain it."""
+        """The leaf hash in hex, as the next line must contain it."""
         self._begin = self._next
         self._log = after.log if after is not None else ""
         self._ts = ""
@@ -173,8 +174,8 @@ class Chain:
         self._prev = leaf.hex()
 
     def open_call(self, call: str, seq: int) -> bool:
-        """Record in this state that a call is still open after a part that was read separately;
-        return False if the call was already open.
+        """Mark a call as open at the end of a section that was read separately. Return False if the
+        call was already open.
         """
         if call in self._open:
             return False
@@ -182,8 +183,8 @@ class Chain:
         return True
 
     def close_call(self, call: str, named: int) -> bool:
-        """Record in this state that an outcome was found in a part that was read separately; return
-        False if no such call is open.
+        """Mark a call as closed by an outcome in a section that was read separately. Return False
+        if no such call is open.
         """
         return self._open.pop(call, None) == named
 
@@ -198,7 +199,9 @@ class Chain:
         backwards: int,
         first_backwards: int | None,
     ) -> None:
-        """Continue after a part that was read separately and that begins with the next record."""
+        """Continue after a section that was read separately and that begins with the next
+        record.
+        """
         if first_ts < self._ts:
             backwards += 1
             first_backwards = self._next
@@ -234,10 +237,10 @@ class Chain:
             record = parse(line)
         except RecordError:
             return self._stop(seq, Difference.LINE, "the line is not a JSON object")
-        # (4) It contains its own position, and (5) its predecessor.
+        # (4) It contains its own position, and (5) the hash of its predecessor.
         if type(record.get("seq")) is not int or record["seq"] != seq:
             return self._stop(
-                seq, Difference.NUMBER, "the line's sequence number does not match its place"
+                seq, Difference.NUMBER, "the line's sequence number does not match its position"
             )
         if record.get("prev") != self._prev:
             return self._stop(seq, Difference.PREV, _unlinked(seq))
@@ -294,7 +297,7 @@ class Chain:
             return Difference.VERSION, "the line has a version that this verifier does not know"
         log, type_, ts = record.get("log"), record.get("type"), record.get("ts")
         if not isinstance(log, str) or not isinstance(type_, str):
-            return Difference.LINE, "the line does not name its log and its type"
+            return Difference.LINE, "the line does not state its log and type"
         if not isinstance(ts, str) or not _TIME.fullmatch(ts):
             return Difference.LINE, "the line has no time"
         if (type_ == "genesis") is not (seq == 0):
@@ -309,10 +312,13 @@ class Chain:
                 or record["key"].get("type") != "ed25519"
                 or not is_name(log)
             ):
-                return Difference.GENESIS, "line 0 names no log, no key or another profile"
+                return (
+                    Difference.GENESIS,
+                    "line 0 does not have a log name, a key and the known profile",
+                )
             self._log = log
         elif log != self._log:
-            return Difference.LOG, "the line belongs to another log"
+            return Difference.LOG, "the line belongs to a different log"
         return None
 
     def _check_kind(self, seq: int, record: dict[str, Any]) -> tuple[Difference, str] | None:
@@ -324,7 +330,7 @@ class Chain:
     def _check_call(self, seq: int, record: Mapping[str, Any]) -> str:
         type_, call = record["type"], record.get("call")
         if not isinstance(call, str):
-            return "the decision or outcome names no call"
+            return "the decision or outcome does not name a call"
         if type_ == "call.decision":
             decision = record.get("decision")
             effect = decision.get("effect") if isinstance(decision, dict) else None
@@ -337,7 +343,7 @@ class Chain:
             return ""
         opened, named = self._open.pop(call, None), record.get("decision_seq")
         if type(named) is not int:
-            return "the outcome has no decision"
+            return "the outcome does not name its decision"
         if opened is None and not self._partial and not 1 <= named < self._gap:
             return "the call of this outcome is not open"
         if opened is None and self._partial:
@@ -345,7 +351,7 @@ class Chain:
                 return "the call of this outcome is not open"
             self.unmatched.append((call, named))
         if opened is not None and named != opened:
-            return "the outcome names the decision of another call"
+            return "the outcome names the decision of a different call"
         return ""
 
 
@@ -353,8 +359,8 @@ def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | Non
     """Verify that *rows* of (seq, stored leaf or None, line) are a chain, in one pass and with
     constant memory.
 
-    Stops at the first bad record. *after* is a head that is known to be good: verification then
-    starts after it.
+    Stops at the first bad record. If *after* is passed, it must be a head that is known to be good,
+    and verification starts after it.
     """
     chain = Chain(after)
     for seq, leaf, line in rows:
@@ -367,6 +373,6 @@ def _unlinked(seq: int) -> str:
     if seq == 0:
         return "line 0 names a predecessor"
     return (
-        f"the line names another predecessor: record {seq - 1} was changed together with its hash,"
-        " or this link was changed"
+        f"the line names a different predecessor: record {seq - 1} was changed together with its"
+        " hash, or this link was changed"
     )

@@ -37,8 +37,8 @@ _MAX_SIGNATURES = 100
 _EM_DASH = "\u2014"
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""A function of a public key (32 bytes), a signature (64 bytes) and a message. It returns True if
-the signature is by that key (Ed25519).
+"""Called with a public key (32 bytes), a signature (64 bytes) and a message. Returns True if the
+key made the signature (Ed25519).
 """
 
 
@@ -48,7 +48,7 @@ class Algorithm(IntEnum):
     ED25519 = 0x01
     """Ed25519 over the text."""
     COSIGNATURE_V1 = 0x04
-    """Ed25519 over a time and the text, as a witness signs."""
+    """Ed25519 over a time and the text: a witness's signature."""
 
 
 @dataclass(frozen=True, slots=True)

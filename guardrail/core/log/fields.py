@@ -195,9 +195,10 @@ def decision(
     differs: Sequence[str] | None = None,
     soon: bool = False,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.decision``. *approval* was used by the call; *presented* was
-    passed but not used. *differs* lists the arguments that differ from those in the request for
-    approval. *soon* is True if the call's result is released before its outcome is durable.
+    """Return the fields of a ``call.decision``. *approval* is the approval that the call used;
+    *presented* is one that was passed but not used. *differs* lists the arguments that differ from
+    those in the request for approval. *soon* is True if the call's result is released before its
+    outcome is durable.
     """
     common.update(
         tool=tool,

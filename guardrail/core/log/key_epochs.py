@@ -35,10 +35,10 @@ class KeyRange:
     certified: int
     """Number of the record that certifies it."""
     ended: int | None = None
-    """Number of the record that ends it, or None if it has not ended."""
+    """Number of the record that retires the key, or None if the key has not been retired."""
 
     def covers(self, size: int) -> bool:
-        """Return True if a signature by this key on a head of *size* records counts."""
+        """Return True if this key may sign a head of *size* records."""
         return self.certified < size and (self.ended is None or size <= self.ended + 1)
 
 
@@ -46,16 +46,18 @@ class KeyRanges:
     """The keys of one log, as certified by its records."""
 
     def __init__(self, log: str, public: bytes, verify: Verify) -> None:
-        """Begin with the log key *public* (32 bytes) alone."""
+        """Start with only the log key, *public* (32 bytes)."""
         self._log = NoteKey(log, public)
         self._verify = verify
         self.epochs: dict[str, KeyRange] = {}
         """The range of each epoch key, by public key in hex."""
         self._ended: dict[str, int] = {}
-        """The first record that ends each public key, even if its certificate was not seen."""
+        """The first record that retires each public key, even if the key's certificate was not
+        seen.
+        """
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
-        """Take the ``admin.key_rotated`` record *seq*. Return a description of its fault, or an
+        """Process the ``admin.key_rotated`` record *seq*. Return a description of its fault, or an
         empty string.
         """
         detail = record.get("detail")
@@ -80,7 +82,8 @@ class KeyRanges:
     def _certify(self, seq: int, detail: Mapping[str, Any]) -> str:
         key, first, encoded = detail.get("key"), detail.get("first"), detail.get("certificate")
         if key is None:
-            return "" if first is None and encoded is None else "the certificate names no key"
+            unused = first is None and encoded is None
+            return "" if unused else "the certificate does not name a key"
         public = key.get("public") if isinstance(key, Mapping) else None
         if (
             not isinstance(public, str)

@@ -1,8 +1,7 @@
-"""Where a log's storage can find a record again: by its call, its session, its approval or its
-type.
+"""The keys by which a log's storage finds a record: its call, session, approval or type.
 
 Pure. The storage keeps these facts beside the lines, because a writer must find some records
-without reading all of them. ``verify`` computes them again and compares.
+without reading the whole log. ``verify`` computes them again and compares.
 """
 
 from __future__ import annotations
@@ -15,8 +14,8 @@ from guardrail.core.claims import session_of
 __all__ = ["ADMIN", "BLOCK", "CallStep", "Place", "call_step", "number_of", "places_of"]
 
 BLOCK = 4096
-"""Number of records in a block. The first record of each session in each block has a place, so
-that pruning has to read at most one block to find the next one.
+"""Number of records in a block. The first record of each session in each block has a place, so that
+pruning reads at most one block to find a session's next record.
 """
 ADMIN = frozenset(
     {
@@ -30,15 +29,15 @@ ADMIN = frozenset(
         "admin.recovered",
     }
 )
-"""Types that administration must find without reading the whole log."""
+"""Types of records that administrative commands must find without reading the whole log."""
 
 _MOST = 1 << 63
-"""No storage needs to store a number from here on."""
+"""Numbers must be less than this, so that any storage can hold them."""
 
 
 class Place(NamedTuple):
-    """A name under which a record is found. Together with its number, it is unique, except for
-    sessions, of which only the first record counts.
+    """A key under which a record is found. Kind, name and number together identify one record; for
+    a session, the first one in the block.
     """
 
     kind: Literal["session", "request", "step", "use", "admin"]
@@ -48,11 +47,11 @@ class Place(NamedTuple):
     """
     name: str
     number: int | None
-    """None stands for the number of the record, or of its block for a session."""
+    """None means the number of the record or, for a session, of the record's block."""
 
 
 class CallStep(NamedTuple):
-    """The part of a record that begins or ends a call."""
+    """The step of a call that a record documents: its decision or its outcome."""
 
     call: str
     decision: int | None
@@ -62,7 +61,7 @@ class CallStep(NamedTuple):
 
 
 def places_of(record: Mapping[str, Any]) -> tuple[Place, ...]:
-    """Return the places of *record*. Fields that are not as a writer makes them have none."""
+    """Return the places of *record*. Fields that no writer would write yield no places."""
     type_ = record.get("type")
     if type_ in ADMIN:
         return (Place("admin", type_, None),)
@@ -92,7 +91,9 @@ def number_of(place: Place, seq: int) -> int:
 
 
 def call_step(record: Mapping[str, Any]) -> CallStep | None:
-    """Return the step of a call that *record* is, or None if it is none."""
+    """Return the step that *record* documents, or None if it is neither a decision nor an
+    outcome.
+    """
     type_, call = record.get("type"), record.get("call")
     if not isinstance(call, str):
         return None

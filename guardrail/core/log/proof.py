@@ -24,8 +24,8 @@ from guardrail.errors import NoteError
 __all__ = ["MAX_PROOF", "Certificate", "Proof", "ProofCheck", "Verdict", "check_proof"]
 
 MAX_PROOF = 1 << 20
-"""Maximum size of a proof file in bytes. The longest line, escaped, with a full note and a path of
-63 hashes, needs less.
+"""Maximum size of a proof file in bytes. A proof with the longest line, escaped, a full note and a
+path of 63 hashes is smaller.
 """
 _KIND = "proof/1"
 _MAX_PATH = 63
@@ -87,7 +87,7 @@ class Proof:
             raise _malformed("the file is too long")
         document = _object(raw)
         if document.get("guardrail") != _KIND:
-            raise _malformed("the file is not a proof of this kind")
+            raise _malformed("the file is not in the format of a proof")
         line, index, path = document.get("line"), document.get("index"), document.get("path")
         if not isinstance(line, str) or type(index) is not int or index < 0:
             raise _malformed("line or index is missing")
@@ -155,7 +155,7 @@ def check_proof(
     # (2) the line states that number itself,
     record = _record(proof.line)
     if record is None or record.get("seq") != proof.index or record.get("log") != head.origin:
-        detail = "the line's number or log does not match its place"
+        detail = "the line's number or log does not match its position"
         return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
     # (3) and the head is signed by the log key, or by a key that this one certified.
     key = _key(head.origin, public)

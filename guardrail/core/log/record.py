@@ -40,8 +40,8 @@ MAX_LINE = 65_535
 become one later.
 """
 MAX_DEPTH = 512
-"""Maximum nesting depth of objects and arrays, including the line's own object. Every parser can
-read that many levels.
+"""Maximum nesting depth of objects and arrays, including the line's own object. All common parsers
+support this depth.
 """
 GENESIS_PREV = "0" * 64
 
@@ -68,8 +68,8 @@ def dumps(value: object) -> bytes:
     """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8.
 
     Integers of any size are preserved exactly. Raises ``RecordError`` for values that JSON can't
-    hold: lone surrogates, non-string keys and foreign objects are rejected here; the caller must
-    reject NaN and infinity (``core.schema`` does).
+    represent: lone surrogates, non-string keys and foreign objects. The caller must reject NaN and
+    infinity, as ``core.schema`` does.
     """
     try:
         return orjson.dumps(value, _plain_text, _OPTIONS)
@@ -254,7 +254,7 @@ def parse(line: bytes) -> dict[str, Any]:
         if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != line:
             value = _parse_strictly(line)
     except (ValueError, TypeError):
-        # It has integers that no float can represent, or more levels than orjson writes.
+        # The line has integers that no float can represent, or more levels than orjson writes.
         value = _parse_strictly(line)
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")

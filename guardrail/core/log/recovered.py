@@ -2,8 +2,8 @@
 covered (docs/record-format.md section 9.5).
 
 Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that the
-recovery took over therefore stay marked forever, unless they are covered by a head that left the
-ledger earlier.
+recovery took over are therefore marked permanently, unless a head that left the ledger earlier
+covers them.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """How certain the number of lost records in a recovery's record is."""
+    """The certainty of the number of lost records that a recovery reports."""
 
     NONE_KNOWN = "none_known"
     """No record that a head had covered was missing."""
@@ -47,7 +47,7 @@ class Recovered:
     """
     lost: int
     """Minimum number of acknowledged records that were missing: from ``seq`` on or, if
-    ``restarted``, of the previous log.
+    ``restarted``, from the previous log.
     """
     restarted: bool = False
     """True if the recovery began this log, so that the earlier records are in another log."""
@@ -81,8 +81,8 @@ class Recovered:
         )
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:
-        """Return the part that heads of these *sizes*, all of this log, do not cover, or None if
-        they cover everything.
+        """Return the part of this recovery that is not covered by heads of these *sizes*, all from
+        this log, or None if they cover everything.
 
         Only heads from before the recovery count, because later ones also cover the records that
         the recovery took over.
@@ -100,13 +100,11 @@ class Recovered:
 
     @property
     def loss_text(self) -> str:
-        """Return how many records were lost, as the subject and the verb of a sentence, for example
-        ``at least 3 records were lost``.
-        """
+        """Return the loss as a clause, for example ``at least 3 records were lost``."""
         if self.lost:
             return f"at least {counted(self.lost, 'record')} {agree(self.lost, 'was')} lost"
         if self.loss is Loss.UNKNOWN:
-            return "how many records were lost is unknown"
+            return "the number of lost records is unknown"
         return "no record is known to be lost"
 
     def within(self, begin: int, end: int) -> Recovered | None:
@@ -123,7 +121,7 @@ class Recovered:
 
 
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
-    """Return how certain a recorded loss of 0 records is.
+    """Return the certainty of a recorded loss of 0 records.
 
     A new log may have lost records if the number in its recovery record is missing or malformed.
     """

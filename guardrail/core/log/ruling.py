@@ -39,10 +39,11 @@ def rule(
     """Compare *head* with the first *size* records of *log*; an empty *log* means that it could not
     be read.
 
-    *fits* returns True if the log begins with the records that a head, no longer than the log,
-    covers, or None if that can no longer be determined. *signed* returns True if a key of the log
-    signed the head. A head that the log contradicts counts even if no key of the log signed it,
-    because a log that replaces another one has other keys.
+    *fits* is called with a head that covers at most *size* records. It returns True if the log
+    begins with the records that the head covers, or None if this can no longer be determined.
+    *signed* returns True if a key of the log signed the head. A head that the log contradicts
+    counts even if no key of the log signed it, because a log that replaces another one has
+    different keys.
     """
     if log and head.origin != log:
         return Ruling.REPLACED

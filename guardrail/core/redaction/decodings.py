@@ -31,7 +31,7 @@ _PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
 """A plus sign that can stand for a space: inside a value, not at the beginning of a number or of
 one of several joined texts.
 
-The pattern begins with a literal character, because ``re`` finds those fast.
+The pattern begins with a literal character, because ``re`` searches for literals quickly.
 """
 _BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
 """Separators of digits, including a plus sign, which stands for a space in a form."""
@@ -44,8 +44,8 @@ _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
 def decodings(
     text: str, spend: Callable[[int], None], *, blanks: bool = True, runs: bool = True
 ) -> Iterator[str]:
-    """Yield *text* with its escapes decoded: each kind on its own and all of them together, up to
-    three levels deep.
+    """Yield *text* with its escapes decoded: each kind of escape separately and all kinds together,
+    up to three levels deep.
 
     The results are in the form used for searches. *spend* is called with the amount of work. If
     *blanks* is False, a plus sign is never read as a space, because no searched value contains a
@@ -76,8 +76,8 @@ def decodings(
 def _readings(text: str, blanks: bool) -> Iterator[str]:
     plus = blanks and "+" in text and _PLUS.search(text) is not None
     if "%" in text:
-        # A plus sign stands for itself in a path and for a space in a form. Octets are UTF-8 or, in
-        # old programs, Latin-1.
+        # A plus sign stands for itself in a path and for a space in a form. Octets are UTF-8 or,
+        # from old programs, Latin-1.
         yield unquote(text, errors="replace")
         if plus:
             yield unquote(text.replace("+", " "), errors="replace")

@@ -57,7 +57,7 @@ def qualified(cls: type) -> str:
 def _module(cls: type) -> str:
     try:
         module = _MODULE_OF(cls)
-    except AttributeError:  # the class was created by code that ran in no module
+    except AttributeError:  # the class was created by code outside any module
         return ""
     return str.__str__(module) if issubclass(type(module), str) else ""
 
@@ -157,7 +157,7 @@ def outweighs(value: object, chars: int) -> bool:
             if kind is dict:
                 pending.extend(item.values())
         elif issubclass(kind, _CONTENT):
-            # the size of a subclass or a set can't be found without reading its members
+            # the size of a subclass or a set can't be determined without reading its members
             return True
         else:
             pending.append(_attributes_of(item))

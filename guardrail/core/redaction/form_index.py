@@ -9,9 +9,9 @@ from guardrail.core.redaction.known_forms import KnownForm
 
 __all__ = ["SHARED", "WINDOW", "FormIndex", "choose_window"]
 
-# Up to this many forms it is cheaper to search for each. Beyond that, each form is indexed by seven
-# of its bytes: wherever these occur in a text, one of their four pieces of four bytes is at a
-# multiple of four.
+# Up to this number of forms, searching for each one is cheaper. Above it, each form is indexed by a
+# window of seven of its bytes. Wherever the window occurs in a text, one of its four 4-byte pieces
+# is at an offset that is a multiple of four.
 _DIRECT = 48
 _GRAM = 4
 WINDOW = 2 * _GRAM - 1
@@ -22,10 +22,10 @@ _GRAMS_AT_ONCE = 16
 
 _Found = tuple[str, KnownForm]
 _Filed = tuple[int, bytes, _Found]
-"""A form with its bytes and the position of its window in them."""
+"""A form, its bytes, and the position of its window in those bytes."""
 _Places = dict[tuple[int, int], dict[bytes, list[_Found]]]
-"""By position of a window in a form and size of the form, the forms by their bytes. However many
-forms have one window, they are compared with a text at once.
+"""Forms by their bytes, grouped by the position of the window in the form and the size of the form.
+All forms that share a window are compared with a text at once.
 """
 
 
@@ -43,13 +43,15 @@ class FormIndex:
         self._short: list[_Found] = []
         self._grams: set[int] = set()
         self.windows: dict[bytes, _Filed | _Places] = {}
-        """The forms that have a window. There is nearly always one, so it is not in a dictionary."""
+        """The forms with each window. A single form, the usual case, is stored without a
+        dictionary.
+        """
 
     def extended(self, forms: list[_Found]) -> FormIndex:
         """Return the index with *forms* added.
 
-        Until there are many forms, this is a new object, which is complete before any search can
-        use it.
+        While there are few forms, this is a new object, which is complete before any search can use
+        it.
         """
         if self.windows:  # each value has forms that are longer than a window, such as hex
             self._file(forms)
@@ -133,8 +135,8 @@ def _forms_at(
 
 
 def choose_window(data: bytes, windows: Mapping[bytes, _Filed | _Places]) -> int:
-    """Return the start of a part of *data* that few other forms share, because values often begin
-    or end alike.
+    """Return the start of a window in *data* that few other forms share. Values often begin or end
+    alike.
     """
     last = len(data) - WINDOW
     best, least = last, _load(windows.get(data[last:]))

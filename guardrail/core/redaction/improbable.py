@@ -3,8 +3,7 @@ session.
 
 Words, identifiers, paths, numbers and dates occur by chance. If the session remembered such a value
 (from a page that a tool read, or from arguments that a model made up), it would be removed from
-every later record. Such values are hidden only in places identified by an annotation, a key or a
-detector.
+every later record. Such a value is hidden only if an annotation, a key or a detector identifies it.
 """
 
 from __future__ import annotations
@@ -22,8 +21,8 @@ _LONG_PHRASE, _PHRASE_WORDS = 20, 4
 _MANY_CHANGES = 3
 
 _DIGITS = re.compile(r"[0-9]{6,}\Z")
-# Digits with signs between them: amounts, versions, addresses, and dates and times with or without
-# a zone.
+# Digits with punctuation between them: amounts, versions, addresses, and dates and times with or
+# without a zone.
 _NUMBER = re.compile(r"[+\-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+\-]?[0-9]+)?\s?[A-Za-z%]{0,3}\Z")
 _DATE = re.compile(
     r"(?:[0-9]{4}([\-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([\-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})"
@@ -53,7 +52,7 @@ _TECHNICAL = re.compile(
     r"(?:base|http|oauth|uint|float|node|python|java|version|step|line|page|item|part|chapter|level|tier|phase|room|test|user"
     r"|group|table|region|zone|east|west|north|south|central|stage|host|server|port|disk|address|field|column|option|type)[0-9]"
 )
-# The number of one thing among millions, as in credit_card_4421486.
+# A serial number of six digits or more, as in credit_card_4421486.
 _SERIAL = re.compile(r"(?<![0-9])(?!(?:19|20)[0-9]{2}[01][0-9][0-3][0-9](?![0-9]))[0-9]{6,}")
 _PATH = re.compile(r"[/\\=&]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -139,8 +138,8 @@ def _count_alternations(piece: str) -> int:
 
 
 def _is_distinctive_phrase(core: str, pieces: list[str]) -> bool:
-    """Return True if several words together are distinctive: a name, a sentence, or a mix that no
-    identifier has.
+    """Return True if several words together are distinctive: a name, a sentence, or a mix that does
+    not occur in identifiers.
     """
     if _SERIAL.search(core) and not _PATH.search(core):
         return True

@@ -75,7 +75,7 @@ class KeyInfo:
     cls: str | None
     scope: Scope
     hints_secret: bool
-    """True if the name hints at a secret: values below it count as secrets if they look random."""
+    """True if the name hints at a secret: values under it count as secrets if they look random."""
     odd: bool
     """True if the name does not look like a field name. It is scanned, as it may itself be data."""
 
@@ -92,7 +92,7 @@ _NEUTRAL = _word_set(
     "value val text txt raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
     "digest confirm confirmation confirmed again repeat hint old new current primary secondary default main full"
 )
-# Words after which a name describes a thing instead of containing it.
+# A name that begins with one of these words describes a value instead of containing it.
 _ABOUT_FIRST = _word_set(
     "is has have had num number_of no_of max min total count include includes require requires required use uses show hide "
     "allow allows enable enabled disable need needs accept accepts should can"
@@ -117,7 +117,7 @@ _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
     "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
 )  # fmt: skip
-# "token" counts, unless it is a page token or a number of a model's tokens.
+# "token" counts, unless it is a page token or a count of a model's tokens.
 _TOKEN_BENIGN = _word_set(
     "next prev previous page paging pagination continuation cursor sync start end max min total prompt completion input "
     "output stop special mask pad unk eos bos cls sep num"
@@ -258,8 +258,8 @@ def _classify(name: str) -> KeyInfo:
     if not parts:
         return KeyInfo(None, Scope.ANY, hints_secret=False, odd=odd)
     cls, scope = _judge(parts)
-    # "password_count" is not a password; "full_name" and "user_id" end in such a word and are
-    # caught before.
+    # "password_count" is not a password; "full_name" and "user_id" end in such a word and were
+    # handled above.
     hints = cls == "secret" or parts[-1] in {"token", "auth", "sid", "salt"}
     hints = hints or (
         parts[-1] in {"key", "keys"} and (len(parts) == 1 or parts[-2] not in _KEY_BENIGN)

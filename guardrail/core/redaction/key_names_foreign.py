@@ -52,8 +52,8 @@ _STEMS = (
     "парол", "секретный ключ", "закрытый ключ", "приватный ключ", "личный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "私钥", "私鑰", "令牌", "暗証番号", "パスワード", "パスフレーズ", "合言葉",
     "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "비밀 키", "개인키", "개인 키", "api키", "api 키", "시크릿", "秘密のキー", "кодовое слово", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
 )  # fmt: skip
-# Length, count, kind, strength, policy, expiry, field, error, reset: words about a password, which
-# is not itself in the value.
+# Length, count, kind, strength, policy, expiry, field, error, reset: words that describe a
+# password, so the value is not the password itself.
 _ABOUT = (
     "длин", "количеств", "тип", "политик", "срок", "长度", "長度", "数量", "數量", "类型", "類型", "强度", "強度", "策略", "过期", "長さ", "数量", "回数", "文字数", "桁数", "種類", "期限", "ポリシー", "길이", "개수",
     "유형", "강도", "정책", "만료",
@@ -88,7 +88,7 @@ def ends_phrase(text: str, start: int, name: str) -> bool:
 
 
 def names_secret(name: str) -> bool:
-    """Return True if *name*, in another script, means a password, a key or a token."""
+    """Return True if *name*, in a non-Latin script, means a password, a key or a token."""
     plain = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ")
     plain = plain.replace("\u03cc", "\u03bf").replace("비밀 번호", "비밀번호")
     return any(stem in plain for stem in _STEMS) and not any(word in plain for word in _ABOUT)

@@ -14,7 +14,7 @@ __all__ = ["KnownForm", "forms_of"]
 
 
 class KnownForm(NamedTuple):
-    """What a text says if it contains a certain form of a value."""
+    """The value that a form stands for, and whether the form is encoded."""
 
     value: str
     encoded: bool

@@ -29,8 +29,8 @@ FILLER = "\x01"
 # mark can follow directly.
 _MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
-# Format characters (category Cf) and other characters without width, which split a word that a
-# reader sees as a whole.
+# Format characters (category Cf) and other characters without width, which split a word that
+# readers see as one.
 _INVISIBLE = re.compile(
     "[\x00\x01\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
@@ -46,7 +46,7 @@ def is_mark(text: str) -> bool:
 
 def is_mark_key(text: str) -> bool:
     """Return True if *text* is a mark that replaces a key. Such a mark ends with a number if two
-    keys of an object got the same mark.
+    keys of an object would otherwise have the same mark.
     """
     return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
 

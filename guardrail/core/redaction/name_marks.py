@@ -27,8 +27,8 @@ __all__ = [
 ]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
-"""Classification and hint of a name, and three flags: True if the classification is for containers
-only, True if the key does not look like a field name, and True if the key is a word such as
+"""Classification and hint of a name, and three flags: True if the classification applies only to
+containers, True if the key does not look like a field name, and True if the key is a word such as
 ``value``.
 """
 LONG_NAME: Named = (None, None, False, True, False)
@@ -36,7 +36,7 @@ _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
 # These fields can also contain prose, so only a single word in them is treated as the value of the
 # neighbouring name.
 _TEXTS = frozenset({"text", "data", "input", "string", "answer"})
-# A field with the columns of a table, whose names are in a neighbouring list.
+# A field with the rows of a table; the names of its columns are in a neighbouring list.
 _ROWS = frozenset({"rows", "row", "values", "data", "records", "tuples"})
 _COLUMNS = frozenset({"columns", "column", "fields", "header", "headers", "keys", "names", "cols"})
 # The private parts of a JSON Web Key (RFC 7518), in an object that states the kind of key.
@@ -94,8 +94,8 @@ def _mark_of_siblings(
         return _SECRET, None
     last = _last_word(name)
     if isinstance(value, str):
-        told = last in _VALUES or (last in _TEXTS and " " not in value)
-        return _mark_of_name_field(source) if told else (None, None)
+        is_value = last in _VALUES or (last in _TEXTS and " " not in value)
+        return _mark_of_name_field(source) if is_value else (None, None)
     if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
         return _SECRET, None
     if last in _VALUES:
@@ -135,9 +135,9 @@ def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark
     """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
-            told = mark_of_key(str.__str__(label))
-            if told is not None and not told[2] and (told[0] or told[1]) is not None:
-                return told[0], told[1]
+            named = mark_of_key(str.__str__(label))
+            if named is not None and not named[2] and (named[0] or named[1]) is not None:
+                return named[0], named[1]
     return None, None
 
 
@@ -297,8 +297,8 @@ def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
     if len(before) > 64 or (text.isidentifier() and classify(text).cls is not None):
         return None
     if pair:
-        told = mark_of_key(before)
-        return None if told is None or told[2] else told[0]
+        named = mark_of_key(before)
+        return None if named is None or named[2] else named[0]
     return _SECRET if _HEADER.match(before) is not None and not text.isalpha() else None
 
 

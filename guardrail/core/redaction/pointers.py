@@ -32,7 +32,8 @@ def parse(text: object) -> list[str]:
         or _BAD_ESCAPE.search(text)
     ):
         raise RedactionError(
-            "a redact pointer of the policy is not an RFC 6901 pointer", code="redaction.pointer"
+            "a pointer in the policy's redact list is not an RFC 6901 pointer",
+            code="redaction.pointer",
         )
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 

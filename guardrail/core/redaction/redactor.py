@@ -156,8 +156,8 @@ class Redactor:
         }
 
     def identity(self, text: str) -> str:
-        """Return an identity without its secrets. Personal data stays, because the program supplied
-        it in clear text.
+        """Return the identity *text* without secrets. Personal data is kept, because the program
+        supplied it in clear text.
         """
         if not text.isascii():
             text = encodable(text)

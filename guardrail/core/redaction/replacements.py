@@ -1,6 +1,4 @@
-"""Puts marks and tokens in place of values that must not be recorded, and limits the size of a
-record.
-"""
+"""Replaces sensitive values with marks and tokens, and limits the size of a record."""
 
 from __future__ import annotations
 
@@ -49,18 +47,18 @@ class View:
     Sensitive keys appear in their recorded form.
     """
     truncated: bool
-    """True if a part was too long, too deep or too large, and is recorded by kind, size and
-    token.
+    """True if a part was too long, too deep or too large, and only its kind, size and token are
+    recorded.
     """
     changed: bool
-    """True if ``value`` differs from the given value."""
+    """True if ``value`` differs from the original value."""
     classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
     """The classes of the original values by pointer, within a limited size. Keys appear as in
     ``value``.
     """
     cut: bool = field(default=False, compare=False)
-    """True if the total was too large, so that ``value`` shows large members only by kind, size and
-    token.
+    """True if the total was too large, so ``value`` shows only the kind, size and token of large
+    members.
     """
 
 
@@ -81,7 +79,9 @@ class CleanTexts:
     def others(
         self, texts: Iterable[str], also: set[str] | frozenset[str] | None = None
     ) -> list[str]:
-        """Return those of *texts* that are not in this list, or not in *also* if it is given."""
+        """Return those of *texts* that are not stored here. If *also* is passed, return those that
+        are not in *also* as well.
+        """
         short, long = self._short, self._long
         if also is None:
             return [text for text in texts if text not in short and text not in long]
@@ -90,7 +90,9 @@ class CleanTexts:
         ]
 
     def update(self, texts: Iterable[str]) -> None:
-        """Add *texts*, except very long ones. If there are too many, all are forgotten."""
+        """Add *texts*, except very long ones. If too many texts are stored, all of them are
+        discarded.
+        """
         if len(self._short) > _CLEAN:
             self._short.clear()
         if len(self._long) > _LONG_CLEAN:

@@ -30,8 +30,8 @@ Spend = Callable[[int], None]
 too large.
 """
 _AT_ONCE = 4_096
-"""Maximum number of characters that are joined and scanned together. A longer text is scanned by
-itself.
+"""Maximum number of characters that are joined and scanned together. A longer text is scanned
+separately.
 """
 _PER_HIT = 32
 _SPELL = 16
@@ -192,7 +192,7 @@ def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
     return True, len(mine) < len(known)
 
 
-def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was given
+def _add_known_of_part(  # noqa: PLR0917 - one part of the arguments of ``add_known``
     texts: list[str],
     joined: str,
     known: list[Known],
@@ -201,7 +201,7 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
     spend: Spend,
 ) -> None:
     if len(texts) > 1 and _is_whole(known, joined):
-        # A value behind escapes removes the whole text, so the text that contains it must be found.
+        # An escaped value causes its whole text to be removed, so that text must be found.
         new = [
             [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
             for text in texts

@@ -1,5 +1,5 @@
 """Reads the annotations for sensitive values in a tool's JSON Schema, and matches them with the
-arguments while those are walked.
+arguments as these are walked.
 
 The annotations are ``writeOnly: true``, ``format: password`` and ``x-guardrail``. The schema's
 patterns are never run, because a foreign regular expression might not terminate. If the pattern
@@ -253,8 +253,8 @@ def _own_mark(schema: Mapping[str, Any]) -> Mark | None:
 
 
 def _extension(value: object) -> Mark | None:
-    """Return the classification that ``x-guardrail`` gives. A value that can't be understood still
-    counts as an annotation.
+    """Return the classification that ``x-guardrail`` gives. An invalid value still counts as an
+    annotation.
     """
     rule = ("schema:x-guardrail",)
     if value is False or value is None:

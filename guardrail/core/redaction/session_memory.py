@@ -38,8 +38,8 @@ _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
 _PER_PLACE = 16
 _PENDING, _PENDING_CHARS = 32, 256
-"""Maximum number of new values whose forms are made together at the next search, and the length of
-a value whose forms are made at once.
+"""Maximum number of new values whose forms are computed together at the next search, and the length
+above which a value's forms are computed immediately.
 """
 _CLEAN = 256
 _MAX_ORIGINALS = 8
@@ -49,7 +49,7 @@ _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 
 
 class Known(NamedTuple):
-    """One place in a text that contains a known value."""
+    """One occurrence of a known value in a text."""
 
     start: int
     end: int
@@ -59,7 +59,7 @@ class Known(NamedTuple):
 
 
 _EMPTY_INDEX: Final = FormIndex()
-"""The index of every memory without values. Never changed."""
+"""The index of every empty memory. It is never changed."""
 _NO_TEXTS: Final[frozenset[str]] = frozenset()
 
 
@@ -108,14 +108,14 @@ class Memory:
         return f"Memory({counted(len(self._classes), 'value')})"
 
     def __reduce__(self) -> tuple[object, ...]:
-        raise TypeError("the sensitive values of a session are never written")
+        raise TypeError("a session's sensitive values can't be pickled")
 
     def remember(self, value: str, cls: str) -> None:
-        """Make *value*, in every form, recognisable from now on.
+        """Remember *value*, so that it is recognised in every form from now on.
 
         Ignores guardrail's own marks and values that can occur by chance (``improbable``): fewer
-        than six characters, words, identifiers, paths, numbers. For a very long value, its
-        beginning is used.
+        than six characters, words, identifiers, paths, numbers. Only the beginning of a very long
+        value is remembered.
         """
         known = self._classes.get(value)
         if known is not None and (known == cls or stricter(known, cls) == known):
@@ -207,7 +207,7 @@ class Memory:
         return self._classes.get(normalised(value) if needs_normalising(value) else value)
 
     def scrub(self, text: str) -> str:
-        """Return *text* with known values removed. Text without any is returned unchanged."""
+        """Return *text* with known values removed. Text without known values is returned unchanged."""
         if not self._classes:
             return text
         plain = normalised(text) if needs_normalising(text) else text
@@ -221,8 +221,8 @@ class Memory:
         return "".join([*parts, plain[end:]])
 
     def find(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Known]:
-        """Return the places of known values in *text* (ASCII or normalised), in order and without
-        overlaps.
+        """Return the occurrences of known values in *text* (ASCII or normalised), in order and
+        without overlaps.
 
         guardrail's own marks are skipped. *spend* is called with the number of comparisons beyond
         one pass over *text*.
@@ -261,17 +261,17 @@ class Memory:
                     clean = self._clean = set()
                 clean.update(texts)
 
-    def rest(self) -> None:
-        """Forget the clean texts, but no value."""
+    def free_cache(self) -> None:
+        """Discard the list of clean texts, but keep all values."""
         with self._lock:
             self._clean = _NO_TEXTS
 
     def clean(self) -> set[str] | frozenset[str]:
-        """Return texts that were searched for all values known now, and contained none."""
+        """Return texts in which a search for all currently known values found nothing."""
         return self._clean
 
     def _class(self, form: KnownForm) -> str:
-        # Another thread might just have removed the text, so only its earlier presence is known.
+        # Another thread might have just evicted the value, which then counts as a secret.
         return self._classes.get(form.value, "secret")
 
     def _candidates(self, text: str, spend: Callable[[int], None]) -> list[tuple[str, KnownForm]]:
@@ -318,7 +318,8 @@ def _forms(value: str, spellings: Sequence[str]) -> list[tuple[str, KnownForm]]:
 
 
 def _names_a_field(value: str) -> bool:
-    # Most values do not look like a name, and ``classify`` takes as long as all the rest.
+    # Most values do not look like a name, and ``classify`` takes as long as all other steps
+    # together.
     return is_field_name(value) and classify(value).cls is not None
 
 

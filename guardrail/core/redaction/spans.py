@@ -20,7 +20,7 @@ class Hit(NamedTuple):
     cls: str
     rule: str
     """Name of the detector, for example ``card``. The names are joined with ``+`` if several
-    detectors hit the same place.
+    detectors match the same text.
     """
 
 

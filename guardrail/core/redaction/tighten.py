@@ -82,7 +82,7 @@ class Tightening:
                     value[index] = self._at(value[index], member, rest, f"{where}/{index}")
         elif type(value) is dict:
             # The value is too large or too deep to be shown. The values in it that the pointer
-            # names become known nevertheless.
+            # refers to are remembered nevertheless.
             for member in _named(source, pattern):
                 self._remember_all(member, self._record_hit(where))
         return value
@@ -106,12 +106,12 @@ class Tightening:
             before, names = self._names.get(id(value), {}), self._names.setdefault(id(out), {})
             taken: dict[str, int] = {}
             for old, new, here in self._members(value, source, where):
-                # Below a classified place, keys are data as well.
+                # Below a classified value, keys are data as well.
                 name = new
                 if not is_mark_key(new):
                     name = unused(self._key(old), taken, out, value)
                     self._moves[here] = escape(name)
-                    # This is also done if the pointer leads only to keys.
+                    # This is also needed if the pointer refers only to keys.
                     self._news = True
                 names[name] = before.get(new, new)
                 out[name] = self._replaced(value[new], source[old], here)

@@ -98,12 +98,12 @@ def is_opaque(text: str) -> bool:
 
 
 def number_text(value: float) -> str:
-    """Return a number as JSON shows it, without running code of a subclass."""
+    """Return a number in its JSON form, without running the code of a subclass."""
     return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
 
 def octets(value: Any) -> bytes:
-    """Return the content of a bytes-like object, without running code of a subclass."""
+    """Return the content of a bytes-like object, without running the code of a subclass."""
     for kind in (bytes, bytearray):
         if issubclass(type(value), kind):
             return bytes(kind.__getitem__(value, slice(None)))

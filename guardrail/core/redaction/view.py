@@ -39,8 +39,8 @@ from guardrail.errors import RedactionError
 __all__ = ["BEYOND_LIMITS", "Inspection"]
 
 BEYOND_LIMITS = "redaction.limit"
-"""Error code for arguments that the record, and so a policy that decides on the record, shows only
-in part.
+"""Error code for arguments that the record contains only in part, so that a policy that decides on
+the record would not see the rest.
 """
 
 _PER_HIT = 96
@@ -83,10 +83,10 @@ class Inspection:
         minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """Learn the sensitive values that *walk* found. *minimal* is the class stated in a minimal
-        view, or an empty string if the view is not minimal.
+        """Remember the sensitive values that *walk* found. *minimal* is the class stated in a
+        minimal view, or an empty string if the view is not minimal.
 
-        *again* returns an inspection of the same arguments by a session without known values.
+        *again* returns an inspection of the same arguments in a session without known values.
         """
         self._again = again
         self._replacer = replacer
@@ -115,8 +115,8 @@ class Inspection:
     # --- inspection ---
 
     def _learn(self) -> list[list[Hit]]:
-        """Collect the hits of detectors and the classified places, make them known to the session,
-        then search for all known values.
+        """Collect the hits of detectors and the classified values, add them to the session's
+        memory, and then search for all known values.
         """
         walk, memory = self._walk, self._memory
         hits = walk.hits()
@@ -289,8 +289,8 @@ class Inspection:
         session knows are not hidden, but their classes are listed. Otherwise an attacker could make
         the session remember a value in order to hide an argument from a rule.
 
-        Raises ``RedactionError`` (``redaction.limit``) if a limit omits a part: otherwise, padding
-        could hide the rest of a call from a rule.
+        Raises ``RedactionError`` (``redaction.limit``) if a part would be omitted because of a
+        limit: otherwise, padding could hide the rest of a call from a rule.
         """
         if not self._walk.met_known:
             return self._whole(), self.arg_classes
@@ -304,13 +304,13 @@ class Inspection:
         limits = self._replacer.limits
         for holder, key, path, piece in self._walk.pieces:
             if type(piece) is not str:
-                why = f"has more than {counted(limits.nodes, 'member')} (together with all before it) or {counted(limits.depth, 'level')}"
+                why = f"has more than {counted(limits.nodes, 'member')} (including those of earlier arguments) or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
                 continue  # no string is shown, whatever its size
             elif len(piece) > limits.string:
                 why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
-                # Any text that is long enough can be made to look like that.
+                # Any sufficiently long text can be made to look like encoded data.
                 why = (
                     "looks like encoded data: annotate it in the tool's schema if the "
                     "policy does not need it"
@@ -346,7 +346,7 @@ class Inspection:
         return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view* in at most about *limit* bytes. Large parts become sizes and tokens."""
+        """Return *view*, shortened to about *limit* bytes. Large parts become sizes and tokens."""
         return self._replacer.shortened(view, limit)
 
     def _make(self) -> View:

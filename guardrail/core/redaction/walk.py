@@ -100,7 +100,7 @@ class Walk:
     known_names: bool = False
     """True if a key contains a known value."""
     met_known: bool = False
-    """True if a value that the session knows was found in a value or a key."""
+    """True if a value known to the session was found in a value or a key."""
     count: int = 0
     _depth: int = 0
     """Number of objects, lists and JSON strings around the current value."""
@@ -122,7 +122,7 @@ class Walk:
         mark: Mark | None,
         hint: Mark | None,
     ) -> None:
-        """Put a copy of *value* at ``holder[key]``, and list the required replacements."""
+        """Store a copy of *value* at ``holder[key]``, and list the required replacements."""
         kind = type(value)
         if kind is str:
             self._string(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]
@@ -130,7 +130,7 @@ class Walk:
             holder[key] = None
         elif kind is bool:
             holder[key] = value
-            # A flag under a name ("full_name": true) carries no data. Only values that a schema or
+            # A flag under a name ("full_name": true) contains no data. Only values that a schema or
             # a definite key classifies are replaced.
             if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
                 self._whole(holder, key, path, "true" if value else "false", mark, hint)
@@ -286,7 +286,7 @@ class Walk:
         if depth >= self.limits.depth or self.count > self.limits.nodes:
             self._omit(source, holder, key, path)
             return
-        # In a classified place, anything can reveal the hidden value, even a length.
+        # Inside a classified value, anything can reveal the hidden value, even a length.
         if mark is None and "$t" in source and is_sized(source):
             holder[key] = dict(source)
             return
@@ -294,7 +294,8 @@ class Walk:
         holder[key] = out
         self.owners.append(out)
         self.paths[id(out)] = path
-        # The class from a schema or a policy applies to keys as well, that from a name only to values.
+        # A class from a schema or a policy applies to keys as well, a class from a name only to
+        # values.
         hidden = mark if mark is not None and not mark[1][0].startswith("key:") else None
         self._depth = depth + 1
         many = size > _SPELL
@@ -368,8 +369,7 @@ class Walk:
     def hits(self) -> list[list[Hit]]:
         """Return the detectors' hits in each slot, followed by each key of ``keys``.
 
-        Classified values are scanned only for secrets, because nothing else would be treated more
-        strictly.
+        Classified values are scanned only for secrets, because no other class is stricter.
         """
         marked = [slot[3] for slot in self.slots if slot[4] is not None]
         self._texts, self._joined = join(
@@ -401,8 +401,8 @@ class Walk:
         """Add the session's known sensitive values to *hits*, except values that the schema itself
         *supplied*. *memory* contains at least one value.
         """
-        # One search for values and keys: it nearly always gives the positions in the values, or
-        # that there are none.
+        # A single search covers values and keys. It nearly always yields either the positions in
+        # the values or nothing.
         self.met_known, self.known_names = add_known_and_names(
             self._texts, self._joined, self.names, memory, self._clear, self.spend
         )

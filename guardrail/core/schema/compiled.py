@@ -37,11 +37,11 @@ _DRAFTS: Final[Mapping[str, str]] = {
 _PATTERN_SIZES: Final = ((16_384, 1), (262_144, 8))
 """Bytes of a compiled pattern, and the slowdown of its worst case relative to the first entry."""
 _HERE: Final = "urn:guardrail:schema"
-"""The name that a schema has while its defaults are checked against its own parts."""
+"""The URI of a schema while its defaults are checked against parts of it."""
 
 
 class Checker(StrEnum):
-    """Checks arguments."""
+    """The validator that checks arguments."""
 
     SCHEMA = "schema"
     MODEL = "model"
@@ -70,11 +70,11 @@ class CompiledSchema:
     refused. It never changes.
     """
     digest: str
-    """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
+    """SHA-256 of the canonical bytes of the original schema, 64 hex characters."""
     limits: ArgumentLimits
     """Limits of arguments: smaller than the default if the schema is costly."""
     validator: Any = None
-    """A ``jsonschema_rs`` validator, or None if a model does the checking."""
+    """A ``jsonschema_rs`` validator, or None if a model performs the check."""
     names: frozenset[str] | None = None
     """The only argument names accepted, if no keyword of the schema's draft can express this. None
     if the validator checks the names, or if all names are accepted.
@@ -175,7 +175,8 @@ def _close_top_level(
     speaks = draft != "Draft7Validator" or "$ref" not in schema
     if speaks and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
         return None
-    # If a reference leads to the top level, closing the top level would close that place too.
+    # If a reference points to the top level, closing it would also affect the place of the
+    # reference.
     if b'"$ref":"#"' not in encoded:
         applicators = ("$ref", "if", *IN_PLACE_MAPS, *IN_PLACE_LISTS)
         if not any(keyword in schema for keyword in applicators):

@@ -1,9 +1,9 @@
 """Limits the cost of a foreign JSON Schema before anything is validated with it.
 
 A schema from a tool server is hostile: it can refer to remote documents or to itself, or expand
-exponentially when references are followed. ``survey`` walks every place that can hold a schema, and
-rejects references that guardrail does not follow. ``measure`` computes how much work the worst
-arguments could cause.
+exponentially when references are followed. ``survey`` visits every location that can contain a
+schema, and rejects references that guardrail does not follow. ``measure`` computes how much work
+the worst arguments could cause.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ REASONS: Final[Mapping[str, str]] = {
     "reference": "only references to existing parts of the schema itself (#/...) are supported",
     "dynamic_reference": "dynamic and recursive references are not supported",
     "identifier": "$id and $schema are accepted at the top level only",
-    "recursion": "a schema applies itself to the same value without end",
+    "recursion": "a schema applies itself to the same value endlessly",
     "expansion": "checking arguments against the schema could take too long",
     "pattern": (
         "a pattern is too large, malformed, or needs backtracking (look-around, back-references)"
     ),
-    "invalid": "not a valid JSON Schema of its draft",
+    "invalid": "the schema is not valid in its JSON Schema draft",
 }
 
 
@@ -69,19 +69,19 @@ class SchemaLimits:
     """Limits on the size of a tool's schema, and on the work that one call can cause with it."""
 
     size: int = 262_144
-    """Bytes of the schema's canonical JSON."""
+    """Maximum size of the schema's canonical JSON in bytes."""
     depth: int = 64
     nodes: int = 20_000
-    """Number of JSON values in the schema."""
+    """Maximum number of JSON values in the schema."""
     places: int = 3_000
-    """Number of places that contain a schema."""
+    """Maximum number of locations that contain a schema."""
     path_work: int = 5_000
     """Maximum number of keyword groups against which the worst value is checked, summed from the
     root to a leaf.
     """
     total_work: int = 20_000_000
-    """The same, summed over all values of one call. Each check takes about 12 ns, and all checks of
-    a call a quarter of a second.
+    """The same, summed over all values of one call. Each check takes about 12 ns, so all checks of
+    a call take at most about a quarter of a second.
     """
     pattern_text: int = 262_144
     """Maximum number of characters that patterns read in one call (about 0.25 s at worst), divided
@@ -93,12 +93,12 @@ class SchemaLimits:
 
 @dataclass(slots=True)
 class _Node:
-    """One place that contains a schema."""
+    """One location that contains a schema."""
 
     work: int
     patterns: int
     factor: int
-    """3 if ``unevaluated*`` makes the validator process everything below the place again."""
+    """3 if ``unevaluated*`` makes the validator process everything below the location again."""
     in_place: list[int] = field(default_factory=list)
     members: dict[str, list[int]] = field(default_factory=dict)
     any_member: list[int] = field(default_factory=list)
@@ -108,8 +108,8 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place in a schema. Each place comes after all places that it applies to the same
-    value.
+    """Every location of a schema or subschema. Each location comes after all locations that it
+    applies to the same value.
     """
 
     nodes: list[_Node]
@@ -127,7 +127,7 @@ class Cost:
 
 
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
-    """Strip the identifiers from *schema* in place, and return its places.
+    """Strip the identifiers from *schema* in place, and return its locations.
 
     Raises ``SchemaError`` for references that are remote, dynamic or dangling, for identifiers
     below the top level, and for schemas that apply themselves to the same value.

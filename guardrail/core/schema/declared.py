@@ -11,7 +11,7 @@ __all__ = ["declared_names", "declared_pointer", "in_place", "list_names", "name
 
 _MAX_STEPS = 16
 _MAX_NAME = 64
-"""Largest length of a declared name that an error message may show."""
+"""Maximum length of a declared name that an error message may show."""
 _MAX_DECLARED = 12
 """Maximum number of declared names that an error message lists."""
 
@@ -68,7 +68,7 @@ def names_at(schema: Mapping[str, Any], path: Sequence[str | int]) -> frozenset[
     arguments.
 
     Return None if the schema also describes members by a pattern or as a group: a name that it does
-    not declare may then be right.
+    not declare may then be valid.
     """
     places: list[Any] = [schema]
     for step in path[:_MAX_STEPS]:

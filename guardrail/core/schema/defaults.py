@@ -14,14 +14,14 @@ _Sized: TypeAlias = tuple[Any, int, int, int]
 """The default, the number of values in it, their characters, and its levels of containers."""
 
 _VISITS = 20
-"""Maximum average number of visits to an object, because a recursive schema can describe one place
-in many ways.
+"""Maximum average number of visits to an object, because a recursive schema can describe one
+location in many ways.
 """
 
 
 class Defaults:
-    """The defaults of one place in a schema and of everything below it. Recursive schemas share
-    these objects, so they do not form a tree.
+    """The defaults for one location in a schema and for everything below it. Recursive schemas
+    share these objects, so they do not form a tree.
     """
 
     __slots__ = ("below", "items", "useful", "values")
@@ -29,8 +29,8 @@ class Defaults:
     def __init__(self) -> None:
         self.values: dict[str, _Sized] = {}
         self.below: list[tuple[str, Defaults]] = []
-        """The defaults below this place, in a list, because a property can be described in several
-        places.
+        """The defaults below this location, in a list, because a property can be described several
+        times.
         """
         self.items: list[Defaults] = []
         self.useful = False
@@ -40,7 +40,7 @@ class Defaults:
         arrays of objects.
 
         A missing object without its own default stays missing. Raises ``Refused`` if the result
-        would exceed *limits*: a small schema could otherwise make a huge value.
+        would exceed *limits*: a small schema could otherwise produce a huge value.
         """
         _fill_object(self, args, 1, _budget(limits))
 

@@ -28,7 +28,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "enum": "one of the values that the schema lists",
     "const": "the one value in the schema",
     "pattern": "text that matches the schema's pattern",
-    "uniqueItems": "items that all differ",
+    "uniqueItems": "unique items",
     "contains": "an item that the schema requires",
     "propertyNames": "other member names",
     "anyOf": "one of the forms that the schema lists",

@@ -53,7 +53,7 @@ are never renamed.
 
 
 class Foreign(StrEnum):
-    """How to treat values of a type that JSON does not have."""
+    """The treatment of values of a type that JSON does not support."""
 
     REFUSED = "refused"
     KEPT = "kept"
@@ -113,7 +113,7 @@ def is_panic(error: BaseException) -> bool:
 
 
 class _Budget:
-    """What remains of the limits while one copy is made."""
+    """The remaining limits while one copy is made."""
 
     __slots__ = ("depth", "foreign", "highest", "lowest", "nodes", "size", "string")
 
@@ -134,7 +134,7 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) are converted to the plain
     type, without running their code; ``OrderedDict`` and ``defaultdict`` become plain dicts. Raises
     ``Refused`` for a value of any other type, if a limit is exceeded, and if another thread changes
-    the size of a container meanwhile. The encoder rejects lone surrogates.
+    the size of a container during the copy. The encoder rejects lone surrogates.
     """
     try:
         return _value(value, 1, _Budget(limits, foreign))

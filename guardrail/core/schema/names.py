@@ -14,10 +14,10 @@ _DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
-    """Return True if *schema* mentions, anywhere, a member called *name* of the object that the
-    schema describes.
+    """Return True if *schema* mentions a member *name* of the object that it describes, in any part
+    that can apply to the object.
 
-    Local references are followed. A name pattern counts if it matches *name* or can't be read.
+    Local references are followed. A name pattern counts if it matches *name* or is invalid.
     Permission for additional members does not count.
     """
     return any(_declares(part, name) for part in _parts(schema))

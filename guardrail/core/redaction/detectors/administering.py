@@ -1,5 +1,5 @@
-"""Finds passwords in commands and statements that take them as plain words, in positions that
-follow only from the command's syntax.
+"""Finds passwords that commands and statements take as plain words, which only their position in
+the syntax identifies.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ __all__ = ["administered"]
 _S = r"[ \t]{1,8}"
 _SOME = r"[^\s\x00]{1,128}"
 _REST = r"[^\n\x00]{0,96}?"
-_TOLD = r"(?=[^\s\x00]{0,255}[\d!@#$%^&*+\"'])"
-"""Matches a password with a digit or a sign. A plain word in the same place may belong to a
+_DISTINCTIVE = r"(?=[^\s\x00]{0,255}[\d!@#$%^&*+\"'])"
+"""Matches a password with a digit or a sign. A plain word in the same position may belong to a
 sentence.
 """
 _WORD = r"[\"']?(?P<one>[^\s\"'|;\x00]{1,256})"
 _FORMS = {
     # Db2; Oracle without a database; Redis.
-    "using ": rf"\bconnect{_S}to{_S}{_SOME}{_S}user{_S}{_SOME}{_S}using{_S}{_TOLD}{_WORD}",
+    "using ": rf"\bconnect{_S}to{_S}{_SOME}{_S}user{_S}{_SOME}{_S}using{_S}{_DISTINCTIVE}{_WORD}",
     "as sys": rf"\bconn(?:ect)?{_S}[\w$#]{{1,128}}/(?P<one>[^\s@/\"'\x00]{{1,256}})(?={_S}as{_S}sys)",
     "setuser": rf"\bacl{_S}setuser\b{_REST}[ \t]>(?P<one>[^\s\"'\x00]{{1,256}})",
     "mysqladmin": rf"\bmysqladmin\b{_REST}[ \t](?:old-)?password{_S}{_WORD}",
     # Windows.
     "net user": rf"\bnet{_S}user{_S}(?!/){_SOME}{_S}(?!/){_WORD}(?=[\"']?{_S}/\w)",
     "schtasks": rf"\bschtasks(?:\.exe)?\b{_REST}[ \t]/r?p{_S}(?!/){_WORD}",
-    # What is given to a command that reads a password.
+    # The input of a command that reads a password.
     "echo ": (
         rf"\becho{_S}(?:-n{_S})?(?:\"(?P<two>[^\"\n\x00]{{1,256}})\"|'(?P<three>[^'\n\x00]{{1,256}})'|(?P<one>[^\s\"'|;\x00]{{1,256}}))"
         rf"[ \t]{{0,8}}\|[ \t]{{0,8}}(?:sudo{_S}(?:-\w{{1,8}}{_S}){{0,4}}-\w{{0,4}}S\b|(?:sudo{_S})?(?:passwd{_S}--stdin|chpasswd|kinit)\b)"
@@ -37,8 +37,8 @@ _FORMS = {
     "vault login": rf"\bvault{_S}login{_S}(?P<one>[^\s\"'=\-\x00][^\s\"'=\x00]{{7,255}})(?=[\s\"'\x00]|\Z)",
     "_authtoken": rf"\bset{_S}[^\s\x00]{{0,128}}_authtoken{_S}{_WORD}",
     # Routers and switches.
-    "enable ": rf"\benable{_S}(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_TOLD}{_WORD}",
-    "username ": rf"\busername{_S}{_SOME}{_S}(?:privilege{_S}\d{{1,2}}{_S})?(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_TOLD}{_WORD}",
+    "enable ": rf"\benable{_S}(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_DISTINCTIVE}{_WORD}",
+    "username ": rf"\busername{_S}{_SOME}{_S}(?:privilege{_S}\d{{1,2}}{_S})?(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_DISTINCTIVE}{_WORD}",
 }
 _PATTERNS = {tell: re.compile(form, re.IGNORECASE) for tell, form in _FORMS.items()}
 

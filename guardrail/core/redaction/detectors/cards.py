@@ -65,8 +65,8 @@ _CARD_WORD = re.compile(r"card|visa|jcb|discover|maestro|unionpay|\b(?:pan|cc)\b
 
 
 def is_other_number(text: str, first: int, last: int) -> bool:
-    """Return True if the apparent card at this position in *text* is part of a decimal, a UUID, a
-    digest or a long id.
+    """Return True if the apparent card number at this position in *text* is part of a decimal, a
+    UUID, a digest or a long id.
     """
     left = text[max(0, first - 2) : first]
     grouped = _GROUPED.match(text, first, last) is not None

@@ -22,7 +22,7 @@ _TOKEN = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<sign>\|\||\?\?=?|\?:|[=!]==?|=>|&&|[<>]=?|[+\-*/%:?=|&!.])|(?P<comma>,)|(?P<number>\d[\w.]*)|(?P<line>\\?\r?\n\s{0,64}))"
 )
-# Text before a value that is used if another is missing, or that is joined with another.
+# Operators and keywords before a fallback value, or before a value that is appended to another.
 _TAKES = frozenset({"or", "||", "??", "??=", "?:", "else", ":", "?", "+", "return", "and", "&&"})
 _NOT_VALUES = frozenset(
     {"==", "===", "!=", "!==", "in", "is", "not", "<", ">", "<=", ">=", "%", "!"}
@@ -228,16 +228,16 @@ def fallbacks(text: str) -> list[Hit]:
         hits += _lookups(text)
         hits += _setters(text)
     if "|" in text:
-        hits += _after(text, _ELSE_BARS)
-        hits += _after(text, _FILTER)
+        hits += _fallback_literals(text, _ELSE_BARS)
+        hits += _fallback_literals(text, _FILTER)
     # The text is searched before a generator is created, because creating one costs as much as the
     # search.
     if "?" in text and _ELSE_ASKED.search(text) is not None:
-        hits += _after(text, _ELSE_ASKED)
+        hits += _fallback_literals(text, _ELSE_ASKED)
     if '"' in text and _OR[0].search(text) is not None:
-        hits += _after(text, _OR[0])
+        hits += _fallback_literals(text, _OR[0])
     if "'" in text and _OR[1].search(text) is not None:
-        hits += _after(text, _OR[1])
+        hits += _fallback_literals(text, _OR[1])
     if "ecure" in text:
         for match in _SECURE.finditer(text):
             if _is_value(match.group("v"), []):
@@ -288,7 +288,7 @@ def _is_label(value: str) -> bool:
     return " " in value and not any(map(str.isdigit, value))
 
 
-def _after(text: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
+def _fallback_literals(text: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
     worded = pattern in _OR
     for match in pattern.finditer(text):
         start, named = match.start(), _NAME_BEFORE

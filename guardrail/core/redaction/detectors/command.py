@@ -19,7 +19,7 @@ __all__ = ["commands", "has_option", "names_tool", "passwords", "tool_of"]
 
 
 class _PasswordForm(StrEnum):
-    """The place of a password after its option."""
+    """The position of a password relative to its option."""
 
     NEXT = "next"
     """The password is in the same word or in the next one."""
@@ -82,7 +82,7 @@ _TOOLS: dict[str, _KnownTool] = {
     **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _PasswordForm.SAME, account=True),
 }  # fmt: skip
 
-# Commands that take such a name as a value: "docker run --name mysql -p 3306:3306" does not call
+# Commands that take a tool's name as a value: "docker run --name mysql -p 3306:3306" does not call
 # mysql.
 _NAMING = frozenset(
     {"--name", "--hostname", "--network", "--net", "--link", "--network-alias", "--service", "--image", "--container", "--package"}
@@ -127,7 +127,7 @@ class _CommandState:
         self.logged = False
 
     def take(self, word: str, before: str) -> tuple[int, int] | None:
-        """Return the position of a password in *word*."""
+        """Return the position of a password in *word*, or None."""
         pending, self.pending = self.pending, None
         if pending is not None and not (word[:1] == "-" and len(word) < 3):
             return _password(pending, word, 0, apart=True)
@@ -232,7 +232,7 @@ def has_option(low: str) -> bool:
 
 
 def names_tool(text: str) -> bool:
-    """Return True if a word of *text* is the name of a tool whose options are known."""
+    """Return True if a word in *text* is the name of a tool whose options are known."""
     return not _TOOLS.keys().isdisjoint(_NAME.findall(text.lower()))
 
 

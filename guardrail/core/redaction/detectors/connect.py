@@ -21,7 +21,7 @@ _RAW = re.compile(
 _HOST = re.compile(
     r"@(?!\d{1,9}\b(?![.:]))(?:[\w.\-]{1,253}|\[[0-9a-fA-F:.]{2,45}\])(?::\d{1,5})?(?=[/?#,;)\]}&\\]|\Z)"
 )
-_TOLD_HOST = re.compile(
+_CLEAR_HOST = re.compile(
     r"(?:\[[0-9a-fA-F:.]{2,45}\](?::\d{1,5})?|[\w\-]{1,63}\.[\w.\-]{1,190}|localhost|[\w.\-]{1,253}:\d{1,5})\Z"
 )
 _AFTER = re.compile(r"[/?#\\,;)&\s\"'<>\x00].*", re.DOTALL)
@@ -44,13 +44,13 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
         return None
     if strict >= 0:
         # If the URL already has a valid userinfo, the search continues only if the userinfo is
-        # followed by the rest of a password instead of a host. Paths of pages often contain an "@",
-        # and those of databases hardly ever.
-        if _TOLD_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
+        # followed by the rest of a password instead of a host. The URLs of pages often contain an
+        # "@" in the path, and those of databases hardly ever do.
+        if _CLEAR_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
             text, at
         ):
             return None
-        if _TOLD_HOST.match(_AFTER.sub("", rest[last + 1 :], 1)) is None:
+        if _CLEAR_HOST.match(_AFTER.sub("", rest[last + 1 :], 1)) is None:
             return None
         return match.start("user"), start + last
     first = re.split(r"[/?#]", rest[:last], maxsplit=1)[0]
@@ -84,7 +84,7 @@ def _is_password(text: str, at: int, user: str, digits: str) -> bool:
 
 
 def _is_fetched(text: str, at: int) -> bool:
-    """Return True if the URL at *at* is that of a page or a file, or has no scheme."""
+    """Return True if the URL at *at* is for a page or a file, or has no scheme."""
     scheme = _SCHEME_BACK.match(text[max(0, at - 32) : at][::-1])
     return scheme is None or scheme.group()[::-1].lower() in _FETCHED
 
@@ -99,7 +99,7 @@ _ACCOUNT_BACK = re.compile(
 _SERVICE = re.compile(
     r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
 )
-# An "@" before the version of a package, an action or an image does not make an account.
+# The "@" before the version of a package, an action or an image does not follow an account.
 _ALIAS = re.compile(
     r"@[\"']?(?!v\d|sha\d+:|(?:latest|next|main|master|stable)\b)[A-Za-z][\w.\-$]{0,253}"
 )
@@ -166,7 +166,7 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if is_reference("{" + value + "}"):
         return None
     code = _CODE.match(value) is not None or any(map(str.isspace, value)) or value[0] == "{"
-    # In code, a doubled brace in the middle always opens something.
+    # In code, a doubled closing brace in the middle always has an opening brace before it.
     odbc = _DOUBLED.search(value) is not None and "{" not in value
     left = before(text, at, _BESIDE)
     # This is the end of f"{{pwd={x}}}".

@@ -67,7 +67,7 @@ def _hint_of_name(name: str) -> _NameHint:
 
 
 def markup(text: str) -> Iterator[Hit]:
-    """Yield the values in tags and elements of *text* whose names mark them as sensitive."""
+    """Yield the values in *text* that the names of their tags or attributes mark as sensitive."""
     return _TagReader(text).hits()
 
 

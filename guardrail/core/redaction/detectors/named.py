@@ -103,7 +103,7 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         return
     if cls is None:
         # The search is bounded while it is only a guess, because otherwise a text full of such
-        # names would be read again and again.
+        # names would be read repeatedly.
         value = _VALUE.match(text, at + 1, at + _HINTED)
         if (
             value is not None
@@ -235,7 +235,7 @@ def _is_prose_or_path(text: str, at: int, name: str, word: str) -> bool:
 
 
 def _last_word(name: str) -> str:
-    """Return the last word of *name*, or an empty string if it is written in another script."""
+    """Return the last word of *name*, or an empty string if *name* is not in the Latin script."""
     return (words(name) or ("",))[-1]
 
 
@@ -335,7 +335,7 @@ def keywords(text: str) -> Iterator[Hit]:
         while at >= 0:
             done = at + len(keyword)
             # The part to be judged is bounded, and the rest of the removed part is read once.
-            # Otherwise, a text full of keywords would be read again for each.
+            # Otherwise, a text full of keywords would be read again for each keyword.
             match = _AFTER_KEYWORD.match(text, at + len(keyword.rstrip()))
             if match is not None and _follows(text, low, keyword, at, match):
                 end = match.end("v")

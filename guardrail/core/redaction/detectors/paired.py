@@ -18,7 +18,7 @@ _FIELDS = re.compile(
     r"(?:\\?\"(?P<two>[^\"\\\n\x00\x01]{1,256})|\\?'(?P<one>[^'\\\n\x00\x01]{1,256})|(?P<bare>(?!\$[{(])[^\s\"'`\\,;{}\[\]()<>&\x00\x01]{1,256}))",
     re.IGNORECASE,
 )
-# The other order: the value first. A new item of a list begins another pair.
+# In reverse order: the value comes first. A new list item begins a new pair.
 _FIELDS_REVERSED = re.compile(
     r"\bval(?:ue)?\\?[\"']?\s{0,4}[:=]>?\s{0,4}(?:\\?\"(?P<two>[^\"\\\n\x00\x01]{1,256})|\\?'(?P<one>[^'\\\n\x00\x01]{1,256})|(?P<bare>(?!\$[{(])[^\s\"'`\\,;{}\[\]()<>&\x00\x01]{1,256}))"
     r"\\?[\"']?(?:\s{0,4}[,;]\s{0,40}|\s{1,40}):?\\?[\"']?\b(?:name|key)\\?[\"']?\s{0,4}[:=]>?\s{0,4}\\?[\"']?(?P<n>[A-Za-z][\w.\-]{1,63})(?!\\?[\"']?(?:\s{0,4}[,;]\s{0,40}|\s{1,40}):?\\?[\"']?val)",
@@ -28,7 +28,7 @@ _FIELDS_REVERSED = re.compile(
 _VARIABLE = re.compile(
     r"\bvariable\s{1,4}\"(?P<n>[\w\-]{1,64})\"\s{0,4}\{[^{}\x00\x01]{0,512}?\bdefault\s{0,16}=\s{0,4}\"(?P<two>[^\"\n\x00\x01]{1,256})",
 )
-# YAML: a text in the lines below its name. A form in a request: a part with its name.
+# YAML: text in the lines below its name. Multipart form: a part with its name.
 _BLOCK = re.compile(
     r"(?:^|(?<=[\n\x00]))[ \t\-]{0,32}[\"']?(?P<n>[\w.\-]{1,64})[\"']?[ \t]{0,4}:[ \t]{1,4}[|>][+\-\d]{0,2}[ \t]{0,8}\r?\n"
     r"(?P<indent>[ \t]{1,64})(?P<bare>[^\s\x00\x01][^\n\x00\x01]{0,1024}(?:\n(?P=indent)[^\n\x00\x01]{0,1024}){0,64})"

@@ -26,8 +26,8 @@ __all__ = ["JOINT", "Hit", "looks_random", "looks_secret", "scan", "scan_secrets
 def scan(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
     """Return the parts of *text* to remove, in order, without overlaps.
 
-    *spend* is called with each detector's work before it starts, and with each hit, roughly in
-    characters; it can raise.
+    Before each detector starts, and for each hit, *spend* is called with the amount of work,
+    roughly in characters. It can raise an exception to stop the scan.
     """
     hits = _found(text, _ALL, spend)
     return merge_hits(hits) if hits else hits

@@ -1,5 +1,5 @@
-"""Finds secrets based on their own form: keys with a provider's prefix, web tokens, private keys,
-and words that look random.
+"""Finds secrets by their form: keys with a provider's prefix, web tokens, private keys, and words
+that look random.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ __all__ = ["DIGIT", "long_words", "looks_random", "pem"]
 DIGIT = re.compile(r"[0-9]")
 _LONG = 16
 _WORD = re.compile(r"[A-Za-z0-9_\-+/.~!:]{16,}={0,2}")
-# Prefixes that providers put before their keys so that scanners find them, with the minimum length
-# of the rest.
+# Prefixes that providers give their keys so that scanners find them, with the minimum length of the
+# rest.
 _PROVIDERS = re.compile(
     r"(?<![A-Za-z0-9])(?:"
     r"(?:AKIA|ASIA|AROA|AIDA|ABIA|ACCA|A3T[A-Z0-9])[A-Z0-9]{16}(?![A-Za-z0-9])"
@@ -161,7 +161,7 @@ def _decoded(word: str) -> str:
         return ""
 
 
-# Keys are short. Longer text that looks like base64 is recorded by its size.
+# Keys are short. Of longer text that looks like base64, only the size is recorded.
 _MAX_ENCODED = 1_024
 _URL_SAFE = str.maketrans("-_", "+/")
 _RUNS = re.compile(r"[:!~.]")

@@ -57,8 +57,8 @@ _NET_USE = re.compile(
     + r"|\bnet(?:\.exe)?[ \t]{1,4}use(?:[ \t]{1,4}(?:\w:|\*))?[ \t]{1,4}\\\\[^\s\x00]{1,200}[ \t]{1,4}(?!/)[\"']?(?P<two>[^\s\"'\x00]{1,256})[\"']?[ \t]{1,4}/user:",
     re.IGNORECASE,
 )
-# Variables that are set without a sign (setx, csh, fish, Dockerfile, Apache), and headers in nginx
-# and Apache.
+# Variables that are set without an equals sign (setx, csh, fish, Dockerfile, Apache), and headers
+# in nginx and Apache.
 _SETTERS = (
     "setx ",
     "setenv ",
@@ -85,7 +85,7 @@ _CALLS = (
 _TWO = re.compile(
     r"\s{0,8}N?(?:\\?\"[^\"\n\x00]{0,128}\"|'[^'\n\x00]{0,128}')\s{0,4},\s{0,8}N?(?:\\?\"(?P<two>[^\"\n\x00\\]{1,256})|'(?P<one>[^'\n\x00\\]{1,256}))"
 )
-# Hashes of passwords that name their scheme, as in lines of htpasswd and LDAP.
+# Password hashes that include the name of their scheme, as in htpasswd files and LDAP.
 _SCHEME = re.compile(
     r"\{(?:S?SHA(?:\d{3})?|SMD5|MD5|CRYPT)\}(?P<one>[A-Za-z0-9+/=$.,{}\-]{8,512})",
     re.IGNORECASE,
@@ -148,7 +148,7 @@ def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
             yield Hit(*match.span(group), "secret", "statement")
 
 
-def _after(
+def _matches_after(
     words: tuple[str, ...], pattern: re.Pattern[str], text: str, low: str
 ) -> Iterator[re.Match[str]]:
     """Yield the matches of *pattern* right after one of *words*, unless the word is part of a
@@ -165,14 +165,14 @@ def _after(
 
 
 def _calls(text: str, low: str) -> Iterator[Hit]:
-    for match in _after(_CALLS, _TWO, text, low):
+    for match in _matches_after(_CALLS, _TWO, text, low):
         group = match.lastgroup or "one"
         if not is_reference(match.group(group)):
             yield Hit(*match.span(group), "secret", "statement")
 
 
 def _variables(text: str, low: str) -> Iterator[Hit]:
-    for match in _after(_SETTERS, _NAME_VALUE, text, low):
+    for match in _matches_after(_SETTERS, _NAME_VALUE, text, low):
         group = match.lastgroup or "one"
         announced = classify(match.group("name")).cls == "secret"
         if announced and not is_reference(match.group(group)):
