@@ -20,7 +20,7 @@ __all__ = ["Admission"]
 
 
 _LONGEST = 1e9
-"""Largest plausible number of seconds for a body."""
+"""Maximum plausible duration of a body in seconds."""
 
 
 class Admission:
@@ -59,7 +59,7 @@ class Admission:
             CURRENT.reset(token)
 
     def hand_over(self) -> None:
-        """Forget the arguments: the program has them, and only the outcome is still to be recorded.
+        """Discard the arguments: the program has them, and only the outcome remains to be recorded.
 
         A call whose result may take an hour should not hold its memory until then. Idempotent.
         """
@@ -74,13 +74,14 @@ class Admission:
         error: BaseException | None = None,
         seconds: float | None = None,
     ) -> Receipt:
-        """Record how the call ended; durable when this returns, whatever ``[ledger] outcome`` says.
+        """Record how the call ended. The record is durable when this returns, regardless of
+        ``[ledger] outcome``.
 
         Raises ``LedgerError`` if the outcome can't be written now: it stays pending and is written
         as soon as the ledger is writable. An outcome that arrives after the call was closed as
-        ``unknown`` is recorded as ``call.claim``, even if this method closed it. Raises
-        ``UsageError`` if the status is unknown, if *seconds* is not a duration, or if the call is
-        settled twice.
+        ``unknown`` is recorded as ``call.claim``, even if an earlier call of this method closed it.
+        Raises ``UsageError`` if the status is unknown, if *seconds* is not a duration, or if the
+        call is settled twice.
         """
         return _receipt(drive(self._settle(status, Ended(result, error, seconds))))
 
@@ -105,7 +106,7 @@ class Admission:
                 f"status must be one of {', '.join(Status)}", code="usage.status"
             ) from None
         if not _is_duration(ended.seconds):
-            raise UsageError("seconds must be a number of at least 0", code="usage.seconds")
+            raise UsageError("seconds must be a non-negative number", code="usage.seconds")
         check_process(self._admitted)
         late = self._settled is Status.UNKNOWN and status is not Status.UNKNOWN
         if self._settled is not None and not late:
@@ -115,7 +116,8 @@ class Admission:
 
 
 def _receipt(settled: Settled) -> Receipt:
-    assert settled.receipt is not None  # only results of bodies that guardrail runs come earlier
+    # Only bodies that guardrail runs release their results earlier.
+    assert settled.receipt is not None
     return settled.receipt
 
 

@@ -36,14 +36,14 @@ from guardrail.system.waiting import Steps, Wait
 __all__ = ["ON_WAIT", "ApprovalSteps", "limit_to_grant"]
 
 ON_WAIT: ContextVar[Callable[[str], None] | None] = ContextVar("guardrail_on_wait", default=None)
-"""Called with the recorded name of the tool when a call of this context begins to wait for an
+"""Called with the recorded name of the tool when a call in this context begins to wait for an
 approval.
 """
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
-"""The longest pause between two reads of the ledger while a call waits, in seconds. The pauses
-grow, because most people answer either at once or much later.
+"""Maximum pause, in seconds, between two reads of the ledger while a call waits. The pauses grow,
+because most people answer either at once or much later.
 """
 
 
@@ -69,7 +69,7 @@ class ApprovalSteps:
         assert prepared.presented is not None
         case = yield from self._read_case(prepared.presented)
         if case is None:
-            # A value that is not an approval id of guardrail is not recorded.
+            # The value is not an id that guardrail assigned, so it is not recorded.
             prepared = prepared._replace(presented=None)
             raise DeniedEarly(
                 Decided(prepared, decisions.denied(Cause.APPROVAL, RejectionReason.UNKNOWN))
@@ -97,8 +97,8 @@ class ApprovalSteps:
             return None
 
     def answer_command(self, approval: str) -> str:
-        """Return the command that approves the request *approval*, with a note if the answer would
-        not be accepted.
+        """Return the command that approves the request *approval*, with a remark if the answer
+        would not count.
         """
         said = f"guardrail approve {approval} --reason TEXT"
         if self._terms.unsafe_asserted:
@@ -106,7 +106,9 @@ class ApprovalSteps:
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
     def find_open_request(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
-        """Return the unused approval request that the same call made before, or None."""
+        """Return the unused approval request that an earlier attempt at the same call made, or
+        None.
+        """
         request = prepared.request
         session, call_id = str(request.state.fields.session), request.origin["call_id"]
         wanted = self._presented_call(prepared)

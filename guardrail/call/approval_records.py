@@ -1,8 +1,8 @@
 """Builds the record of a call that its approval does not cover. Pure functions.
 
-The policy is not asked about such a call, so guardrail does not know which values the policy would
-hide. They are already hidden in the view that the request's record contains. That view is reused if
-the call is the same and no value in the view has since been found to be sensitive.
+The policy is not evaluated for such a call, so guardrail does not know which values the policy
+would hide. They are already hidden in the view that the request's record contains. That view is
+reused if the call is the same and no value in the view has since been found to be sensitive.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["differing_arguments", "recordable_rules", "requested_view"]
 _MOST = 20
 """Maximum number of pointers in a record."""
 _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER_TOOL})
-"""Reasons for showing no part of the request: it belongs to another caller or concerns another
-call.
+"""Reasons for showing no part of the request: it belongs to a different caller or concerns a
+different call.
 """
 
 
@@ -49,7 +49,7 @@ def requested_view(
         if known is None or not set(rules) <= set(known[1:]):
             return None
         if "known" in rules and not _is_hidden(resolve(request.args, where)):
-            # this process does not know the values that were known to be sensitive then
+            # this process does not know which values were sensitive at that time
             return None
     state, schema = prepared.request.state, prepared.request.tool.schema
     sensitive = state.redactor.gate(

@@ -65,7 +65,7 @@ def as_said(context: CallContext | None) -> AssertedFacts:
     """
     if context is None:
         return NOTHING
-    return _facts(context, _said)
+    return _facts(context, _encodable_text)
 
 
 def as_facts(context: CallContext | None, state: SessionState) -> AssertedFacts:
@@ -112,8 +112,8 @@ def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
         if found is None and isinstance(name, str):
             found = state.redactor.gate((name,), state.memory)
     if found is None and facts.framework is not None:
-        told = (facts.framework["name"], facts.framework["version"])
-        found = state.redactor.gate([each for each in told if isinstance(each, str)], state.memory)
+        texts = (facts.framework["name"], facts.framework["version"])
+        found = state.redactor.gate([each for each in texts if isinstance(each, str)], state.memory)
     return found
 
 
@@ -165,7 +165,7 @@ def _is_plain_id(value: str) -> bool:
     return all(hit.cls == "opaque" for hit in hits)
 
 
-def _said(text: str) -> str:
+def _encodable_text(text: str) -> str:
     return text if len(text) <= MAX_TEXT and text.isascii() else cut(_bounded(text), MAX_TEXT)
 
 

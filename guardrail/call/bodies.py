@@ -46,8 +46,8 @@ class Run(NamedTuple):
 
 
 _DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))
-"""Ids of common result types that leave no work to be done. Types are compared by identity, because
-a hostile type could claim equality or have no hash.
+"""Ids of common result types that leave no work pending. Types are compared by identity, because a
+hostile type could claim equality or have no hash.
 """
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
@@ -76,7 +76,7 @@ def is_awaitable(result: object) -> bool:
 
 
 def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awaited: bool) -> None:
-    """Check, before anything is decided, that *run* can be the body of *tool* and that no injected
+    """Check, before the call is decided, that *run* can be the body of *tool* and that no injected
     argument is one that the schema shows to the model. Raises ``UsageError``.
     """
     if not callable(run):

@@ -25,7 +25,7 @@ def with_outline(request: Request, why: str) -> Steps[Prepared]:
     """Return the call with only the outline of its arguments, which have not been validated. *why*
     is passed to ``outline``.
     """
-    # These arguments were not examined, so their size is not known.
+    # These arguments were not examined, so their size is unknown.
     args = request.args
     content = args.text if type(args) is JsonArguments else args
     size = LARGE + 1 if outweighs(content, LARGE) else 0

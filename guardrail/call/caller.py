@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "Caller", "Callers", "SessionStates", "identity_hint"]
 
 ABSENT = "absent"
-"""Detail of cause ``identity``: there is no session, or the session names no principal."""
+"""Detail of cause ``identity``: there is no session, or the session has no principal."""
 
 _HINTS = {
     ABSENT: (
@@ -77,11 +77,11 @@ class Callers:
         self._make_state = make_state
 
     def find(self, session: SessionScope | None) -> Caller:
-        """Return the caller: *session* if it is given, otherwise the current session, otherwise an
-        anonymous caller.
+        """Return the caller: *session* if it is not None, otherwise the current session, otherwise
+        an anonymous caller.
 
-        Each anonymous call gets a new caller, so nothing learned from one is used in the next.
-        Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
+        Each anonymous call gets a new caller, so values learned from one call are not used in the
+        next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
             return self._caller(self.require_own(session).state, session.refusal)
@@ -91,8 +91,8 @@ class Callers:
         return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
 
     def bind(self, session: SessionScope | None) -> SessionScope:
-        """Return the session to bind a function to: *session* if it is given, otherwise the current
-        session. Raises ``UsageError`` if there is none.
+        """Return the session to bind a function to: *session* if it is not None, otherwise the
+        current session. Raises ``UsageError`` if there is none.
         """
         if session is not None:
             return self.require_own(session)
@@ -139,7 +139,7 @@ def identity_hint(detail: str, seq: int) -> str:
 
 
 class SessionStates:
-    """Makes the states of a guard's sessions. Thread-safe."""
+    """Creates the states of a guard's sessions. Thread-safe."""
 
     def __init__(self, settings: Settings, log: str, keys: Keys) -> None:
         self._settings = settings

@@ -172,13 +172,13 @@ class Recorder:
         labels = [state.supplied(label) for label in verdict.labels]
         name = _recorded_tool_name(request)
         value = {} if view is None else view.value
-        told = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
+        supplied = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
-        # The name of an undeclared tool can be anything that the model has made up.
-        (told if tool.declared else leaves).extend((name, tool.server or ""))
-        _scan(request, [*leaves, *fields.strings(value)], told)
+        # The model can make up any name for an undeclared tool.
+        (supplied if tool.declared else leaves).extend((name, tool.server or ""))
+        _scan(request, [*leaves, *fields.strings(value)], supplied)
         _scan_said(request, recorded.said)
-        # An approval is used up only by the call that it allows.
+        # An approval is consumed only by the call that it allows.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             common_fields(request, "call.decision", origin),

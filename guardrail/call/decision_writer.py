@@ -32,12 +32,12 @@ __all__ = [
 
 DENIED_ARGUMENTS = 4_096
 """Maximum size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
-by size and token.
+as size and token.
 """
 
 ENGINE_GRACE = 1.0
-"""Seconds after the deadline at which guardrail stops waiting for an engine that has not completed
-its future.
+"""Seconds after the deadline until guardrail stops waiting for an engine that has not completed its
+future.
 """
 
 
@@ -53,14 +53,14 @@ class WrittenDecision(NamedTuple):
 
 
 class DecisionWriter:
-    """Builds the decision records of calls. Thread-safe: it keeps no state of a call."""
+    """Builds the decision records of calls. Thread-safe: it keeps no state between calls."""
 
     def __init__(self, recorder: Recorder, approvals: ApprovalSteps) -> None:
         self._recorder = recorder
         self._approvals = approvals
 
     def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
-        """Return *decided* and the recorded view of its arguments. If the view can't be made,
+        """Return *decided* and the recorded view of its arguments. If the view can't be built,
         return a denial without a view.
         """
         prepared, verdict = decided.prepared, decided.verdict
@@ -156,5 +156,5 @@ def _reproducible(decided: Decided, view: View | None, recorded: RecordedInput) 
         return False
     prepared, reply = decided.prepared, decided.reply
     if reply is None or decided.verdict.cause is Cause.APPROVAL or reply.policy.digest is None:
-        return None  # no policy decided alone, or nobody knows which one
+        return None  # no policy decided alone, or it is unknown which policy decided
     return True if recorded.document == prepared.document else None

@@ -33,7 +33,7 @@ R = TypeVar("R")
 
 
 def drive(steps: CallGenerator[R]) -> R:
-    """Run *steps* to their end in this thread and return their value.
+    """Run *steps* to completion in this thread and return their value.
 
     Ctrl-C raises ``KeyboardInterrupt`` in the current step, whatever this thread is doing.
     """

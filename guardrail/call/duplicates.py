@@ -24,8 +24,8 @@ Held: TypeAlias = tuple[int, str]
 """A name of a call, with the process that decides the call."""
 
 _PATIENCE = 600.0
-"""Minimum number of seconds to wait for the ledger: the first search of a process reads all of
-it.
+"""Minimum number of seconds to wait for the ledger: the first search in a process reads the whole
+ledger.
 """
 _MESSAGES = {
     Repeat.SUCCEEDED: "this call has already succeeded, so it does not run again",

@@ -1,4 +1,4 @@
-"""Denies calls without asking the policy, and records their arguments only in outline."""
+"""Denies calls without evaluating the policy, and records their arguments only in outline."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def deny_unfit_arguments(request: Request, error: ArgumentsError) -> Steps[Decid
     """Return the denial of a call whose arguments do not fit the tool's schema."""
     prepared = yield from with_outline(request, "unfit")
     tool, state = request.tool, request.state
-    told = describe_misnamed(
+    message_end = describe_misnamed(
         error, request.args, tool, lambda name: state.redactor.text(name, state.memory)
     )
     verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
-    return Decided(prepared, verdict, misnamed=told)
+    return Decided(prepared, verdict, misnamed=message_end)
 
 
 def parse_arguments(request: Request, given: JsonArguments) -> Steps[Request]:
-    """Return the call with the object that its JSON text contains.
+    """Return the call with its arguments parsed from their JSON text.
 
     Raises ``DeniedEarly`` if the text is not exactly one JSON object. No part of the text is
     recorded.
@@ -52,9 +52,9 @@ def parse_arguments(request: Request, given: JsonArguments) -> Steps[Request]:
         args = yield Work(functools.partial(given.parse, tool.limits), given.size)
     except ArgumentsError as error:
         verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
-        told = f"; {tool.name} takes exactly one JSON object"
+        message_end = f"; {tool.name} takes exactly one JSON object"
         prepared = Prepared(request, presented=request.approval)
-        raise DeniedEarly(Decided(prepared, verdict, misnamed=told)) from None
+        raise DeniedEarly(Decided(prepared, verdict, misnamed=message_end)) from None
     return request._replace(args=args)
 
 
@@ -69,9 +69,9 @@ def deny_injected_argument(request: Request) -> Steps[Decided]:
 
 def deny_unredactable(prepared: Prepared, error: RedactionError) -> Decided:
     """Return the denial of a call whose arguments can't be redacted."""
-    # Only this message, which goes to the agent, names the limit that the arguments exceed.
-    told = error.message if error.code == BEYOND_LIMITS else ""
-    verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
+    # Only this message, which goes to the agent, states the limit that the arguments exceed.
+    exceeded = error.message if error.code == BEYOND_LIMITS else ""
+    verdict = decisions.denied(Cause.REDACTOR, error.code, message=exceeded)
     if error.code == OVER_BUDGET:
         prepared = prepared.over_budget()
     return Decided(prepared, verdict)

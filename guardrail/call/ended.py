@@ -16,7 +16,9 @@ class Early(NamedTuple):
     running: bool
     """True if the body may still be running because it could not be stopped."""
     body: Future[Ended] | None
-    """Ends when the body ends, which is then recorded as a claim. None if the body was stopped."""
+    """Completes when the body ends; its end is then recorded as a claim. None if the body was
+    stopped.
+    """
 
 
 class Ended(NamedTuple):

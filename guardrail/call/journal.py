@@ -52,11 +52,13 @@ class Writer(Protocol):
     def submit(self, draft: Draft, *, later: bool = False) -> Future[Receipt]:
         """Queue *draft*. The future returns a receipt once the record is durable, or raises a
         ``LedgerError``. If *later* is True, the record may wait a short time for another record to
-        share its commit with. No record that is submitted after it is written before it.
+        share its commit with. It is still written before any record that is submitted after it.
         """
 
     def hurry(self) -> None:
-        """Write the records that were submitted with ``later`` now, without waiting for them."""
+        """Start to write the records that were submitted with ``later=True``, and return
+        immediately.
+        """
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Write *draft*; durable when this returns. Raises ``LedgerError``, at the latest after
@@ -111,7 +113,7 @@ class Journal:
         self.released = ReleasedOutcomes(writer, deadline, soon=soon)
         """The outcomes that are not durable although their results were released."""
         self.ledger = writer
-        """The writer for the records of calls."""
+        """The ledger writer for the records of calls."""
         self.requests = requests
         """The approval requests and their answers."""
         self.session_owner = owner
@@ -199,15 +201,17 @@ class Journal:
         return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:
-        """Close the ledger without recording it. Only for code other than a guard. Idempotent."""
+        """Close the ledger without a record of the stop. Only for code other than a guard.
+        Idempotent.
+        """
         self._stopped = True
         self.ledger.close()
 
     def stop(self) -> None:
         """Close the ledger, after recording the guard's stop if possible. Idempotent.
 
-        Waits for the outcomes of bodies that have ended, but no longer than a call waits. Raises
-        ``LedgerError`` if an outcome whose result was released can't be written.
+        Waits for the outcomes of bodies that have ended, but no longer than a call waits for its
+        record. Raises ``LedgerError`` if an outcome whose result was released can't be written.
         """
         if self._stopped:
             return

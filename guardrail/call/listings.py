@@ -1,7 +1,7 @@
 """Selects the tools that are offered to a model: all except those that the policy hides.
 
 A listing is not a decision: it grants nothing, and a call of a hidden tool is decided like any
-other. The policy is asked once for each tool and subject. Its answers are cached for a while, as
+other. The policy is queried once for each tool and subject. Its answers are cached for a while, as
 long as policy, tool and subject stay the same.
 """
 
@@ -42,14 +42,14 @@ KEPT_S = 60.0
 MOST_KEPT = 20_000
 """Maximum number of answers that are kept."""
 LONGEST_S = 5.0
-"""Maximum number of seconds for one list. After that, the policy is not asked about its other
+"""Maximum number of seconds for one list. After that, the policy is not queried about the remaining
 tools.
 """
 AT_ONCE = 16
-"""Maximum number of simultaneous questions for one list."""
+"""Maximum number of simultaneous queries for one list."""
 MOST_FAILURES = 3
-"""Maximum number of failures for one list. After that, the policy is not asked about its other
-tools.
+"""Maximum number of failures for one list. After that, the policy is not queried about the
+remaining tools.
 """
 SILENT_S = 60.0
 """Seconds between two records of failures."""
@@ -63,7 +63,7 @@ class _Failure(NamedTuple):
 
 
 class Listings:
-    """Asks the policy which tools are offered. Thread-safe."""
+    """Queries the policy about the tools to offer. Thread-safe."""
 
     def __init__(
         self,
@@ -89,11 +89,11 @@ class Listings:
     def steps(
         self, tools: Sequence[Tool], session: SessionScope | None, adapter: str
     ) -> Steps[list[Tool]]:
-        """Return the tools that are offered, in their order.
+        """Return the tools that are offered, in their original order.
 
-        A tool is hidden if the policy says so, and also if its answer is malformed or too late.
-        ``admin.listing_failed`` then records why, at most once a minute. Raises ``UsageError`` if
-        the session belongs to another guard.
+        A tool is hidden if the policy hides it. It is also hidden if the policy's answer is
+        malformed or too late; ``admin.listing_failed`` then records why, at most once a minute.
+        Raises ``UsageError`` if the session belongs to a different guard.
         """
         state = self._callers.find(session).state
         who = self._who(state)
@@ -142,7 +142,7 @@ class Listings:
         who: SessionInput,
         adapter: str,
     ) -> list[Future[EngineReply]]:
-        """Ask about each tool of *batch*."""
+        """Query the policy about each tool in *batch*."""
         time_, deadline = utc_timestamp(), self._deadline()
         futures: list[Future[EngineReply]] = []
         for _, tool in batch:
@@ -150,7 +150,7 @@ class Listings:
             try:
                 where = shard_of(session, tool)
                 futures.append(engine.listing(document, shard=where, deadline=deadline))
-            except Exception as error:  # noqa: BLE001 - the policy border, as for a decision
+            except Exception as error:  # noqa: BLE001 - the policy boundary, as for a decision
                 futures.append(Future())
                 futures[-1].set_exception(error)
         return futures
@@ -163,7 +163,7 @@ class Listings:
             return _Failure(error.cause, error.detail)
         except TimeoutError:
             return _Failure("timeout", "engine")
-        except Exception:  # noqa: BLE001 - the policy border, as for a decision
+        except Exception:  # noqa: BLE001 - the policy boundary, as for a decision
             return _Failure("error", "engine")
         if reply.milliseconds > deadline * 1000:
             return _Failure("timeout", "deadline")

@@ -1,4 +1,4 @@
-"""The options of a call, as given by the keyword arguments of ``guard.call``."""
+"""The options of a call, as passed in the keyword arguments of ``guard.call``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class CallOptions(NamedTuple):
     session: SessionScope | None = None
     context: CallContext | None = None
     thread: str | None = None
-    """The framework's own id of the conversation."""
+    """The framework's id for the conversation."""
 
 
 def check_approval(approval: object) -> None:

@@ -59,8 +59,8 @@ def build_outcome(
     """Return the outcome record. Raises only ``KeyboardInterrupt``, no matter what the tool
     returned.
 
-    If *omitted* is given, the result is not examined, and it is the recorded
-    reason.
+    *omitted* is the recorded reason for omitting the result. Unless it is None, the result is not
+    examined.
     """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
 
@@ -133,7 +133,7 @@ def _parts(admitted: Admitted, ended: Ended) -> _Parts:
         return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
     except KeyboardInterrupt:
         raise
-    except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
+    except BaseException:  # noqa: BLE001 - the tool boundary: a hostile object may raise anything
         return None, None, "redactor"
 
 
@@ -149,7 +149,7 @@ def _recorded_value(admitted: Admitted, ended: Ended) -> _Parts:
         leaves = list(failure.values())
     else:
         shown = redactor.result(ended.result, log_output=tool.log_output, memory=memory)
-        # Apart from a logged value, only the name of the type comes from the tool.
+        # Except for a logged value, only the name of the type comes from the tool.
         leaves = fields.strings(shown) if tool.log_output else [str(shown["type"])]
     # The result may show that values in the session attributes are sensitive too.
     state.refresh()

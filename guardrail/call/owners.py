@@ -1,5 +1,5 @@
-"""Finds out who owns a session: reads the owner from the ledger when the session is entered, and
-claims the session with its first record.
+"""Determines the owner of a session: reads the owner from the ledger when the session is entered,
+and claims the session with its first record.
 """
 
 from __future__ import annotations

@@ -26,14 +26,16 @@ _TRACKED: weakref.WeakSet[ReleasedOutcomes] = weakref.WeakSet()
 
 
 class OutcomeWriter(Protocol):
-    """The part of a ledger writer that these outcomes need."""
+    """The interface of a ledger writer that ``ReleasedOutcomes`` needs."""
 
     @property
     def owed(self) -> int:
         """Number of outcomes that wait in memory until the ledger is writable."""
 
     def hurry(self) -> None:
-        """Write the records that were submitted with ``later`` now."""
+        """Start to write the records that were submitted with ``later=True``, and return
+        immediately.
+        """
 
 
 class ReleasedOutcomes:
@@ -55,11 +57,12 @@ class ReleasedOutcomes:
             _TRACKED.add(self)
 
     def add(self, outcome: Future[Receipt], replace: Callable[[LedgerError], bool]) -> bool:
-        """Keep track of *outcome*, which was submitted. Return True if its result may be released.
+        """Track *outcome*, which has been submitted to the ledger. Return True if its result may be
+        released.
 
         Return False if the guard is being closed, or if *outcome* has already failed: the caller
-        must then wait for it. If *outcome* fails later, *replace* gets the error, and returns True
-        if it writes another record instead of the outcome. It must not wait.
+        must then wait for it. If *outcome* fails later, *replace* is called with the error, and
+        returns True if it writes a different record instead of the outcome. It must not block.
         """
         try:
             self._waiting[outcome] = os.getpid()
@@ -80,7 +83,7 @@ class ReleasedOutcomes:
         self._waiting.pop(outcome, None)
 
     def raise_problem(self, *, exiting: bool = False) -> None:
-        """Raise the error of an outcome that will not be written, once.
+        """Raise the error of an outcome that will never be written. Each error is raised only once.
 
         An outcome that the ledger still owes is not an error, unless the process is *exiting*: the
         ledger writes it before the next decision of this process.
@@ -95,7 +98,7 @@ class ReleasedOutcomes:
 
     def wait_for_all(self) -> Steps[None]:
         """Wait until all outcomes are durable, so that the ledger can be searched for them. Raises
-        ``LedgerError`` if one can't be written, or not in time.
+        ``LedgerError`` if an outcome can't be written, or not in time.
         """
         for outcome in self._own():
             self._writer.hurry()
@@ -106,7 +109,7 @@ class ReleasedOutcomes:
 
     def stop(self) -> bool:
         """Write all outcomes; from now on, ``add`` returns False. Return False if an outcome is not
-        written after as many seconds as a call waits.
+        written within the deadline of a call.
         """
         self._stopped = True
         end = time.monotonic() + self._deadline
@@ -119,8 +122,8 @@ class ReleasedOutcomes:
         return not left
 
     def close(self) -> None:
-        """Do the same as ``stop``. The guard is being closed, so the ledger raises the errors, and
-        nothing is left to do at exit.
+        """Stop, and do nothing at exit: the guard is being closed, so the ledger raises the
+        errors.
         """
         self.stop()
         _TRACKED.discard(self)
@@ -131,8 +134,8 @@ class ReleasedOutcomes:
 
 
 def at_exit() -> None:
-    """Write the outcomes of guards that were not closed, as the interpreter exits. Raises
-    ``LedgerError`` if one can't be written. The interpreter prints it.
+    """Write the outcomes of guards that were not closed. Called when the interpreter exits. Raises
+    ``LedgerError``, which the interpreter prints, if an outcome can't be written.
     """
     problems: list[LedgerError] = []
     for released in list(_TRACKED):

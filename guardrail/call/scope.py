@@ -193,7 +193,7 @@ class SessionScope:
                 _STACK.set(stack[:place] + stack[place + 1 :])
                 return
         # It was entered in another context, for example by a dependency whose two halves run in
-        # different threads. Code that runs there next must not find it current.
+        # different threads. Code that runs there next must not inherit it.
         self._end(*self._entries)
 
     def _end(self, *entries: ScopeEntry) -> None:

@@ -25,13 +25,14 @@ from guardrail.system.waiting import LARGE, Shielded, Steps, Work, in_background
 __all__ = ["claim", "run_and_settle", "settle"]
 
 _Sent = tuple[Draft, Future[Receipt]]
-"""A record that the ledger has received, and the future that ends when the record is durable."""
+"""A record that the ledger has received, and the future that completes when the record is durable.
+"""
 
 _CLOSED = "ledger.closed_call"
 
 _ENDED = frozenset({Status.OK, Status.ERROR, Status.RETURNED})
-"""Statuses of bodies that have ended. After the others, the run is paused or cancelled and often
-continues in another process, which must see the outcome.
+"""Statuses of bodies that have ended. After any other status, the run is paused or cancelled and
+often continues in another process, which must see the outcome.
 """
 
 
@@ -71,7 +72,7 @@ def settle(
 ) -> Steps[Settled]:
     """Record how an admitted call ended. The record is durable when the steps end.
 
-    The record is written even if the caller is interrupted or cancelled meanwhile: Ctrl-C can
+    The record is written even if the caller is interrupted or cancelled in the meantime: Ctrl-C can
     arrive between any two instructions, and is raised once the record is durable. *status* is the
     status reported by a program that ran the body itself. Raises ``LedgerError`` if the record
     can't be written now: it stays pending and is written as soon as the ledger is writable.
@@ -148,7 +149,7 @@ def _settle(
         if omitted is None or problem.code != _CLOSED:
             raise
     if stop is not None:
-        raise _after(stop, ended.error)
+        raise _caused_by(stop, ended.error)
     return Settled(receipt, ended)
 
 
@@ -158,7 +159,7 @@ def _has_ended(status: Status, ended: Ended) -> bool:
 
 def _released(journal: Journal, admitted: Admitted, ended: Ended, sent: _Sent) -> bool:
     """Return True if the result may be released now, while its outcome is queued. If the call was
-    closed meanwhile, a claim is recorded later.
+    closed in the meantime, a claim is recorded later.
     """
 
     def replace(problem: LedgerError) -> bool:
@@ -173,8 +174,8 @@ def _released(journal: Journal, admitted: Admitted, ended: Ended, sent: _Sent) -
 def _durable(
     journal: Journal, admitted: Admitted, status: Status, ended: Ended, last: _Sent, *, claims: bool
 ) -> Steps[Receipt]:
-    """Wait until the outcome is durable. If the call was closed meanwhile, and *claims* is True,
-    record a claim.
+    """Wait until the outcome is durable. If the call was closed in the meantime, and *claims* is
+    True, record a claim.
     """
     draft, future = last
     while True:
@@ -191,11 +192,11 @@ def _durable(
                 raise
             else:
                 raise problem from ended.error
-        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
-            raise journal.give_up(future, _after(error, ended.error)) from ended.error
+        except BaseException as error:  # noqa: BLE001 - any reason to stop waiting; re-raised
+            raise journal.give_up(future, _caused_by(error, ended.error)) from ended.error
 
 
-def _after(stop: BaseException, error: BaseException | None) -> BaseException:
+def _caused_by(stop: BaseException, error: BaseException | None) -> BaseException:
     """Return *stop*, with the body's exception as its cause if there is one."""
     if error is not None and error is not stop:
         stop.__cause__ = error

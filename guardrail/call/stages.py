@@ -36,7 +36,9 @@ _NO_OPTIONS: Final = CallOptions()
 
 @functools.cache
 def _known_by_results(log_output: bool) -> Tool:
-    """Return the tool of every call whose results are recorded in this way."""
+    """Return the tool that replaces the real one after a call was handed over: *log_output*
+    determines how its result is recorded.
+    """
     return Tool("tool", log_output=log_output)
 
 
@@ -62,7 +64,7 @@ class Request(NamedTuple):
     """Id of the governed call whose body makes this call."""
     enforcement: Enforcement
     started: float
-    """Start of the call (``time.perf_counter()``)."""
+    """Time at which the call started (``time.perf_counter()``)."""
     time: str
     """The same moment as wall-clock time (RFC 3339)."""
     options: CallOptions
@@ -75,7 +77,7 @@ class Request(NamedTuple):
     does not wait.
     """
     asked: ApprovalRequired | None = None
-    """The exception that asked for an approval in an earlier attempt at this call, or None."""
+    """The exception that requested an approval in an earlier attempt at this call, or None."""
     tries: int = 0
     """Number of earlier attempts at this call. An attempt is repeated if another record of the same
     approval or session was written first.
@@ -106,7 +108,9 @@ class Prepared(NamedTuple):
     asked: ApprovalRequest | None = None
     """The request of the approval, if the approval does not cover this call."""
     differs: tuple[str, ...] | None = None
-    """Reason for not recording the arguments, if redacting them would cost too much."""
+    """Locations of the arguments that differ from those in the request for approval, or None if
+    they were not compared.
+    """
     omitted: str | None = None
     """Reason for recording none of the arguments, if redacting them would cost too much."""
 
@@ -184,7 +188,7 @@ class Settled(NamedTuple):
 
 
 class DeniedEarly(Exception):
-    """Raised by a step to deny the call without asking the policy. ``decided`` is the next
+    """Raised by a step to deny the call without a decision by the policy. ``decided`` is the next
     stage.
     """
 

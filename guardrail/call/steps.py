@@ -87,8 +87,8 @@ class CallSteps:
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
-        """*anchors* tells whether to deny calls because the anchors contradict the ledger or lag
-        behind it.
+        """*anchors* reports whether calls must be denied because the anchors contradict the ledger
+        or lag behind it.
 
         *deadline* returns the number of seconds that a decision may take.
         """
@@ -288,7 +288,7 @@ class CallSteps:
             verdict = decisions.denied(_cause(error.cause), error.detail)
         except TimeoutError:
             verdict = decisions.denied(Cause.TIMEOUT, "engine")
-        except Exception:  # noqa: BLE001 - the policy border: an engine that breaks its promise denies as well
+        except Exception:  # noqa: BLE001 - the policy boundary: a faulty engine denies, too
             verdict = decisions.denied(Cause.ERROR, "engine")
         raise DeniedEarly(Decided(prepared, verdict))
 
@@ -323,7 +323,7 @@ class CallSteps:
             return Admitted(made, prepared.arguments, verdict, origin, seq)
         except (Denied, ApprovalRequired):
             raise
-        except BaseException as error:  # noqa: BLE001 - Ctrl-C before the body began; raised on
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C before the body began; re-raised
             raise self._journal.give_up(future, error) from None
 
     def _durable(
@@ -341,11 +341,11 @@ class CallSteps:
         try:
             receipt: Receipt = yield wait(future, self._journal.deadline)
             if draft.claim is not None:
-                state.claim = None  # from here on, the log names the session's owner
+                state.claim = None  # from now on, the log states the session's owner
             return future, receipt
         except LedgerError:
             raise
-        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
+        except BaseException as error:  # noqa: BLE001 - any reason to stop waiting; re-raised
             raise self._journal.give_up(future, error) from None
 
     # -- branches: approvals -----------------------------------------------------------------------
@@ -368,15 +368,16 @@ class CallSteps:
                 )
 
     def _wait_for_answer(self, request: Request) -> Steps[Request]:
-        """Wait for the answer to the approval passed with *request*, if its options say so. Raises
-        ``ApprovalRequired`` if this call made the approval request and nobody answers it in time.
+        """Wait for the answer to the approval passed with *request*, if the call's options set a
+        wait. Raises ``ApprovalRequired`` if this call made the approval request and nobody answers
+        it in time.
         """
         if request.approval is None or request.until is None:
             return request
         answered = yield from self._approvals.wait_for_answer(request.approval, request.until)
         if not answered and request.asked is not None:
             raise request.asked
-        return new_attempt(request)  # it is judged by, and dated with, the current state
+        return new_attempt(request)  # it is decided with the current state and time
 
     def _next_attempt(
         self, request: Request, problem: ApprovalRequired | LedgerError
@@ -392,7 +393,7 @@ class CallSteps:
             yield from self._resolve_session_conflict(request.state, problem)
         ):
             # Another step of this approval or session was recorded first, so nothing was written:
-            # judge the call again.
+            # decide the call again.
             request = new_attempt(request, tries=request.tries + 1)
         else:
             return None
@@ -401,7 +402,7 @@ class CallSteps:
     # -- branches: errors --------------------------------------------------------------------------
 
     def _resolve_session_conflict(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Find out why the session's first record was rejected. Return True to try again."""
+        """Determine why the session's first record was rejected. Return True to try again."""
         if error.code == "ledger.session_taken":
             state.belongs_to_other = True
         elif error.code == BEHIND and state.claim is not None:
@@ -414,8 +415,9 @@ class CallSteps:
     def rejection(self, tool: Tool, reason: str, options: CallOptions) -> Steps[int]:
         """Record that a framework rejected a call; return the record's sequence number.
 
-        In another caller's session, the call is recorded as a denial. Above the limit of calls per
-        minute, the number returned is that of ``admin.quota_reached``. Raises ``LedgerError``.
+        In a different caller's session, the call is recorded as a denial. If the caller has
+        exceeded the limit of calls per minute, the returned number is that of the
+        ``admin.quota_reached`` record. Raises ``LedgerError``.
         """
         request = self.request(tool, {}, options, Enforcement.BODY)
         state = request.state

@@ -1,5 +1,5 @@
-"""Limits the number of decisions per minute for each principal. Further calls are denied, and
-counted instead of recorded individually.
+"""Limits the number of decisions per minute for each principal. Further calls are denied, and are
+counted instead of being recorded individually.
 
 The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
 calls in that minute wait for this record: a denial always refers to a durable record, even if the
@@ -41,7 +41,7 @@ MINUTE = 60.0
 MAX_PRINCIPALS = 10_000
 """Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
-"""Number of counters in each of the two rows for principals whose names were forgotten."""
+"""Number of counters in each of the two rows for principals whose names are no longer stored."""
 MAX_EXCEEDED = 10_000
 """Maximum number of principals above their limit that get their own records in one minute. The
 others share one record.
@@ -71,7 +71,7 @@ class ExceededLimit:
     tools: dict[str, int] = field(default_factory=dict)
     """Number of denied calls by tool name, for a limited number of tools."""
     ready: Future[Receipt] = field(default_factory=Future)
-    """Ends with the receipt of ``admin.quota_reached``."""
+    """Completes with the receipt of ``admin.quota_reached``."""
     entry: Future[Receipt] | None = None
 
 
@@ -126,7 +126,7 @@ class Throttle:
 
     def charge(self, state: SessionState, calls: int) -> None:
         """Count *calls* additional calls for the principal of *state*, because its record is as
-        large as that many ordinary records.
+        large as *calls* ordinary records.
         """
         if self._limit and calls > 0:
             key = self._key(state)
@@ -198,12 +198,13 @@ class Throttle:
         self._exceeded, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the names of the half of the principals with the fewest calls, and keep each count
-        under a hash of the name.
+        """Discard the names of the half of the principals with the fewest calls, and keep each
+        count under a hash of the name.
 
-        An unknown principal starts with the largest count among the forgotten principals that share
-        both parts of its hash. So filling the table with names does not reset a count, and a new
-        principal is denied by mistake only if hundreds of thousands of names arrive in one minute.
+        An unknown principal starts with the largest count of any discarded principal that shares
+        both parts of its hash. Therefore, filling the table with names does not reset a count, and
+        a new principal is denied by mistake only if hundreds of thousands of names arrive in one
+        minute.
         """
         least = sorted(self._counts.values())[len(self._counts) // 2]
         if not self._rows:
@@ -216,7 +217,7 @@ class Throttle:
 
     def _counters(self, key: Key) -> list[tuple[array[int], int]]:
         # Python's string hash is keyed at random in each process, so no caller can choose names
-        # that collide with another's. The hash of a tuple is not enough: if its low bits collide,
+        # that collide with other names. The hash of a tuple is not enough: if its low bits collide,
         # so do its high bits.
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
@@ -253,13 +254,13 @@ class Throttle:
 
     def _announce(self, key: Key, exceeded: ExceededLimit) -> None:
         """Write ``admin.quota_reached``. *exceeded* becomes ready when the record is durable; it is
-        forgotten if the record can't be written.
+        discarded if the record can't be written.
         """
 
         def ended(entry: Future[Receipt]) -> None:
             try:
                 receipt = entry.result(0)
-            except BaseException as problem:  # noqa: BLE001 - cancelled by a caller that waited too long, or refused
+            except BaseException as problem:  # noqa: BLE001 - cancelled after a deadline, or refused
                 self._announcement_failed(key, exceeded, problem)
             else:
                 exceeded.ready.set_result(receipt)

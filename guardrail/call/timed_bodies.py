@@ -1,8 +1,8 @@
-"""Runs bodies that have a timeout. Each runs in its own thread or task, so that its call can end
-first.
+"""Runs bodies that have a timeout, each in its own thread or task, so that the call can end before
+the body.
 
-A task is cancelled at the timeout. A thread can't be stopped: its call ends, and the later end of
-the thread is recorded as a claim (``guardrail.call.settling``).
+At the timeout, a task is cancelled. A thread can't be stopped: its call ends, and the end of the
+thread is later recorded as a claim (``guardrail.call.settling``).
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class TimedBody:
     async def run_async(
         self, body: Callable[[], Ended], stops: list[asyncio.CancelledError]
     ) -> Ended:
-        """Async version of ``run``. A cancellation is delayed until *body* ends, or at most until
-        the timeout, and is added to *stops*.
+        """Async version of ``run``. A cancellation is delayed until *body* ends, or until the
+        timeout if that is earlier, and is added to *stops*.
         """
         self._start_thread(body)
         await self._wait(self._left(), stops)
@@ -99,7 +99,7 @@ class TimedBody:
         if self._began is None:
             return Ended(None, stop, None)
         if self._thread is not None and not self._thread.will_run():
-            return Ended(None, stop, None)  # the interrupt ended the start of the thread
+            return Ended(None, stop, None)  # the interrupt prevented the start of the thread
         if self._ended.done():
             return self._ended.result()
         early = Early(timed_out=False, running=True, body=self._ended)
@@ -157,8 +157,8 @@ class TimedBody:
         return max(0.0, self._began + self._tool.timeout - time.perf_counter())
 
     def _timed_out(self) -> Ended:
-        """Return how a call that timed out has ended. If its thread ended just in time, return how
-        the body ended.
+        """Return the end of a call that timed out. If its thread ended just in time, return the end
+        of the body.
         """
         done = self._ended.done()
         late: Future[Ended] | None = self._ended
@@ -172,7 +172,7 @@ class TimedBody:
         state = "was cancelled" if done else "may still be running"
         error = ToolTimeoutError(
             f"{self._tool.name} timed out after {self._tool.timeout} s and {state}: it "
-            "may have had an effect",
+            "may have had side effects",
             running=not done,
         )
         early = Early(timed_out=True, running=not done, body=late)

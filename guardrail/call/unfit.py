@@ -22,7 +22,7 @@ _ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
 _OBJECTS: Final = (dict, OrderedDict, defaultdict)
 _LISTS: Final = (list, tuple)
 _NAMED_IN_MODEL: Final = (UNKNOWN_ARGUMENT, MISSING_ARGUMENT)
-"""Types of a Python model's errors that concern the names at the place of the error."""
+"""Types of a Python model's errors that concern the names at the error's location."""
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
@@ -32,11 +32,11 @@ _MAX_LOOKED_AT = 64
 def describe_misnamed(
     error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]
 ) -> str:
-    """Return the text to append to the message of *error*: the given arguments that *tool* does not
-    declare, and the arguments that it declares. If the error is inside an argument, the text is
+    """Return the text to append to the message of *error*: the passed arguments that *tool* does
+    not declare, and the arguments that it declares. If the error is inside an argument, the text is
     about the members of the innermost object around the error.
 
-    The text is empty if all given names are declared, or if *error* is not about names.
+    The text is empty if all passed names are declared, or if *error* is not about names.
 
     A name is shown only if it is a short identifier that *redact* leaves unchanged, because the
     model chose the name, which can be a secret or an instruction. Other names are only counted.
@@ -48,7 +48,7 @@ def describe_misnamed(
     if known is None:
         return ""
     accepted = known
-    if not path:  # a model can accept its fields by their own names, too
+    if not path:  # a model can accept its fields by their own names as well
         accepted = known | tool.parameters.keys()
     given = list(place)
     unknown = [
@@ -59,12 +59,12 @@ def describe_misnamed(
     shown = [name for name in unknown if _PLAIN.fullmatch(name)][:_MAX_SHOWN]
     shown = [name for name in shown if _is_clean(name, redact)]
     rest = len(unknown) - len(shown)
-    told = [_with_suggestion(name, known) for name in shown]
+    descriptions = [_with_suggestion(name, known) for name in shown]
     if rest:
-        told.append(f"and {rest} more" if told else _count_unnamed(rest))
+        descriptions.append(f"and {rest} more" if descriptions else _count_unnamed(rest))
     names = list_names(known)
     listed = f"; {names}" if names and names not in error.message else ""
-    return f"; not declared: {', '.join(told)}{listed}"
+    return f"; not declared: {', '.join(descriptions)}{listed}"
 
 
 def _object_at(args: Any, error: ArgumentsError) -> tuple[list[str | int], Any]:

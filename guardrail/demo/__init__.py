@@ -65,6 +65,6 @@ def _folder(keep: str | os.PathLike[str]) -> Path:
         raise UsageError(
             f"{folder} is not empty",
             code="usage.demo_folder",
-            hint="name a new or empty folder",
+            hint="choose a new or empty folder",
         )
     return folder

@@ -92,7 +92,7 @@ def test_a_thread_runs_on_after_its_timeout_and_its_end_is_a_claim(setting: Sett
     assert isinstance(error, GuardrailError)
     assert (error.code, error.running) == ("tool.timeout", True)
     assert str(error) == (
-        "pay timed out after 0.05 s and may still be running: it may have had an effect"
+        "pay timed out after 0.05 s and may still be running: it may have had side effects"
     )
     check_timed_out(setting.outcome(), running=True)
     assert setting.outcome()["error"]["message"] == str(error)
@@ -314,7 +314,7 @@ async def test_a_coroutine_is_cancelled_at_its_timeout(setting: Setting) -> None
     assert ended == ["x"]
     assert not caught.value.running
     assert str(caught.value) == (
-        "fetch timed out after 0.05 s and was cancelled: it may have had an effect"
+        "fetch timed out after 0.05 s and was cancelled: it may have had side effects"
     )
     check_timed_out(setting.outcome(), running=False)
     await asyncio.sleep(0)

@@ -27,7 +27,7 @@ def test_the_program_of_the_page_is_governed_and_times_out(tmp_path: Path) -> No
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "order 7: shipped from Paris",
-        "search_manual timed out after 0.1 s and may still be running: it may have had an effect",
+        "search_manual timed out after 0.1 s and may still be running: it may have had side effects",
     ]
     db = tmp_path / "audit" / "ledger.db"
     args = [each["input"]["action"]["properties"]["args"] for each in records(db, "call.decision")]

@@ -263,7 +263,7 @@ def test_a_class_that_is_not_a_function_reports_as_before(bench: Any) -> None:
 
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_a_timeout_becomes_an_error_message_for_the_model(bench: Any, awaited: bool) -> None:
-    """It says that the tool may have had an effect; with plain arguments it is raised."""
+    """It says that the tool may have had side effects; with plain arguments it is raised."""
     release = threading.Event()
 
     @tool
@@ -286,7 +286,7 @@ async def test_a_timeout_becomes_an_error_message_for_the_model(bench: Any, awai
     assert (result.status, result.tool_call_id, result.artifact) == ("error", "call-1", None)
     assert result.content == (
         f"failed: ToolTimeoutError: {governed.name} timed out after 0.05 s and {state}: "
-        "it may have had an effect"
+        "it may have had side effects"
     )
     (outcome,) = bench.outcomes
     assert (outcome["status"], outcome["error"]["class"]) == ("error", "timeout")

@@ -358,7 +358,7 @@ def test_a_tool_that_times_out_tells_the_model_and_not_the_program(
     state = "was cancelled" if awaited else "may still be running"
     assert late == (
         f"failed: ToolTimeoutError: slow timed out after 0.05 s and {state}: "
-        "it may have had an effect"
+        "it may have had side effects"
     )
     assert told == "sun in Bern"
     found = sorted((each["status"], each.get("body")) for each in bench.outcomes)
