@@ -37,7 +37,7 @@ def server_packages() -> Generator[None]:
         raise ConfigError(
             "the proxy needs packages that are not installed",
             code="listener.extra",
-            hint="install guardrail with its extra server (README.md)",
+            hint="install guardrail with the 'server' extra (README.md)",
         ) from None
 
 

@@ -25,7 +25,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.proxy needs a web server and client:"
-        " install guardrail with its extra server (README.md)"
+        " install guardrail with the 'server' extra (README.md)"
     ) from missing
 
 __all__ = ["Upstream", "UpstreamReply"]

@@ -1,5 +1,5 @@
-"""Serves an ASGI app under the rules of ``guardrail.system.listener``: a request that the rules
-refuse never reaches the app.
+"""Serves an ASGI app under the rules in ``guardrail.system.listener``. Requests that violate a rule
+never reach the app.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RefusalReply = Callable[[str, Headers, ListenerRefusal], tuple[list[tuple[bytes, bytes]], bytes]]
-"""Returns the headers and the body of the reply to a refused request. Its arguments are the path
+"""Returns the headers and the body of the response to a refused request. Its arguments are the path
 and the headers of the request, which are empty if they could not be read.
 """
 
@@ -56,7 +56,7 @@ _ALLOWED_METHODS = b"GET, POST, DELETE"
 
 
 class RequestRefused(Exception):
-    """The rest of a request is refused while the app is reading it. The app must not reply
+    """Raised while the app reads a request whose rest is refused. The app must not respond
     itself.
     """
 
@@ -74,8 +74,7 @@ class ConnectionFacts:
     server: tuple[str, int] | None
     """Address and port of the server."""
     known: dict[str, Any] = field(default_factory=dict)
-    """Facts about the client that were looked up once. They are forgotten when the connection
-    ends.
+    """Facts about the client that were looked up once. They are discarded when the connection ends.
     """
 
 
@@ -84,12 +83,12 @@ def plain_refusal(
     headers: Headers,  # noqa: ARG001
     refusal: ListenerRefusal,
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the reply to a refused request as one line of text."""
+    """Return the response to a refused request as one line of text."""
     return [(b"content-type", b"text/plain; charset=utf-8")], f"{refusal.message}\n".encode()
 
 
 def caller_of(scope: Scope) -> str | None:
-    """Return the name of the caller whose token the request has, or None if tokens are not
+    """Return the name of the caller whose token is in the request, or None if tokens are not
     required.
     """
     name: str | None = scope.get("state", {}).get("guardrail.caller")
@@ -115,7 +114,7 @@ def with_facts(app: App, facts: ConnectionFacts) -> App:
 
 
 class GuardedApp:
-    """An ASGI app that gets only the requests that the rules accept."""
+    """An ASGI app that receives only requests that comply with the rules."""
 
     def __init__(
         self,
@@ -152,7 +151,7 @@ class GuardedApp:
             await self._app(scope, exchange.receive, exchange.send)
         except RequestRefused as error:
             await self._refuse(scope, exchange, error.refusal)
-        except Exception as error:  # noqa: BLE001 - the border of the app
+        except Exception as error:  # noqa: BLE001 - the boundary to the app
             self._log(_described(error))
             message = "the server could not answer the request because of an internal error"
             await self._refuse(scope, exchange, ListenerRefusal(500, "internal", message))
@@ -176,7 +175,7 @@ class GuardedApp:
 
     async def _refuse(self, scope: Scope, exchange: _Exchange, refusal: ListenerRefusal) -> None:
         if exchange.started:
-            return  # the server closes the connection, because the answer is incomplete
+            return  # the server closes the connection, because the response is incomplete
         headers, body = self._reply(scope["path"], scope["headers"], refusal)
         if refusal.code == "busy":
             headers = [*headers, (b"retry-after", b"1")]
@@ -187,8 +186,8 @@ _ASKED_HEADERS = b"access-control-request-headers"
 
 
 def _asks_for_permission(scope: Scope) -> bool:
-    """Return True for a browser's preflight request, which is sent before a page's request and
-    carries no token.
+    """Return True for a browser's preflight request, which precedes the page's request and has no
+    token.
     """
     asked = values_of(scope["headers"], b"access-control-request-method")
     return scope["method"] == "OPTIONS" and bool(asked)
@@ -214,8 +213,8 @@ def _described(error: Exception) -> str:
 
 
 class _Exchange:
-    """One request and its reply. This counts the bytes in the body, and adds the headers for a
-    listed origin.
+    """One request and its response. Counts the bytes in the body, and adds the headers for a listed
+    origin.
     """
 
     def __init__(
@@ -241,7 +240,7 @@ class _Exchange:
                 message = await self._receive()
         except TimeoutError:
             limit = self._rules.idle_s
-            late = f"the body must arrive in {limit:g} {agree(limit, 'second')}"
+            late = f"the body must arrive within {limit:g} {agree(limit, 'second')}"
             raise RequestRefused(ListenerRefusal(408, "slow", late)) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
@@ -253,7 +252,7 @@ class _Exchange:
         return message
 
     async def send(self, message: Message) -> None:
-        """Send a part of the reply."""
+        """Send a part of the response."""
         if message["type"] == "http.response.start":
             self.started = True
             if self.origin is not None:
@@ -267,7 +266,7 @@ class _Exchange:
         await self._send(message)
 
     async def allow_preflight(self, asked: list[bytes]) -> None:
-        """Permit a page from a listed origin to send the request that it has announced."""
+        """Permit a page from a listed origin to send the request that its preflight announced."""
         headers = [
             (b"access-control-allow-methods", _ALLOWED_METHODS),
             (b"access-control-allow-headers", b", ".join(asked)),
@@ -279,9 +278,9 @@ class _Exchange:
         await self._send({"type": "http.response.body", "body": b""})
 
     async def refuse(self, refusal: ListenerRefusal, headers: Headers, body: bytes) -> None:
-        """Send a reply and close the connection. A client that is still sending gets time to read
-        the response. If the connection were closed earlier, the client's system would discard the
-        response.
+        """Send a response and close the connection. A client that is still sending gets time to
+        read the response, because its system would discard the response if the connection were
+        closed earlier.
         """
         every = [
             *headers,

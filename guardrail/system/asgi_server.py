@@ -35,7 +35,7 @@ _BACKLOG = 256
 _AT_ONCE = 16
 _START_S = 30.0
 _CLOSE_S = 10.0
-"""Seconds that cancelled requests, and the app, get to end."""
+"""Seconds that cancelled requests and the app have to end."""
 
 
 def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTls:
@@ -80,13 +80,13 @@ class Listener:
         """Bind *address*. Connections are accepted from now on, and served once the server runs.
 
         When the server has stopped, *close* is awaited, so that the app can end its remaining work.
-        *log* is called with lines for the operator, about failed requests and requests that delay a
-        stop. Raises ``ConfigError`` if other machines can reach the address without TLS or without
-        authentication, if it can't be bound, and if uvicorn is not installed.
+        *log* is called with lines for the operator, about failed requests and requests that delay
+        the shutdown. Raises ``ConfigError`` if other machines can reach the address without TLS or
+        without authentication, if it can't be bound, and if uvicorn is not installed.
         """
         check_binding(address, tls=tls is not None, authenticated=rules.authenticate is not None)
         require_server()
-        self._socket = _bound(address)
+        self._socket = _bound_socket(address)
         self.address = ListenAddress(address.host, int(self._socket.getsockname()[1]))
         """The address with the port that the server listens on."""
         self._rules = replace(rules, address=self.address)
@@ -125,7 +125,7 @@ class Listener:
         try:
             self._thread.start()
             in_time = self._ready.wait(_START_S)
-        except BaseException:  # an interrupt: nobody calls __exit__
+        except BaseException:  # an interrupt: __exit__ is not called
             self.__exit__()
             raise
         if not in_time or self._failure is not None:
@@ -144,7 +144,9 @@ class Listener:
                 self._socket.close()
 
     def stop(self) -> None:
-        """Stop the server soon. A second call does not wait for requests in progress."""
+        """Ask the server to stop. After a second call, it does not wait for requests in
+        progress.
+        """
         server = self._server
         if server is None:
             self._stopped = True
@@ -156,13 +158,13 @@ class Listener:
     def _serve_here(self) -> None:
         try:
             asyncio.run(self._serve(self._ready.set))
-        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+        except BaseException as error:  # noqa: BLE001 - raised in the waiting thread
             self._failure = error
         finally:
             self._ready.set()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        self._server = server = _made(
+        self._server = server = _make_server(
             self.app,
             self._rules,
             self._tls,
@@ -194,21 +196,21 @@ class Listener:
 
 
 def require_server() -> None:
-    """Raise ``ConfigError`` if the packages of an HTTP server are not installed."""
+    """Raise ``ConfigError`` if the packages that an HTTP server needs are not installed."""
     try:
         import guardrail.system.h11_limits  # noqa: F401
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"the HTTP server needs the package {error.name}, which is not installed",
             code="listener.extra",
-            hint="install guardrail with its extra server (README.md)",
+            hint="install guardrail with the 'server' extra (README.md)",
         ) from None
 
 
-def _bound(address: ListenAddress) -> socket.socket:
+def _bound_socket(address: ListenAddress) -> socket.socket:
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    # asyncio turns Nagle's algorithm off only for sockets that name TCP: with it, the parts of an
-    # answer wait up to 40 ms for the client's acknowledgement.
+    # asyncio disables Nagle's algorithm only for sockets that specify TCP. With the algorithm,
+    # parts of a response wait up to 40 ms for the client's acknowledgement.
     made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -219,13 +221,13 @@ def _bound(address: ListenAddress) -> socket.socket:
         raise ConfigError(
             f"can't listen on {address} ({os_reason(error)})",
             code="listener.listen",
-            hint="name another address or port: --listen 127.0.0.1:0 takes a free one",
+            hint="choose a different address or port: --listen 127.0.0.1:0 selects a free port",
         ) from None
     made.setblocking(False)
     return made
 
 
-def _made(
+def _make_server(
     app: App,
     rules: ListenerRules,
     tls: ServerTls | None,
@@ -241,7 +243,9 @@ def _made(
     protocol: Any = protocol_factory(rules, reply)
 
     class QuietServer(uvicorn.Server):
-        """A server that leaves signals to ``Listener``, and reports when it accepts requests."""
+        """A server that leaves signal handling to ``Listener``, and reports when it accepts
+        requests.
+        """
 
         @contextlib.contextmanager
         def capture_signals(self) -> Generator[None]:
@@ -263,7 +267,8 @@ def _made(
                     sock=each,
                     ssl=tls,
                     ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
-                    # The event loop accepts as many at once, before it looks at any of them.
+                    # The event loop accepts up to this many connections before it processes any of
+                    # them.
                     backlog=_AT_ONCE,
                 )
                 for each in sockets or []
@@ -274,7 +279,7 @@ def _made(
             ready()
 
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            """Let requests in progress end."""
+            """Wait for requests in progress to end."""
             stopping()
             await super().shutdown(sockets)
 

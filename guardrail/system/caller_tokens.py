@@ -1,8 +1,7 @@
-"""The file with the callers' tokens for an HTTP server, which contains one line ``NAME DIGEST`` per
-token.
+"""The file of callers' tokens for an HTTP server, with one line ``NAME DIGEST`` per token.
 
-The file holds only SHA-256 digests of random tokens, so nobody who reads it can make calls. The
-file is read again when it changes; if it can't be read, no caller is known.
+The file holds only SHA-256 digests of random tokens, so reading it does not enable anyone to make
+calls. The file is read again when it changes. While it can't be read, all callers are refused.
 """
 
 from __future__ import annotations
@@ -26,17 +25,15 @@ from guardrail.system.listener import Headers, ListenerRefusal, values_of
 __all__ = ["CALLERS_FILE", "TOKEN_HEADER", "UNUSABLE_FILE", "CallerTokens", "add_token"]
 
 CALLERS_FILE = "callers_file"
-"""Code of the refusal of a request while the file can't be used."""
+"""The code of a refusal while the file can't be used."""
 UNUSABLE_FILE = (
-    "the proxy can't use its file of {}, so this request is not served; whoever runs the proxy"
-    " finds the reason with: guardrail doctor"
+    "the proxy can't use its file of {}, so this request is refused; the operator of the proxy"
+    " can find the reason with: guardrail doctor"
 )
-"""Message for a client. It says nothing about the file's contents."""
+"""Message for a client. It reveals nothing about the file's contents."""
 
 TOKEN_HEADER = "x-guardrail-token"  # noqa: S105 - the name of a header
-"""The header that carries a caller's token. ``Authorization`` carries the caller's key for the
-upstream.
-"""
+"""The header for a caller's token. ``Authorization`` contains the caller's key for the upstream."""
 _LINE = re.compile(r"([A-Za-z0-9._@+-]{1,128}) ([0-9a-f]{64})")
 _MAX_FILE = 1 << 20
 _MAX_TOKEN = 256
@@ -47,9 +44,9 @@ class CallerTokens:
     """The tokens in a file. Thread-safe."""
 
     def __init__(self, path: Path, *, log: Callable[[str], None] = lambda _: None) -> None:
-        """Read the tokens in *path*. *log* gets a line for the operator if the file can't be used
-        later. Raises ``ConfigError`` if the file is unreadable, malformed, empty, owned by a
-        different user, or writable by others.
+        """Read the tokens in *path*. *log* is called with a line for the operator if the file
+        becomes unusable later. Raises ``ConfigError`` if the file is unreadable, malformed, empty,
+        owned by a different user, or writable by others.
         """
         self._path = path
         self._log = log
@@ -58,17 +55,20 @@ class CallerTokens:
         self._known = (_version(path), _read(path))
         if not self._known[1]:
             raise _refused(
-                path, "it names no caller", "empty", f"guardrail proxy token NAME --callers {path}"
+                path,
+                "it contains no tokens",
+                "empty",
+                f"guardrail proxy token NAME --callers {path}",
             )
 
     @property
     def names(self) -> list[str]:
-        """The names of the callers, in the order of the file."""
+        """The names of the callers, in the same order as in the file."""
         return [name for name, _ in self._current()]
 
     def authenticate(self, headers: Headers) -> str | ListenerRefusal:
-        """Return the name of the caller as ``caller`` does, or the refusal of the request. It names
-        the header, but says nothing about the tokens in the file.
+        """Return the name of the caller as ``caller`` does, or the refusal of the request. The
+        refusal mentions the header, but reveals nothing about the tokens in the file.
         """
         name = self.caller(headers)
         if name is not None:
@@ -77,10 +77,10 @@ class CallerTokens:
             return ListenerRefusal(503, CALLERS_FILE, UNUSABLE_FILE.format("callers"))
         count = len(values_of(headers, TOKEN_HEADER.encode()))
         problem = {
-            0: f"this request has no caller's token: send one in the header {TOKEN_HEADER}",
-            1: f"the caller's token in the header {TOKEN_HEADER} is not valid",
-        }.get(count, f"the header {TOKEN_HEADER} must appear once")
-        hint = "whoever runs the proxy creates a token with: guardrail proxy token NAME"
+            0: f"this request has no caller token: send it in the header {TOKEN_HEADER}",
+            1: f"the caller token in the header {TOKEN_HEADER} is not valid",
+        }.get(count, f"the header {TOKEN_HEADER} must appear exactly once")
+        hint = "the operator of the proxy can create a token with: guardrail proxy token NAME"
         return ListenerRefusal(401, "caller", f"{problem}; {hint}")
 
     def caller(self, headers: Headers) -> str | None:
@@ -118,13 +118,13 @@ def add_token(path: Path, name: str) -> str:
     the token.
 
     Creates the file with mode 0600 if it is missing. Raises ``ConfigError`` if the name is
-    malformed or in use, and for the same faults in the file as ``CallerTokens``.
+    malformed or in use, and for the same problems with the file as ``CallerTokens``.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
     line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}"
     if _LINE.fullmatch(line) is None:
         raise ConfigError(
-            "the name of a caller has 1 to 128 letters, digits and . _ @ + -",
+            "a caller name must have 1 to 128 characters: letters, digits and . _ @ + -",
             code="callers.name",
             hint="for example ci or alice@example.com",
         )
@@ -137,7 +137,7 @@ def add_token(path: Path, name: str) -> str:
                 raise ConfigError(
                     f"{path}: this caller already has a token",
                     code="callers.exists",
-                    hint="choose another name, or remove its line from the file first",
+                    hint="choose a different name, or remove the caller's line from the file first",
                 )
             text = path.read_bytes()
             gap = b"\n" if text and not text.endswith(b"\n") else b""
@@ -152,8 +152,8 @@ def add_token(path: Path, name: str) -> str:
 
 
 def _append(out: FileIO, line: bytes) -> None:
-    """Append *line*, durably and as a whole: half a line would make the whole file invalid and
-    therefore every caller unknown. Raises ``OSError``.
+    """Append *line* durably, completely or not at all: an incomplete line would invalidate the
+    whole file, so every caller would be refused. Raises ``OSError``.
     """
     size = os.fstat(out.fileno()).st_size
     try:

@@ -1,4 +1,4 @@
-"""Limits the processor time for redacting one call, and lets other threads run meanwhile.
+"""Limits the processor time for redacting one call, and lets other threads run in between.
 
 All redaction work of a call shares one ``Meter``. The work may move from thread to thread, so it is
 done in sections, each in one thread. Redaction outside a call uses a new meter each time.
@@ -23,7 +23,7 @@ __all__ = ["OVER_BUDGET", "SECONDS", "Meter", "current"]
 R = TypeVar("R")
 
 OVER_BUDGET = "redaction.budget"
-"""Error code, also written to the record, for a call that has used up its time."""
+"""Error code, also recorded, for a call that has used up its time."""
 SECONDS = 0.3
 """Processor time, in seconds, that one call may use. A view of 640 kB of ordinary text takes about
 a sixth of this time, and an object of 4,000 members takes half of it.
@@ -42,8 +42,8 @@ _ACTIVE: ContextVar[Meter | None] = ContextVar("guardrail_meter", default=None)
 
 
 class Meter:
-    """Counts the work of one call, makes it yield to other threads, and stops it when its time is
-    used up.
+    """Counts the work of one call, pauses it for other threads, and stops it when its time is used
+    up.
 
     If the work is stopped, the record is minimal: a decision record denies the call, and an outcome
     record keeps only the status and time.
@@ -95,7 +95,7 @@ class Meter:
     def _check_usage(self) -> None:
         now = time.thread_time()
         if self._since is None:
-            self._since = now  # the time of one view begins with its work
+            self._since = now  # the time for one view starts with its first work
         used = self._used + now - self._since
         if used > SECONDS:
             raise RedactionError(
@@ -132,10 +132,10 @@ os.register_at_fork(after_in_child=_LINE.renew)
 
 
 def yield_processor(seconds: float) -> float:
-    """Let other threads run for *seconds*; return how long they could actually run.
+    """Let other threads run for *seconds*. Return the time for which they could actually run.
 
-    Without this, Python would switch threads only every 5 ms, and a call in another session needs
-    many switches.
+    Without this, Python would switch threads only every 5 ms, and a call in a different session
+    needs many switches.
     """
     if asyncio._get_running_loop() is not None:
         time.sleep(_BRIEF)  # otherwise the other tasks of this loop would wait as well

@@ -34,7 +34,7 @@ first pages of its ``-wal``.
 """
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
-"""SQLite's message if it can't create or enlarge a file, for whatever reason."""
+"""SQLite's error names if it can't create or enlarge a file, for any reason."""
 _SHARED_MEMORY = 64 << 10
 """If fewer bytes than this are free, lack of space is assumed to be the reason."""
 
@@ -55,18 +55,18 @@ def is_full(error: BaseException, path: Path) -> bool:
 
 
 def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return a message that there is no room for *path*, with the number of free bytes and of
-    *needed* bytes (0 if unknown).
+    """Return a message that there is no room for *path*, with the free space and the *needed* bytes
+    (0 if unknown).
 
-    If *most* is True, *needed* is an upper bound: if more space is free, the message mentions the
-    other possible limit.
+    If *most* is True, *needed* is an upper bound: if more space is free, the message mentions a
+    quota as the possible cause.
     """
     what, figures = _full_disk(path, needed, most=most)
     return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
 
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return the reason that *path* could not be written, in the words of ``os_reason`` or
+    """Return the reason that *path* could not be written, worded as in ``os_reason`` or
     ``no_room``. The reason contains *path*.
     """
     if error.errno == errno.ENOENT and not path.absolute().parent.exists():
@@ -84,7 +84,7 @@ def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
     free = free_bytes(path)
     if free is not None and free >= max(needed, WORK):
         return (
-            "a quota, or a limit on the size of files, is reached",
+            "a quota or a file size limit was reached",
             f"{sized(free)} are free on the disk",
         )
     figures = [f"{'up to ' if most else ''}{sized(needed)} are needed"] if needed else []
@@ -108,8 +108,8 @@ def sized(size: int) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return how many bytes are free on the disk of *path*, even if no such file exists; None if
-    that can't be measured.
+    """Return the number of free bytes on the disk of *path*, which need not exist, or None if it
+    can't be determined.
     """
     try:
         space = os.statvfs(nearest_folder(path))

@@ -46,7 +46,7 @@ class WakeUpBatch:
         """Wake all waiters added so far. Never raises."""
         while self._waiters:
             loop, waiters = self._waiters.popitem()
-            # A closed loop has no waiters any more.
+            # A closed loop no longer has waiters.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, waiters)
 
@@ -68,7 +68,7 @@ class BatchedFuture(Future[R]):
     # ``Future.__init__`` is not called: it would create a condition variable for each record.
     def __init__(self) -> None:
         self.handover: WakeUpBatch | None = None
-        """Wakes the event loops, or None if this future does so itself."""
+        """Wakes the event loops. If None, this future wakes them itself."""
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._callbacks: list[Callable[[Future[R]], object]] = []
         self._gate = threading.Lock()
@@ -78,7 +78,7 @@ class BatchedFuture(Future[R]):
         because ``dict.setdefault`` is atomic.
         """
         self._unended = [None]
-        """The thread that takes the item ends this future. Taking it is atomic."""
+        """The thread that takes the item completes this future. Taking the item is atomic."""
         self._is_complete = False
         self._answer: R | None = None
         self._error: BaseException | None = None
@@ -93,11 +93,15 @@ class BatchedFuture(Future[R]):
         return self._fate.setdefault(None, _RUNNING) is _RUNNING
 
     def set_result(self, result: R) -> None:
-        """Complete this future with *result*. Raises ``InvalidStateError`` if it has ended."""
+        """Complete this future with *result*. Raises ``InvalidStateError`` if it is already
+        complete.
+        """
         self._complete(result, None)
 
     def set_exception(self, exception: BaseException | None) -> None:
-        """Complete this future with *exception*. Raises ``InvalidStateError`` if it has ended."""
+        """Complete this future with *exception*. Raises ``InvalidStateError`` if it is already
+        complete.
+        """
         self._complete(None, exception)
 
     def _complete(self, result: R | None, error: BaseException | None) -> None:
@@ -183,15 +187,15 @@ class BatchedFuture(Future[R]):
         return self._error
 
     def add_done_callback(self, fn: Callable[[Future[R]], object]) -> None:
-        """Call *fn* with this future when it has ended, in the thread that ends it. If it has
-        already ended, call *fn* now.
+        """Call *fn* with this future when it completes, in the thread that completes it. If it is
+        already complete, call *fn* now.
         """
         self._callbacks.append(fn)
         if self.done():
             self._call_back()
 
     def wait(self, timeout: float) -> bool:
-        """Wait until this future has ended. Return False if that takes more than *timeout*
+        """Wait until this future completes. Return False if that takes more than *timeout*
         seconds.
         """
         if not self._gate.acquire(timeout=timeout):

@@ -1,6 +1,5 @@
-"""uvicorn's HTTP/1.1 protocol, with limits on time and on the number of connections, so that a slow
-client, a client that does not read, or a client that opens many connections can't occupy the
-server.
+"""uvicorn's HTTP/1.1 protocol, with limits on time and on the number of connections, so that a
+client that is slow, does not read, or opens many connections can't block the server.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ _OTHER_FILES = 96
 _PIECE = 64 * 1024
 """Bytes that are parsed at once. A read from the socket can be larger."""
 HANDSHAKE_S = 10.0
-"""Seconds for a TLS handshake."""
+"""Maximum duration of a TLS handshake in seconds."""
 _GRACE = 2.0
 """Seconds that the connection is kept open beyond the limit in the rules, so that the client can
-get a reply.
+receive a response.
 """
 
 
@@ -49,9 +48,8 @@ class OpenConnections:
     """Connections with an incomplete TLS handshake, and the time by which it must be complete."""
 
     def start(self, new: LimitedProtocol, now: float) -> None:
-        """Add *new*, which was accepted at the time *now* and has yet to complete its handshake.
-        Raises ``ConnectionRefusedError`` if too many connections have not completed their
-        handshake.
+        """Add *new*, which was accepted at the time *now* and has not completed its handshake.
+        Raises ``ConnectionRefusedError`` if too many handshakes are incomplete.
         """
         for each, end in list(self.starting.items()):
             if end > now:
@@ -62,8 +60,8 @@ class OpenConnections:
         self.starting[new] = now + HANDSHAKE_S
 
     def add(self, new: LimitedProtocol) -> bool:
-        """Add a connection. If there are too many, close the oldest one that waits for its client.
-        Return False, without adding the connection, if there is no such connection.
+        """Add a connection. If there are too many, close the oldest one that is waiting for its
+        client. If none is, return False without adding the connection.
         """
         if len(self.all) >= self.limit:
             waiting = next((each for each in self.all if each.waits_for_client), None)
@@ -95,7 +93,7 @@ class LimitedProtocol(H11Protocol):
         self._arriving: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
         self._sent = self._body = 0
-        """Bytes of the current request, and of its body without the sizes of chunks."""
+        """Bytes received of the current request, and of its body without chunk sizes."""
 
     @property
     def waits_for_client(self) -> bool:
@@ -160,7 +158,7 @@ class LimitedProtocol(H11Protocol):
     def _too_slow(self) -> None:
         self._arriving = None
         if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
-            # The app, which reads the body, gives up first and replies.
+            # The app, which reads the body, gives up first and responds.
             self._arriving = self.loop.call_later(self._rules.idle_s + _GRACE, self.abort)
         else:
             self.abort()
@@ -181,7 +179,7 @@ class LimitedProtocol(H11Protocol):
         self._writing = self.loop.call_later(self._rules.idle_s, self.abort)
 
     def resume_writing(self) -> None:
-        """Restart the time limit, because the client has read data."""
+        """Stop the time limit, because the client has read data."""
         self._stop_writing()
         super().resume_writing()
 
@@ -196,13 +194,13 @@ class LimitedProtocol(H11Protocol):
             self._writing = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        """Reply to bytes that are not an HTTP request, and close the connection."""
+        """Respond to bytes that are not an HTTP request, and close the connection."""
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.abort()  # a reply has begun: nothing else can be sent
+            self.abort()  # a response has begun: nothing else can be sent
             return
         message = "this is not a valid HTTP/1.1 request"
         path, sent = "", []
-        if self.conn.our_state is h11.SEND_RESPONSE:  # its head was valid, its body is not
+        if self.conn.our_state is h11.SEND_RESPONSE:  # the head was valid, but the body is not
             path, sent = self.scope["path"], self.headers
             self.cycle.disconnected = True
             self.cycle.message_event.set()
@@ -222,16 +220,16 @@ def _with_port(address: tuple[str, int | None] | None) -> tuple[str, int] | None
 
 
 def _affordable() -> int:
-    """Return the number of connections that this process can accept and still have enough
-    descriptors: for the ledger, for one upstream connection per accepted connection, and for as
-    many handshakes.
+    """Return the number of connections that this process can accept without running out of file
+    descriptors. It also needs descriptors for the ledger, and for one upstream connection and one
+    handshake per accepted connection.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if limit == resource.RLIM_INFINITY else max(8, (limit - _OTHER_FILES) // 3)
 
 
 def protocol_factory(rules: ListenerRules, reply: RefusalReply) -> Callable[..., LimitedProtocol]:
-    """Return a function that makes the protocol of each connection of one server."""
+    """Return a function that creates the protocol for each connection of one server."""
     connections = OpenConnections(min(rules.max_connections, _affordable()))
 
     def make(**uvicorn: Any) -> LimitedProtocol:

@@ -1,11 +1,11 @@
 """The HTTP client. It sends one request to one server and returns the complete response before a
 deadline. Failures raise ``TransportError``.
 
-The name lookup, connecting, the handshake, sending and every read get only the time that is left.
+Name lookup, connecting, the handshake, sending and every read share the time until the deadline.
 The client does not follow redirects or decompress responses, and ignores proxies, netrc and
 environment variables. It retries a request only if an open connection was closed before any byte of
-the reply arrived. ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers,
-witnesses and timestamping authorities convert ``TransportError`` to their own errors.
+the response arrived. ``guardrail.system.http_reply`` parses responses. The adapters for OPA
+servers, witnesses and timestamping authorities convert ``TransportError`` to their own errors.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ TlsContext = ssl.SSLContext
 """TLS settings: see ``tls_context``."""
 
 _MAX_HEAD = 64 * 1024
-"""Maximum size in bytes of all status lines and headers in a reply."""
+"""Maximum size in bytes of all status lines and headers in a response."""
 _CHUNK_SHARE = 64
 """Minimum number of content bytes for each byte of chunk sizes in a chunked body."""
 _LOCAL_NAME = "localhost"
@@ -61,7 +61,7 @@ class Endpoint:
     """A server: its addresses, name and TLS settings. Thread-safe, even after a fork."""
 
     def __init__(self, host: str, port: int, *, tls: TlsContext | None = None) -> None:
-        """Describe a server. *host* is a name or an IP address, which is not looked up yet."""
+        """Describe a server. *host* is a name, which is not looked up yet, or an IP address."""
         self.host = host
         self.tls = tls
         self._port = port
@@ -73,7 +73,7 @@ class Endpoint:
         socket are always known. Those of other names are known after a look-up.
         """
         self.is_name = not self.addresses
-        """True if ``look_up`` asks the system's resolver."""
+        """True if ``look_up`` queries the system's resolver."""
         self._lookup: BackgroundThread | None = None
         self._failure = ""
 
@@ -85,10 +85,10 @@ class Endpoint:
         return made
 
     def look_up(self, end: float) -> None:
-        """Look up the addresses of a host name again before *end*, a time by ``time.monotonic``.
+        """Look up the addresses of a host name again before *end*, a ``time.monotonic`` time.
 
-        The system's resolver has no deadline, so a thread asks it, at most one at a time. If this
-        raises ``TransportError`` (``name``), the known addresses are kept.
+        The system's resolver has no deadline, so it is queried in a thread, at most one at a time.
+        If this raises ``TransportError`` (``name``), the known addresses are kept.
         """
         if not self.is_name:
             return
@@ -114,7 +114,7 @@ class Endpoint:
 
 
 class HttpConnection:
-    """A connection that stays open for the next request if the end of the reply is certain. Only
+    """A connection that stays open for the next request if the end of the response is certain. Only
     one thread may use it at a time.
     """
 
@@ -124,8 +124,8 @@ class HttpConnection:
         """Send *headers* with each request; the client adds ``Host``, ``User-Agent``,
         ``Accept-Encoding`` and ``Connection``.
 
-        If *keep* is True, a request may be sent twice, so it must have no effect, and its answer
-        must identify its request.
+        If *keep* is True, a request may be sent twice, so it must have no side effects, and its
+        response must identify the request.
         """
         self._endpoint = endpoint
         self._keep = keep
@@ -158,9 +158,9 @@ class HttpConnection:
     ) -> HttpReply:
         """Return the server's response, regardless of its status.
 
-        *end* is the deadline by ``time.monotonic``. *limit* is the maximum size of the reply's body
-        in bytes. Raises ``TransportError``, and ``ValueError`` if the path or *authorization* can't
-        be part of a line in a request.
+        *end* is the deadline, a ``time.monotonic`` time. *limit* is the maximum size of the
+        response body in bytes. Raises ``TransportError``, and ``ValueError`` if the path or
+        *authorization* can't be part of a request line or header.
         """
         more = "" if authorization is None else f"Authorization: {_one_line(authorization)}\r\n"
         if body or method != "GET":
@@ -175,7 +175,7 @@ class HttpConnection:
             try:
                 return self._exchange(self._wire, request, end, limit)
             except _CutError:
-                # No byte came back, because the server had closed an idle connection. A new
+                # No byte was received, because the server had closed an idle connection. A new
                 # connection is tried once.
                 self.close()
         self._wire = _open(self._endpoint, end)
@@ -183,7 +183,7 @@ class HttpConnection:
             return self._exchange(self._wire, request, end, limit)
         except _CutError as cut:
             raise unreachable(
-                "disconnected", "closed the connection without a reply", cut.stage, cut.reason
+                "disconnected", "closed the connection without a response", cut.stage, cut.reason
             ) from None
 
     def _exchange(self, wire: _Wire, request: bytes, end: float, limit: int) -> HttpReply:
@@ -203,14 +203,14 @@ class HttpConnection:
         except OSError as error:
             if wire.received == 0:
                 raise _CutError(wire.stage, _reason(error)) from None
-            raise malformed("truncated", "ended its reply early", _reason(error)) from None
+            raise malformed("truncated", "ended its response early", _reason(error)) from None
         finally:
             if not keep:
                 self.close()
 
 
 class _CutError(Exception):
-    """The connection ended before any byte of the reply.
+    """The connection ended before any byte of the response.
 
     The server might have closed an idle connection.
     """
@@ -253,7 +253,7 @@ class _Wire:
 
     def stale(self) -> bool:
         """Return True if data can be read although no request was sent: the server has closed the
-        connection or sent data out of turn.
+        connection or sent unsolicited data.
         """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
@@ -304,9 +304,9 @@ def _no_password() -> str:
 
 
 def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses of a host that needs no lookup, or an empty tuple if it needs one."""
+    """Return the addresses of a host that does not require a lookup, or an empty tuple."""
     if host == _LOCAL_NAME:
-        # The resolver is never asked for this name, because it could return any address.
+        # The resolver is never queried for this name, because it could return any address.
         return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
     try:
         address = ipaddress.ip_address(host)
@@ -321,7 +321,7 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
     addresses = endpoint.addresses
     failure: TransportError | None = None
     for index, address in enumerate(addresses):
-        # One address that never answers must not use up the time of the others.
+        # One address that never answers must not use up the time for the others.
         share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - index)
         try:
             return _Wire(_secured(_connected(address, share), endpoint, share))
@@ -343,12 +343,12 @@ def _connected(address: Address, end: float) -> socket.socket:
             if family != socket.AF_UNIX:
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.settimeout(left)
-            sock.connect(where)  # type: ignore[arg-type]  # built as this family takes it
+            sock.connect(where)  # type: ignore[arg-type]  # in the form that this family requires
         except TimeoutError:
             raise deadline_passed(RequestStage.CONNECT) from None
         except OSError as error:
             raise unreachable(
-                "connect", "does not accept a connection", RequestStage.CONNECT, _reason(error)
+                "connect", "does not accept connections", RequestStage.CONNECT, _reason(error)
             ) from None
         stack.pop_all()
     return sock

@@ -1,4 +1,4 @@
-"""The error of the HTTP client. It states why there is no reply, and which stage the request
+"""The error of the HTTP client. It states why there is no response, and which stage the request
 reached.
 """
 
@@ -18,7 +18,7 @@ __all__ = [
 
 
 class TransportCause(StrEnum):
-    """The reason that there is no reply."""
+    """The reason that there is no response."""
 
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"
@@ -36,7 +36,9 @@ class RequestStage(StrEnum):
 
 
 class TransportError(Exception):
-    """No complete reply arrived. The message contains no byte of the request or of the reply."""
+    """No complete response arrived. The message contains no part of the request or of the
+    response.
+    """
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ def no_address(reason: str) -> TransportError:
 
 
 def unreachable(detail: str, message: str, stage: RequestStage, reason: str) -> TransportError:
-    """Return the error for a request that got no byte of a reply."""
+    """Return the error for a request to which no byte of a response arrived."""
     return TransportError(TransportCause.UNREACHABLE, detail, message, stage=stage, reason=reason)
 
 

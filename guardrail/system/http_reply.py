@@ -1,9 +1,9 @@
 """A strict parser for HTTP responses, used by the client in ``guardrail.system.http``.
 
-Ambiguous replies are rejected, because the end of one reply determines how the next one is parsed.
-Therefore, lines must end with CR LF, a length must be given once and in digits, and a length and
-chunks must not be mixed (RFC 9112 section 6.3 is more permissive). The caller passes a function
-that receives bytes, and sets its own deadlines.
+Ambiguous responses are rejected, because the end of one response determines how the next one is
+parsed. Therefore, lines must end with CR LF, a length must be specified once and in digits, and a
+length and chunks must not be combined (RFC 9112 section 6.3 is more permissive). The caller passes
+a function that receives bytes, and sets its own deadlines.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _MAX_HEAD = 64 * 1024
 """Maximum size in bytes of a status line or a header."""
 _MAX_HEADERS = 100
 _MAX_INTERIM = 8
-"""Maximum number of interim replies (status 1xx) before the final one."""
+"""Maximum number of interim responses (status 1xx) before the final one."""
 _MAX_CHUNK_LINE = 1024
 _BLOCK = 64 * 1024
 
@@ -34,8 +34,8 @@ class ReplyError(Exception):
     """The received bytes are not a complete HTTP response within the limits."""
 
     def __init__(self, detail: str, message: str) -> None:
-        """Describe a fault in a reply. *detail* is ``http``, ``interim``, ``length``, ``encoding``,
-        ``too_large``, ``truncated``, or ``nothing`` if no byte arrived.
+        """Describe a fault in a response. *detail* is ``http``, ``interim``, ``length``,
+        ``encoding``, ``too_large``, ``truncated``, or ``nothing`` if no byte arrived.
         """
         super().__init__(message)
         self.detail = detail
@@ -45,16 +45,18 @@ class ReplyError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """A complete reply."""
+    """A complete response."""
 
     status: int
     reason: str
     headers: Mapping[str, str]
-    """Headers by lower-case name. If a name occurs several times, the first one."""
+    """Headers by lower-case name. If a name occurs several times, only the first header is
+    included.
+    """
     body: bytes
     reusable: bool
-    """True if the connection can be reused, because exactly one reply with status 200 and a length
-    arrived, and no byte after it.
+    """True if the connection can be reused, because exactly one response with status 200 and a
+    length arrived, without further bytes.
     """
 
     @property
@@ -64,10 +66,10 @@ class HttpReply:
 
 
 def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
-    """Read one reply.
+    """Read one response.
 
-    *receive* returns up to the given number of bytes, or none if the other side has closed the
-    connection.
+    *receive* is called with a number of bytes. It returns at most that many, or none if the server
+    has closed the connection.
 
     *limit* is the maximum size of the body, and *budget* is the maximum number of received bytes.
     Raises ``ReplyError``, and any exception that *receive* raises.
@@ -76,22 +78,22 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     head = _read_head(incoming)
     interim = 0
     while head.status < 200:
-        # An interim reply precedes the final one. A client that treats it as the answer would treat
-        # the real answer as the next reply.
+        # Interim responses precede the final one. A client that took an interim response for the
+        # final one would take the final one for the response to the next request.
         interim += 1
         if head.status == 101 or interim > _MAX_INTERIM:
-            raise ReplyError("interim", "sends only interim replies instead of an answer")
+            raise ReplyError("interim", "sends only interim responses")
         head = _read_head(incoming)
     if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
         # No other encoding was requested; a few bytes could expand to gigabytes.
-        raise ReplyError("encoding", "sends a compressed reply")
+        raise ReplyError("encoding", "sends a compressed response")
     length = _body_length(head)
     if head.status in _NO_BODY:
         body = b""
     elif length is None:
         body = _read_chunks(incoming, limit)
     elif length > limit:
-        raise ReplyError("too_large", "sends a reply that is too large")
+        raise ReplyError("too_large", "sends a response that is too large")
     else:
         body = incoming.take(length)
     closes = b"close" in b",".join(head.values(b"connection")).lower()
@@ -111,7 +113,7 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
 
 class _ReplyHead(NamedTuple):
     persistent: bool
-    """True for HTTP/1.1, unless a header says that the connection closes."""
+    """True for HTTP/1.1, unless a header announces that the connection will be closed."""
     status: int
     reason: bytes
     lines: tuple[tuple[bytes, bytes], ...]
@@ -142,8 +144,8 @@ class _ReceiveBuffer:
         return bool(self._buffer)
 
     def until(self, mark: bytes, limit: int) -> bytes | None:
-        """Take everything up to and including *mark*, or None if *mark* does not come within
-        *limit* bytes.
+        """Take and return everything up to and including *mark*. Return None if *mark* does not
+        occur within *limit* bytes.
         """
         seen = 0
         while (at := self._buffer.find(mark, seen)) < 0:
@@ -158,7 +160,7 @@ class _ReceiveBuffer:
         return found
 
     def take(self, count: int) -> bytes:
-        """Take exactly *count* bytes."""
+        """Take and return exactly *count* bytes."""
         while len(self._buffer) < count:
             self._receive_more()
         found = bytes(self._buffer[:count])
@@ -169,12 +171,12 @@ class _ReceiveBuffer:
         block = self._receive(_BLOCK)
         if not block:
             if not self._any:
-                raise ReplyError("nothing", "closed the connection without a reply")
-            raise ReplyError("truncated", "ended its reply early")
+                raise ReplyError("nothing", "closed the connection without a response")
+            raise ReplyError("truncated", "ended its response early")
         self._any = True
         self._budget -= len(block)
         if self._budget < 0:
-            raise ReplyError("too_large", "sends a reply that is too large")
+            raise ReplyError("too_large", "sends a response that is too large")
         self._buffer += block
 
 
@@ -191,7 +193,7 @@ def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
     """Take the header lines, including the blank line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
-        # A continued line is also refused, because it does not begin with a valid name.
+        # A folded line is also rejected, because it does not begin with a valid name.
         found = _HEADER.fullmatch(line)
         if found is None or len(made) == _MAX_HEADERS:
             raise _not_http()
@@ -208,13 +210,13 @@ def _body_length(head: _ReplyHead) -> int | None:
         return 0
     if codings:
         if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or not head.persistent:
-            raise ReplyError("length", "gives more than one length for its reply")
+            raise ReplyError("length", "states more than one length for its response")
         return None
     if not lengths:
-        # Without a length, a reply that was cut off looks like a complete one.
-        raise ReplyError("length", "does not give the length of its reply")
+        # Without a length, a truncated response looks like a complete one.
+        raise ReplyError("length", "does not state the length of its response")
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise ReplyError("length", "gives more than one length for its reply")
+        raise ReplyError("length", "states more than one length for its response")
     return int(lengths[0])
 
 
@@ -228,7 +230,7 @@ def _read_chunks(incoming: _ReceiveBuffer, limit: int) -> bytes:
         if size == 0:
             break
         if len(body) + size > limit:
-            raise ReplyError("too_large", "sends a reply that is too large")
+            raise ReplyError("too_large", "sends a response that is too large")
         body += incoming.take(size)
         if incoming.take(2) != b"\r\n":
             raise _not_http()
@@ -237,4 +239,4 @@ def _read_chunks(incoming: _ReceiveBuffer, limit: int) -> bytes:
 
 
 def _not_http() -> ReplyError:
-    return ReplyError("http", "does not send a complete HTTP reply")
+    return ReplyError("http", "does not send a complete HTTP response")

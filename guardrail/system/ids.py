@@ -12,7 +12,7 @@ _PAIRS = [high + low for high in _ALPHABET for low in _ALPHABET]
 
 
 def new_ulid() -> str:
-    """Return a new ULID: 48 bits of milliseconds since 1970 and 80 random bits, Crockford
+    """Return a new ULID: 48 bits of Unix time in milliseconds and 80 random bits, in Crockford's
     base32.
     """
     number = (time.time_ns() // 1_000_000) << 80 | int.from_bytes(os.urandom(10), "big")

@@ -1,8 +1,8 @@
-"""Opens input files given by the user. They must be regular files, because the size of other files
-is not known before they are read.
+"""Opens input files that the user specifies. They must be regular files, because the size of other
+files is not known before they are read.
 
 Reading a FIFO, a device or a terminal could block, and reading a sparse or endless file might never
-end, so all of these are rejected at once.
+end, so all of these are rejected before any read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def open_input(path: Path) -> BinaryIO:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have side effects
         raise _not_a_file(path)
-    # The path may lead to something else by now.
+    # The path may refer to a different file by now.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -49,8 +49,8 @@ def open_input(path: Path) -> BinaryIO:
 def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
     """Return the content of the file at *path*, at most *limit* bytes.
 
-    Raises ``OSError`` if it is not a regular file or is larger. If *text* is True, it also raises
-    ``OSError`` if the file contains NUL bytes, as the holes of a sparse file do.
+    Raises ``OSError`` if the file is not a regular file or is larger. If *text* is True, it also
+    raises ``OSError`` if the file contains NUL bytes, as the holes of a sparse file do.
     """
     with open_input(path) as source:
         if os.fstat(source.fileno()).st_size > limit:

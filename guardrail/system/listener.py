@@ -2,9 +2,9 @@
 a refusal or None.
 
 A server listens only on loopback, unless it has TLS and authenticates its callers. A request is
-refused if its ``Host`` is a different host (DNS rebinding), comes from a web page that is not
-listed, can be read in two ways (request smuggling), is too large, is compressed, or asks to switch
-protocols.
+refused if its ``Host`` is a different host (DNS rebinding), or if it comes from a web page whose
+origin is not listed, is ambiguous (request smuggling), is too large, is compressed, or asks to
+switch protocols.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 Headers = Sequence[tuple[bytes, bytes]]
-"""The headers of a request in their order, with names in lower case, as in ASGI."""
+"""The headers of a request in their original order, with names in lower case, as in ASGI."""
 
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _MAX_TARGET = 8 * 1024
@@ -74,7 +74,7 @@ class ListenAddress:
 
     @property
     def wildcard(self) -> bool:
-        """True if the address stands for all addresses of this machine."""
+        """True if the address means all addresses of this machine."""
         return ipaddress.ip_address(self.host).is_unspecified
 
     def __str__(self) -> str:
@@ -102,15 +102,15 @@ class ListenerRules:
     """Maximum size of a body, in bytes."""
     max_headers: int = 128
     max_head: int = 32 * 1024
-    """Maximum size of target and headers together, in bytes."""
+    """Maximum total size of target and headers, in bytes."""
     max_streams: int = 256
-    """Number of requests that are served concurrently."""
+    """Maximum number of requests that are served concurrently."""
     idle_s: float = 60.0
-    """Seconds for a request to arrive. This is also the limit for a connection without a request,
-    and for a client that does not read.
+    """Seconds within which a request must arrive. This is also the time limit for a connection
+    without a request, and for a client that does not read.
     """
     stop_s: float = 30.0
-    """Seconds that requests in progress get to end when the server stops."""
+    """Seconds that requests in progress have to end when the server stops."""
     authenticate: Callable[[Headers], str | ListenerRefusal] | None = None
     """Returns the name of the caller, or the refusal of a request without a valid token. Without
     this function, every caller is served.
@@ -124,13 +124,13 @@ class ListenerRules:
 
 @dataclass(frozen=True, slots=True)
 class ListenerRefusal:
-    """The reason that a request is refused, for the client."""
+    """The reason for refusing a request, as reported to the client."""
 
     status: int
     code: str
     """Stable name of the rule."""
     message: str
-    """A message in plain words, without any value from the request."""
+    """A human-readable message, without values from the request."""
 
 
 def check_binding(address: ListenAddress, *, tls: bool, authenticated: bool) -> None:
@@ -168,12 +168,12 @@ def host_names(entries: Sequence[str]) -> frozenset[str]:
 
 
 def values_of(headers: Headers, name: bytes) -> list[bytes]:
-    """Return the values of every header called *name*, a name in lower case."""
+    """Return the values of all headers with the name *name*, which must be in lower case."""
     return [value for each, value in headers if each == name]
 
 
 def refusal_of(target: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefusal | None:
-    """Return the reason to refuse the request with this target and these headers, or None.
+    """Return the reason for refusing a request with this target and these headers, or None.
 
     Neither the body nor the caller is examined: see ``too_large`` and
     ``ListenerRules.authenticate``.
@@ -208,7 +208,7 @@ def _of_target(target: bytes, _: Headers, __: ListenerRules) -> ListenerRefusal 
         message = f"a path may have at most {counted(_MAX_TARGET, 'byte')}"
         return ListenerRefusal(414, "target", message)
     if not target.startswith(b"/"):
-        message = "the request must name a path that starts with /"
+        message = "the request target must be a path that starts with /"
         return ListenerRefusal(400, "target", message)
     return None
 
@@ -220,7 +220,7 @@ def _of_host(_: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefusa
         return ListenerRefusal(400, "host", message)
     if rules.any_host or _is_accepted(hosts[0].decode("latin-1").lower(), rules):
         return None
-    return ListenerRefusal(421, "host", "the Host header does not name this server")
+    return ListenerRefusal(421, "host", "the Host header is not for this server")
 
 
 def _is_accepted(host: str, rules: ListenerRules) -> bool:
@@ -269,7 +269,7 @@ def _of_content(_: bytes, headers: Headers, __: ListenerRules) -> ListenerRefusa
         return ListenerRefusal(415, "encoding", message)
     # Other protocols, such as h2c, are only offered, so the request is answered as it is.
     if any(b"websocket" in value.lower() for value in values_of(headers, b"upgrade")):
-        message = "this server does not speak WebSocket: use HTTP requests"
+        message = "this server does not support WebSocket: use HTTP requests"
         return ListenerRefusal(404, "upgrade", message)
     return None
 
@@ -280,6 +280,6 @@ def _of_origin(_: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefu
         return None
     sites = values_of(headers, b"sec-fetch-site")
     if origins or any(site.lower() in _OTHER_SITES for site in sites):
-        message = "web pages of this origin may not use this server"
+        message = "web pages from this origin may not use this server"
         return ListenerRefusal(403, "origin", message)
     return None

@@ -1,5 +1,5 @@
 """Names of this process's user and group. They are looked up by number, so environment variables
-have no influence.
+can't change them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _UNSET = 0xFFFF_FFFF
 
 
 def user_name() -> str:
-    """Return the name of the user that this process runs as, or the number if the user has no
+    """Return the name of the user that this process runs as, or the user's number if there is no
     name.
     """
     return user_named(os.getuid())
@@ -37,7 +37,7 @@ def login_name(path: Path = Path("/proc/self/loginuid")) -> str | None:
 
 
 def user_named(uid: int) -> str:
-    """Return the name of the user *uid*, or the number if it has none."""
+    """Return the name of the user *uid*, or the number if there is no name."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -45,7 +45,7 @@ def user_named(uid: int) -> str:
 
 
 def group_named(gid: int) -> str:
-    """Return the name of the group *gid*, or the number if it has none."""
+    """Return the name of the group *gid*, or the number if there is no name."""
     try:
         return grp.getgrgid(gid).gr_name
     except KeyError:

@@ -35,7 +35,7 @@ def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: i
     """Create the file *path* with the owner of the ledger *like*, and return its descriptor.
 
     If there is no ledger yet, the file belongs to the owner of its lock file, otherwise to the user
-    of this process. If this user can't change owners, the file keeps this user as its owner. Raises
+    of this process. If this user can't change owners, the file belongs to this user. Raises
     ``OSError``, including if *path* already exists.
     """
     descriptor = os.open(path, flags | _NEW, mode)
@@ -47,7 +47,7 @@ def open_or_make(path: Path, like: Path | None, *, flags: int, mode: int = 0o600
     """Open the file *path*, or create it as ``new_file`` does. Follows no links. Raises
     ``OSError``.
 
-    An existing file keeps its owner, because a name in another user's folder might lead to any
+    An existing file keeps its owner, because a path in a different user's folder might lead to any
     file.
     """
     while True:
@@ -76,7 +76,7 @@ def new_folder(folder: Path, like: Path | None) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if not os.listdir(descriptor):  # a folder that is not empty was not created here
+        if not os.listdir(descriptor):  # a folder with content was not created here
             _set_owner(descriptor, like)
     finally:
         os.close(descriptor)

@@ -10,7 +10,7 @@ from types import FrameType
 __all__ = ["ENDING", "handled"]
 
 ENDING = (signal.SIGTERM, signal.SIGINT)
-"""The signals that ask a server to stop."""
+"""The signals that stop a server."""
 
 
 @contextlib.contextmanager

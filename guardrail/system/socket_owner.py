@@ -11,7 +11,9 @@ __all__ = ["socket_user"]
 _TABLES = Path("/proc/net")
 _UNMAPPED = Path("/proc/sys/kernel/overflowuid")
 _WITH_OWNER = frozenset({"01", "04", "05", "08"})
-"""ESTABLISHED, FIN_WAIT1, FIN_WAIT2 and CLOSE_WAIT: the states of a socket that was connected."""
+"""ESTABLISHED, FIN_WAIT1, FIN_WAIT2 and CLOSE_WAIT: the states of a socket that is or was
+connected.
+"""
 
 
 def socket_user(
@@ -51,7 +53,7 @@ def _owner(fields: list[str]) -> int | None:
 
 
 def _unmapped_user() -> int:
-    """Return the number that stands for every user outside this user namespace."""
+    """Return the user number that represents all users outside this user namespace."""
     try:
         return int(_UNMAPPED.read_text("ascii"))
     except (OSError, ValueError):

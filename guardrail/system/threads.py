@@ -1,4 +1,4 @@
-"""Threads and events that Ctrl-C leaves in a known state, at whatever place it arrives."""
+"""Threads and events that Ctrl-C leaves in a known state, whenever it arrives."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _FATE, _RUNS, _NEVER = "fate", "runs", "never"
 
 
 class BackgroundThread(threading.Thread):
-    """A daemon thread whose start may be interrupted by Ctrl-C at any place.
+    """A daemon thread whose start Ctrl-C may interrupt at any point.
 
-    Python's own ``start`` can then leave a thread that has not begun, but may begin later:
-    ``join`` raises ``RuntimeError`` for it, and nobody knows if its work will be done. Here, such a
-    thread either runs or never will, and ``will_run`` tells which.
+    Python's own ``start`` can then leave a thread that has not begun, but may begin later: ``join``
+    raises ``RuntimeError`` for it, and whether it will run is unknown. Here, such a thread either
+    runs or never will, and ``will_run`` returns which of the two applies.
     """
 
     def __init__(self, target: Callable[..., object], name: str, *args: Any) -> None:
@@ -43,15 +43,16 @@ class BackgroundThread(threading.Thread):
         return self._returned or self._decided.get(_FATE) == _RUNS
 
     def will_run(self) -> bool:
-        """Return True if the target has been called or certainly will be. Otherwise it never will.
+        """Return True if the target has been called or certainly will be, and False if it never
+        will be.
 
         Call this only if no other thread can be calling ``start``.
         """
         return self._returned or self._decided.setdefault(_FATE, _NEVER) == _RUNS
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the thread has ended, at most *timeout* seconds. Returns at once if it never
-        runs, and in the thread itself.
+        """Wait until the thread has ended, at most *timeout* seconds. Returns immediately if the
+        thread never runs, or if this thread calls it itself.
         """
         if self is not threading.current_thread() and self.will_run():
             super().join(timeout)

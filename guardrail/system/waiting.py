@@ -3,8 +3,8 @@ work.
 
 A procedure that waits is written once, as a generator. It yields ``Wait`` or ``Shielded`` to wait
 for a future, and receives the result or the exception at that point. It yields long computations as
-``Work``, so that other tasks of an event loop can run meanwhile. ``guardrail.call.drivers`` runs
-such a procedure, in a thread or on an event loop.
+``Work``, so that other tasks of an event loop can run in the meantime. ``guardrail.call.drivers``
+runs such a procedure, in a thread or on an event loop.
 """
 
 from __future__ import annotations
@@ -74,14 +74,14 @@ async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
     """Run *work* and return its result: in a thread if it is large, so that the event loop stays
     responsive.
 
-    A thread can't be stopped: cancellations that arrive meanwhile are added to *stops*.
+    A thread can't be stopped, so cancellations that arrive in the meantime are added to *stops*.
     """
     if work.size <= LARGE:
         return work.run()
     context = contextvars.copy_context()
     try:
         future = in_background(functools.partial(context.run, work.run))
-    # no thread can be started, because there are too many or the program is ending
+    # no thread can be started, because there are too many or the program is exiting
     except RuntimeError:
         return work.run()
     while True:
@@ -133,7 +133,7 @@ async def wait_shielded(
 
 
 def _wake_alone(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    # A closed loop has no waiters any more.
+    # A closed loop no longer has waiters.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_wake, waiter)
 
@@ -146,8 +146,8 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 def in_background(work: Callable[[], R]) -> Future[R]:
     """Run *work* in its own thread. The future completes with its result or its exception.
 
-    Use this for rare work. If nobody waits for the thread any longer, it ends by itself and delays
-    nothing else.
+    Use this for infrequent work. If no one waits for the thread any longer, it still runs to its
+    end, without delaying anything else.
     """
     future: Future[R] = Future()
 
@@ -162,8 +162,8 @@ def in_background(work: Callable[[], R]) -> Future[R]:
 
 
 async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledError | None]:
-    """Run *body* in a thread. Return its result, and the cancellation that arrived meanwhile, if
-    any.
+    """Run *body* in a thread. Return its result, and the cancellation that arrived in the meantime,
+    if any.
 
     A thread can't be stopped, and reporting ``cancelled`` while it is still running would be wrong,
     so a cancellation is delayed until the thread ends. A ``StopIteration`` is raised as the cause

@@ -1,5 +1,5 @@
-"""Inspects the code of a generator to find out whether a ``with`` block yields, before the block
-begins.
+"""Inspects the code of a generator to determine, before a ``with`` block begins, whether the block
+yields.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _AWAITING = frozenset(
 
 @functools.lru_cache(maxsize=256)
 def yields_inside(code: CodeType, offset: int) -> bool:
-    """Return True if the block that begins at *offset* of *code* (where its ``__enter__`` is
-    called) contains a ``yield``.
+    """Return True if the block whose ``__enter__`` is called at *offset* in *code* contains a
+    ``yield``.
 
-    Also return True if no block begins there, as for a call of ``ExitStack.enter_context``: its
-    context may still be open at the next ``yield``.
+    Also return True if no block begins there, as in a call of ``ExitStack.enter_context``: the
+    entered context may still be open at the next ``yield``.
     """
     import dis
 

@@ -255,7 +255,7 @@ def test_a_port_in_use_is_named_with_the_next_step(project: Path, upstream: Mode
     code, said = refused(project, "--upstream", upstream.openai, "--listen", at)
     assert code == 3
     assert f"can't listen on {at}" in said
-    assert "--listen 127.0.0.1:0 takes a free one" in said
+    assert "--listen 127.0.0.1:0 selects a free port" in said
 
 
 def test_settings_that_were_only_found_do_not_get_the_keys(
@@ -280,4 +280,4 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     )
     done = done_in(project, [sys.executable, "-c", source])
     assert done.returncode == 3, done.stderr
-    assert "install guardrail with its extra server (README.md)" in done.stderr
+    assert "install guardrail with the 'server' extra (README.md)" in done.stderr

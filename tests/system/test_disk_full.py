@@ -51,7 +51,7 @@ def test_a_quota_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
     error = OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
     assert is_full(error, tmp_path)
     assert why_not_written(error, tmp_path / "x", 1).startswith(
-        "a quota, or a limit on the size of files, is reached: "
+        "a quota or a file size limit was reached: "
     )
 
 

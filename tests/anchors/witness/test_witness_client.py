@@ -242,18 +242,18 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
         "malformed",
         "does not send a complete HTTP",
     ),
-    "nothing": (lambda sock: None, "malformed", "without a reply"),
+    "nothing": (lambda sock: None, "malformed", "without a response"),
     "early hints without end": (
         lambda sock: sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
         "malformed",
-        "interim replies",
+        "interim responses",
     ),
     "another protocol": (
         lambda sock: sock.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         ),
         "malformed",
-        "interim replies",
+        "interim responses",
     ),
     "two lengths": (
         lambda sock: sock.sendall(
@@ -265,7 +265,7 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "no length": (
         lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nx\n"),
         "malformed",
-        "length of its reply",
+        "length of its response",
     ),
     "cut off": (
         lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx\n"),
