@@ -186,5 +186,5 @@ def open_ledger_or_copy(path: Path) -> LedgerReader:
         raise LedgerOpenError(
             f"{path}: {error.message}",
             code=error.code,
-            hint=error.hint or "give the ledger with --ledger FILE, or run guardrail doctor",
+            hint=error.hint or "specify the ledger with --ledger FILE, or run guardrail doctor",
         ) from None

@@ -64,7 +64,7 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
     path = settings.ledger.path
     if not path.exists():
         raise missing_ledger(
-            path, hint="give the ledger with --ledger FILE, or run guardrail doctor"
+            path, hint="specify the ledger with --ledger FILE, or run guardrail doctor"
         )
     journal, keys = open_journal(settings, epochs=False)
     with contextlib.closing(journal):

@@ -1,8 +1,8 @@
 """Reads the settings file, and checks that it is a plain file of this user.
 
-A folder that came from somebody else may contain settings too. Therefore, a file that was found,
-and not specified by the user, can't start a command or send a secret to a server. A file owned by a
-different user is rejected, because that user could change it at any time.
+A folder from someone else may contain settings, too. Therefore, a file that the user did not
+specify, but that guardrail found, can't start a command or send a secret to a server. A file owned
+by a different user is rejected, because that user could change it at any time.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _MAX_BYTES = 1 << 20
 _ALIKE = 0.8
 """Minimum similarity, from 0 to 1, at which one name counts as a misspelling of another."""
 _DATABASE = b"SQLite format 3\0"
-_LEDGER = "name a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
+_LEDGER = "specify a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ def find(start: Path | None = None, *, environment: Mapping[str, str] | None = N
 
 
 def is_named(environment: Mapping[str, str] | None = None) -> bool:
-    """Return True if ``GUARDRAIL_CONFIG`` is an absolute path, which means the same file in every
-    folder.
+    """Return True if ``GUARDRAIL_CONFIG`` is an absolute path, so it means the same file in every
+    working directory.
     """
     environment = os.environ if environment is None else environment
     return os.path.isabs(environment.get(_VARIABLE) or "")
@@ -138,7 +138,8 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
     return ConfigError(
         f"{path}: can't be read ({why})",
         code="config.unreadable",
-        hint=hint or f"give a settings file, which guardrail init creates as {FILE_NAME}",
+        hint=hint
+        or f"specify a settings file, such as the {FILE_NAME} that guardrail init creates",
     )
 
 
@@ -146,7 +147,7 @@ def _in_folder(folder: Path) -> str:
     """Return a hint to specify the settings file in *folder*, not the folder itself."""
     inside = folder / FILE_NAME
     if inside.is_file():
-        return f"name the file in that folder: {inside}"
+        return f"specify the file in that folder: {inside}"
     return f"that folder contains no {FILE_NAME}; guardrail init FOLDER creates a project with one"
 
 

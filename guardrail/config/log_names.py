@@ -1,4 +1,4 @@
-"""Makes names for new logs. No two logs share a name, and people can read the names.
+"""Creates names for new logs. The names are unique and human-readable.
 
 A log keeps the name that it was created with, because the name is in every line and in every signed
 head. The name of an existing log is therefore read from the log and never computed again, even if
@@ -21,7 +21,7 @@ __all__ = ["configured_name", "is_of_project", "new_log_name", "possible_names"]
 
 _DIGITS = 8
 _LONGEST = 64
-"""Maximum number of characters of a host's or a project's name that are used."""
+"""Maximum number of characters used from a host's or a project's name."""
 
 
 def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:

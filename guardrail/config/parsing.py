@@ -26,7 +26,8 @@ ENVIRONMENT = {
     "GUARDRAIL_POLICIES": ("policy", "path"),
     "GUARDRAIL_KEYS": ("keys", "path"),
 }
-"""Environment variables that override a setting. ``GUARDRAIL_CONFIG`` names the file itself."""
+"""Environment variables that override a setting. ``GUARDRAIL_CONFIG`` specifies the settings file.
+"""
 
 
 def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:

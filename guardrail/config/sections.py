@@ -26,7 +26,8 @@ __all__ = [
 ]
 
 DEFAULT_LEDGER = Path("audit/ledger.db")
-"""Path of the ledger if the settings name none. Its folder holds all files of the log."""
+"""Path of the ledger if the settings do not specify one. Its folder contains all files of the log.
+"""
 
 
 def is_default_place(ledger: Path) -> bool:
@@ -98,18 +99,18 @@ class LedgerSection:
         16,
         0,
         65_536,
-        "space reserved on the disk for outcomes of admitted calls when it is full; 0: none",
+        "disk space reserved for outcomes of admitted calls, used when the disk is full; 0: none",
     )
-    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns if less is free; 0: never")
+    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns if less space is free; 0: never")
 
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """Settings in ``[keys]``: where the log's keys are stored."""
+    """Settings in ``[keys]``: the location of the log's keys."""
 
     path: Path | None = _text(
         None,
-        "folder of the log key and the token key, mode 0700; default: next to the ledger, same "
+        "folder with the log key and the token key, mode 0700; default: next to the ledger, same "
         "name plus .keys",
     )
     signer: tuple[str, ...] = _texts(
@@ -171,7 +172,7 @@ class OpaSection:
     cert: Path | None = _file("client certificate")
     key: Path | None = _file("key of the client certificate, mode 0600")
     token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
-    connections: int = _limits(16, 1, 256, "number of requests to the server at the same time")
+    connections: int = _limits(16, 1, 256, "maximum number of simultaneous requests to the server")
     watch_interval_ms: int = _limits(
         5000, 50, 600_000, "how often the server's health and revision are checked"
     )
@@ -182,7 +183,7 @@ class OpaSection:
         5,
         1,
         1000,
-        "number of failed connections in a row after which calls are denied without asking",
+        "number of failed connections in a row after which calls are denied without a request",
     )
     breaker_reset_ms: int = _limits(
         1000, 10, 600_000, "time after which one call tries the server again"
@@ -192,7 +193,7 @@ class OpaSection:
         "reproducible"
     )
     unsafe_unpinned_policy: bool = _switch(
-        "accept answers without a revision, for a development server; decisions are then not "
+        "accept responses without a revision, for a development server; decisions are then not "
         "reproducible"
     )
 
@@ -206,7 +207,7 @@ class RedactionSettings:
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """Settings in ``[identity]``: which callers are accepted, and how they are recorded."""
+    """Settings in ``[identity]``: the accepted callers, and their form in records."""
 
     tenant: str = _text("default", "tenant of sessions without one")
     principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
@@ -215,13 +216,13 @@ class IdentitySettings:
         "any",
         "asserted",
         "verified",
-        about="lowest accepted assurance of a principal; any: also calls without a principal",
+        about="lowest accepted assurance of a principal; any: also accept calls without one",
     )
 
 
 @dataclass(frozen=True, slots=True)
 class ToolSettings:
-    """Settings in ``[tools]``: how a tool's arguments are checked."""
+    """Settings in ``[tools]``: the checks of a tool's arguments."""
 
     unknown_arguments: str = _choice(
         "accept",
@@ -236,7 +237,7 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Settings in ``[limits]``: how many calls a principal may make."""
+    """Settings in ``[limits]``: the number of calls that a principal may make."""
 
     calls_per_minute: int = _limits(
         6000,
@@ -249,8 +250,8 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSettings:
-    """Settings in ``[approvals]``: how long requests and approvals are valid, and who may
-    approve.
+    """Settings in ``[approvals]``: the validity of requests and approvals, and the accepted
+    approvers.
     """
 
     ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval is valid")
@@ -269,14 +270,15 @@ class AnchorSettings:
     """
 
     file: Path | None = _file(
-        "append-only file in another directory, preferably of another owner; each head is a line"
+        "append-only file in a different directory, preferably with a different owner; one head "
+        "per line"
     )
     stream: str = _choice(
         "none",
         "none",
         "stdout",
         "stderr",
-        about="output stream of the process that receives each head as a line",
+        about="output stream of the process, to which each head is written as a line",
     )
     syslog: Path | None = _file("socket of the system log, for example /dev/log")
     witness: tuple[str, ...] = _texts(
@@ -285,7 +287,7 @@ class AnchorSettings:
     witness_ca: Path | None = _file(
         "trusted root certificates for https witnesses; default: those of the system"
     )
-    tsa: str = _text("", "URL of a timestamping authority (RFC 3161); needs the extra tsa")
+    tsa: str = _text("", "URL of a timestamping authority (RFC 3161); requires the extra tsa")
     tsa_root: Path | None = _file("trusted root certificates for its timestamps")
     tsa_tokens: Path | None = _file(
         "file for its timestamps; default: next to the ledger, same name plus -timestamps"
@@ -300,7 +302,7 @@ class AnchorSettings:
         1000, 1, 1_000_000_000, "a new head is also sent as soon as there are this many new records"
     )
     heartbeat_s: int = _limits(
-        300, 0, 86_400, "interval of a heartbeat record and head, even if nothing happens; 0: none"
+        300, 0, 86_400, "interval of heartbeat records and heads, even without calls; 0: none"
     )
     memory: bool | Path = _switch_or_file(
         True,
@@ -323,12 +325,12 @@ class AnchorSettings:
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """Settings in ``[access]``: the log of who read the ledger (docs/access-log.md)."""
+    """Settings in ``[access]``: the log of reads of the ledger (docs/access-log.md)."""
 
     path: Path | None = _text(
         None, "its SQLite file; default: next to the ledger, same name plus .access.db"
     )
-    keys: Path | None = _file("folder of its keys, mode 0700; default: next to it")
+    keys: Path | None = _file("folder with its keys, mode 0700; default: next to it")
     required: bool = _switch("true: a command that can't record its read shows nothing")
 
 
@@ -345,7 +347,7 @@ class ReviewSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """Settings in ``[retention]``: how long records are kept (docs/retention.md)."""
+    """Settings in ``[retention]``: the retention of records (docs/retention.md)."""
 
     auto: bool = _switch_on(
         "a running guard closes segments, archives and deletes once a day; false: only "
@@ -363,7 +365,7 @@ class RetentionSettings:
     )
     segment_mb: int = _limits(256, 1, 100_000, "size of the records at which a segment is closed")
     segments: Path | None = _file(
-        "folder of the segments' copies; default: next to the ledger, same name plus -segments"
+        "folder for the segments' copies; default: next to the ledger, same name plus -segments"
     )
     archive: Path | None = _file(
         "folder, preferably on another disk, for a second copy of each segment"
@@ -382,8 +384,8 @@ class ProxySettings:
     )
     listen: str = _text(
         "127.0.0.1:8290",
-        "address and port; port 0 takes a free one; an address other than loopback needs tls_cert, "
-        "tls_key and callers",
+        "address and port; port 0 selects a free port; an address other than loopback needs "
+        "tls_cert, tls_key and callers",
     )
     hosts: tuple[str, ...] = _texts(
         "accepted Host names, each NAME or NAME:PORT; default: this machine's loopback names, or "
@@ -396,8 +398,8 @@ class ProxySettings:
     tls_cert: Path | None = _file("certificate of the proxy (PEM); with it, the proxy serves https")
     tls_key: Path | None = _file("key of the certificate (PEM, no password), mode 0600")
     callers: Path | None = _file(
-        "file of the callers' tokens, which guardrail proxy token adds; every request must then "
-        "have one"
+        "file of callers' tokens, which guardrail proxy token adds; if set, every request must "
+        "have a token"
     )
     peers: tuple[str, ...] = _texts(
         "IP addresses of reverse proxies that set the caller in identity_header"
@@ -410,7 +412,7 @@ class ProxySettings:
         "types of tools that the provider may run itself, for example web_search; default: none"
     )
     allow_fields: tuple[str, ...] = _texts(
-        "fields of requests that pass although guardrail does not know them; default: none"
+        "request fields that are forwarded although guardrail does not know them; default: none"
     )
     approval_wait_s: int = _limits(
         120, 0, 3600, "how long a call that needs an approval is held before it is refused"
@@ -418,14 +420,16 @@ class ProxySettings:
     outcome_wait_s: int = _limits(
         3600, 1, 2_592_000, "time after which the outcome of a call is unknown if none was reported"
     )
-    max_body_mb: int = _limits(32, 1, 1024, "largest body of a request")
-    max_streams: int = _limits(256, 1, 65_536, "number of requests that are served concurrently")
+    max_body_mb: int = _limits(32, 1, 1024, "maximum size of a request body")
+    max_streams: int = _limits(
+        256, 1, 65_536, "maximum number of requests that are served concurrently"
+    )
     idle_s: int = _limits(
         60,
         1,
         3600,
         "time for a request to arrive completely; also the limit for a connection without a "
-        "request, and for a caller that does not read its answer",
+        "request, and for a caller that does not read the response",
     )
     upstream_idle_s: int = _limits(
         600, 1, 86_400, "how long the model's API may send nothing before the request fails"

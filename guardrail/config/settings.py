@@ -37,7 +37,7 @@ from guardrail.errors import ConfigError
 
 __all__ = ["Settings", "access_rule"]
 
-_ONLY_FOUND = "were found in this folder or a parent folder, but not named"
+_ONLY_FOUND = "were found in this folder or a parent folder, but not specified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,11 +77,12 @@ class Settings:
         environment: Mapping[str, str] | None = None,
         named: bool = True,
     ) -> Settings:
-        """Read *path* (or no file at all), then apply the environment.
+        """Read *path*, or no file if it is None, and then apply the environment.
 
-        If *named* is False, the path was found and not given, so the file can't start a command
-        (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by a different
-        user or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
+        If *named* is False, guardrail found the file, and the user did not specify it, so it can't
+        start a command (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned
+        by a different user or not TOML, and for an unknown section or key, a wrong type, or a value
+        out of range.
         """
         environment = os.environ if environment is None else environment
         settings = cls() if path is None else _from_file(path, named=named)
@@ -124,13 +125,13 @@ class Settings:
 
     @property
     def only_found(self) -> bool:
-        """True if the file would be trusted if the user named it."""
+        """True if the file would be trusted if the user specified it."""
         return self.distrust == _ONLY_FOUND
 
     @property
     def trusted_opa(self) -> OpaSection:
         """Return ``[opa]``, to connect to its server. Raises ``ConfigError`` if the section sets
-        secrets that the server must not get.
+        secrets that must not be sent to the server.
         """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
@@ -139,7 +140,7 @@ class Settings:
     @property
     def trusted_proxy(self) -> ProxySettings:
         """Return ``[proxy]``, to start the proxy. Raises ``ConfigError`` if the section sets a
-        server that must not get the callers' keys.
+        server to which the callers' keys must not be sent.
         """
         if self.proxy.upstream:
             self.require_trust("[proxy] upstream")
@@ -290,7 +291,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
     )
     made = apply(local_defaults, file.raw, folder, str(path))
     if made.keys.signer and os.sep in made.keys.signer[0]:
-        # A relative path would name a different program in each working directory.
+        # A relative path would refer to a different program in each working directory.
         program, *arguments = made.keys.signer
         keys = replace(made.keys, signer=(str(folder / program), *arguments))
         made = replace(made, keys=keys)

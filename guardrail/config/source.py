@@ -31,7 +31,7 @@ def with_source(message: str, environment: Mapping[str, str] | None = None) -> s
             if os.sep in path or "." in path:  # a shorter value could be any word
                 forms.add(path)
             if variable not in message and any(_names(message, form) for form in forms):
-                return f"{message} ({variable} names it)"
+                return f"{message} (set by {variable})"
     return message
 
 

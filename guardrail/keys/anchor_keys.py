@@ -71,7 +71,7 @@ class WitnessKey:
                 raise KeysError(
                     f"{folder} is not empty; keys are never overwritten",
                     code="keys.exist",
-                    hint="name a new or empty folder",
+                    hint="choose a new or empty folder",
                 )
             folder.chmod(0o700)
             write_private(folder / _PRIVATE, pem)
@@ -134,8 +134,8 @@ def certificates(path: Path) -> list[x509.Certificate]:
             f"{path}: can't read any certificates ({why})",
             code="config.anchor_tls",
             hint=(
-                "name the file with the timestamping authority's root certificate in [anchors] "
-                "tsa_root"
+                "set [anchors] tsa_root to the file with the timestamping authority's root "
+                "certificate"
             ),
         ) from None
 

@@ -20,14 +20,14 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
     """Return a function that signs the token of a policy bundle with the private key in *path*
     (PEM, unencrypted).
 
-    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises
-    ``KeysError`` if the file is missing, malformed, readable by others, or of another kind.
+    *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises ``KeysError`` if
+    the file is missing, malformed, readable by others, or not a key for *algorithm*.
     """
     if not path.exists():
         raise KeysError(
             f"{path}: this key file does not exist",
             code="keys.missing",
-            hint="give the file with the private key: --signing-key PEM",
+            hint="specify the file with the private key: --signing-key PEM",
         )
     try:
         key = serialization.load_pem_private_key(read_key(path), password=None)
@@ -53,7 +53,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
 
         return sign
     raise KeysError(
-        f"{path}: {algorithm} needs another kind of key",
+        f"{path}: this is not a key for {algorithm}",
         code="keys.malformed",
         hint="use RSA of 2048 bits or more for RS256, P-256 for ES256",
     )

@@ -29,8 +29,8 @@ def read_key(path: Path) -> bytes:
 
 
 def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -> None:
-    """Raise ``KeysError`` unless *path* is a file (or a *folder*) whose mode has no bit of
-    *forbidden*.
+    """Raise ``KeysError`` unless *path* is a file (or a *folder*) whose mode has none of the bits
+    in *forbidden*.
 
     *hint* is the next step if the mode has such a bit.
     """

@@ -6,8 +6,8 @@ who can read the folder can compute tokens and sign heads, so the people whose a
 must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
 If a *signer* is set, the log key is stored elsewhere, such as in a KMS or a program that a
-different user runs. The folder then contains no ``log.key``: the signer command gets the bytes to
-sign on its standard input and answers with the signature.
+different user runs. The folder then contains no ``log.key``: the signer command reads the bytes to
+sign from its standard input and writes the signature to its standard output.
 """
 
 from __future__ import annotations
@@ -124,7 +124,7 @@ class LogSigning:
         return self._keys.public
 
     def log_key(self, log: str) -> Ed25519HeadKey:
-        """Return the log key as a head key. If a signer holds the key, the signer makes each
+        """Return the log key as a head key. If a signer holds the key, the signer creates each
         signature.
         """
         return Ed25519HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
@@ -133,8 +133,8 @@ class LogSigning:
         """Return a new key, held in memory only, that the log key certifies for heads of more than
         *first* records.
 
-        Returns None if this writer signs with the log key. Raises ``KeysError`` if the signer does
-        not sign.
+        Returns None if this writer signs with the log key. Raises ``KeysError`` if the signer
+        fails.
         """
         if not self._epochs and not self._keys.remote:
             return None
@@ -199,12 +199,12 @@ class Keys:
         """Create and sync new keys in *folder* (mode 0700), for the owner of the ledger *like*.
 
         If a *signer* command is given, *public* is the public half of the log key that the signer
-        holds, and no log key is made here. Raises ``KeysError`` if the folder exists and is not
+        holds, and no log key is created here. Raises ``KeysError`` if the folder exists and is not
         empty: keys are never overwritten.
         """
         if folder.is_symlink():
             raise KeysError(
-                f"{folder} is a symbolic link: new keys would be created in another place",
+                f"{folder} is a symbolic link: new keys would be created elsewhere",
                 code="keys.linked",
                 hint=f"remove the link: rm {folder}",
             )
@@ -214,7 +214,7 @@ class Keys:
                 raise KeysError(
                     f"{folder} is not empty; keys are never overwritten",
                     code="keys.exist",
-                    hint="name a new or empty folder",
+                    hint="choose a new or empty folder",
                 )
             folder.chmod(0o700)
             log_key: Ed25519PrivateKey | _CommandSigner
@@ -284,7 +284,7 @@ class Keys:
             or type(epoch) is not int
         ):
             raise KeysError(
-                f"{folder}: a key file is of the wrong kind",
+                f"{folder}: a key file contains the wrong kind of key",
                 code="keys.malformed",
                 hint="restore the folder from a backup",
             )
@@ -312,7 +312,7 @@ class Keys:
     def signer(self) -> Callable[[bytes], bytes]:
         """Return a function that signs bytes with the log key (Ed25519, 64 bytes).
 
-        That function raises ``KeysError`` if a signer command holds the key and does not sign.
+        That function raises ``KeysError`` if a signer command holds the key and fails.
         """
         return self._log_key.sign
 
@@ -337,7 +337,7 @@ def _private_key(pem: bytes) -> object:
     der = b"" if match is None else base64.b64decode(match[1])
     if len(der) == len(_PKCS8) + 32 and der.startswith(_PKCS8):
         return Ed25519PrivateKey.from_private_bytes(der[len(_PKCS8) :])
-    # This loads the code for every kind of key, which takes longer than most commands.
+    # This import loads the code for every kind of key, which takes longer than most commands.
     from cryptography.hazmat.primitives import serialization
 
     return serialization.load_pem_private_key(pem, password=None)
@@ -354,7 +354,7 @@ class _CommandSigner:
         self.public = public
 
     def sign(self, message: bytes) -> bytes:
-        """Ask the signer, and check its answer. Raises ``KeysError``."""
+        """Return the signer's signature after verifying it. Raises ``KeysError``."""
         try:
             self._allow()
         except ConfigError as error:

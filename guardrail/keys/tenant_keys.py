@@ -70,8 +70,8 @@ class TenantKeys:
 
     @staticmethod
     def mark(class_: str) -> str:
-        """Return ``gr1:<class>:-:<24 random characters>``, which shows that something was removed,
-        and reveals nothing else about it.
+        """Return ``gr1:<class>:-:<24 random characters>``, which shows that a value was removed,
+        and reveals nothing else about the value.
         """
         return f"gr1:{class_}:-:{_base32(os.urandom(_TOKEN_BYTES))}"
 

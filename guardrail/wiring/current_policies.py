@@ -1,4 +1,4 @@
-"""Holds the policies that a guard uses, until the guard is told to reload them."""
+"""Holds the policies that a guard uses until the next reload."""
 
 from __future__ import annotations
 
@@ -64,7 +64,8 @@ class CurrentPolicies:
                 previous=previous.identity,
                 record=self._record,
             )
-            # Decisions in progress may still finish on the old engine, and their records name it.
+            # Decisions in progress may still finish on the old engine, and their records identify
+            # it.
             longest = max(each.policy.deadline_ms for each in (self.settings, settings))
             self.engine, self.settings = engine, settings
             self._retired.add(previous, self._hold, 2 * longest / 1000)

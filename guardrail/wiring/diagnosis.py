@@ -62,10 +62,10 @@ __all__ = [
 ]
 
 _GONE = ("keys.missing", "keys.malformed")
-"""Error codes of keys that can't be used any more and must be replaced."""
+"""Error codes for keys that are lost or unusable and must be replaced."""
 WHOLE = 20_000
-"""Maximum number of records of a ledger that is read completely to explain why it does not open. In
-a larger ledger, only the files and the ends are checked.
+"""Maximum number of records in a ledger that is read completely to explain why it can't be opened.
+In a larger ledger, only the files and the two ends of the log are checked.
 """
 RECOVER = "guardrail recover"
 BACK = "move the same files back; programs that have them open then continue automatically"
@@ -81,7 +81,7 @@ _PASSING = (
     "ledger.reserve",
     "keys.create",
 )
-"""Codes of faults that go away by themselves, or that their own messages explain best."""
+"""Error codes for faults that are only temporary, or that their own messages explain best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class Diagnosis:
     unusable: str = ""
     """The reason that the log can't be continued although its file may be intact."""
     names: tuple[str, ...] = ()
-    """Names that this log had before."""
+    """Earlier names of this log."""
     next_log: str = ""
     """The log name after a restart, or an empty string if the old name is unknown and the new one
     depends on new keys.
@@ -122,7 +122,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class _QuickFacts:
-    """Facts about a ledger that can be found without reading all of it."""
+    """Facts about a ledger that can be determined without reading all of it."""
 
     keys: Keys | None
     first: Mapping[str, Any]
@@ -156,11 +156,11 @@ def check_log_name(settings: Settings, log: str) -> None:
     wanted = configured_name(settings)
     if wanted and wanted not in (log, family(log)):
         raise LedgerOpenError(
-            f"the ledger contains the log {log}, but [ledger] log names {wanted}: a log keeps "
+            f"the ledger contains the log {log}, but [ledger] log is {wanted}: a log keeps "
             "its original name",
             code="ledger.other_name",
             hint=(
-                f'write log = "{log}" under [ledger], or remove it, or set another [ledger] path'
+                f'write log = "{log}" under [ledger], remove it, or set a different [ledger] path'
             ),
         )
 
@@ -215,15 +215,16 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
     try:
         way = diagnose(settings).way_out if is_small(settings) else check_outside(settings)
     except ConfigError:
-        # These settings may not start the signer. The failed opening got further than this check.
+        # These settings may not start the signer. The failed attempt to open the ledger got further
+        # than this check.
         return error
     except GuardrailError as known:
-        # An error that names a file and its owner is more helpful than the message that the file
+        # An error that contains a file and its owner is more helpful than the message that the file
         # can't be read.
         return error if error.code == "ledger.permission" else known
     moved = "" if way.startswith(BACK) else way_to_finish(settings.ledger.path)
     if moved or (error.code not in CONTRADICTIONS and (way or not error.hint)):
-        # The error about a contradiction already names this step and another one.
+        # The error about a contradiction already contains this step and another one.
         error.hint = moved or way or RECOVER
     return error
 
@@ -310,7 +311,7 @@ def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
 
 
 def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
-    """Raise an error if the signer does not sign, or if the settings contain another log's name."""
+    """Raise an error if the signer fails, or if the settings contain a different log's name."""
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
     _check_signer(settings, keys, plan.log)
@@ -376,7 +377,7 @@ def _anchored_heads(
     """Yield every head of these logs and their restarts that the anchors hold and that one of the
     keys *publics* signed.
 
-    An anchor that can't be asked is skipped.
+    An anchor that can't be read is skipped.
     """
     if not is_configured(settings.anchors):
         return

@@ -61,7 +61,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
     """Create *folder* (mode 0700) if it is missing and ``is_created_by_guard``
     allows it; durable when this returns.
 
-    *named* are the settings that may contain its path. Raises ``LedgerOpenError``.
+    *named* lists the settings that may contain its path. Raises ``LedgerOpenError``.
     """
     try:
         if folder.is_dir():
@@ -80,7 +80,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
             raise _permission_error(missing) from None
         what = f"can't be created ({why_not_written(error, folder)})"
     raise LedgerOpenError(
-        f"{folder}: this folder {what}; {named} names it",
+        f"{folder} (set by {named}): this folder {what}",
         code="ledger.folder",
         hint=f"correct that path, or create the folder: mkdir -p {shlex.quote(str(folder))}",
     )
@@ -109,7 +109,7 @@ def in_the_way(folder: Path) -> LedgerOpenError:
 
 def check_private(path: Path) -> None:
     """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could replace the ledger
-    *path*: the ledger is in its default folder, and that folder belongs to somebody else or is
+    *path*: the ledger is in its default folder, and that folder belongs to someone else or is
     writable by everyone.
 
     Root and the owner of the ledger count as its user. Any other folder is the operator's
@@ -169,7 +169,7 @@ def check_existed(settings: Settings) -> None:
             f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
             "was one",
             code="ledger.not_a_ledger",
-            hint="give the ledger with --ledger FILE, or run guardrail doctor",
+            hint="specify the ledger with --ledger FILE, or run guardrail doctor",
         )
 
 
@@ -196,7 +196,7 @@ def check_new(folder: Path) -> None:
     found = sorted(os.listdir(folder))
     if found:
         raise ConfigError(
-            f"{folder} already holds {', '.join(found[:3])}{' and more' if found[3:] else ''}; "
+            f"{folder} already contains {', '.join(found[:3])}{' and more' if found[3:] else ''}; "
             "nothing was written",
             code="config.exists",
             hint=f"{other}, or move that folder away: only the ledger may be in it",
@@ -221,20 +221,20 @@ def refuse_second_log(settings: Settings) -> None:
     moved = _moved_log(settings)
     if moved is not None:
         raise LedgerOpenError(
-            f"there is no ledger at {path}, but there is one at {moved}, which no setting names: "
+            f"there is no ledger at {path}, but there is one at {moved}, which is in no setting: "
             "a second log would hide it",
             code="ledger.earlier",
             hint=(
                 f"{_way_to_continue(settings, moved)}. Or move all of its files back to "
-                f"{path.absolute().parent}. To begin a new log, give it another name or folder in "
-                "[ledger] path"
+                f"{path.absolute().parent}. To begin a new log, give it a different name or "
+                "folder in [ledger] path"
             ),
         )
     earlier = earlier_log(path)
     if earlier is not None:
         raise LedgerOpenError(
-            f"{earlier} is a log that an earlier version created for this project, and no "
-            f"setting names it: a second log in {path.parent} would hide it",
+            f"{earlier} is a log that an earlier version created for this project, and it is in no "
+            f"setting: a second log in {path.parent} would hide it",
             code="ledger.earlier",
             hint=_way_to_continue(settings, earlier),
         )
@@ -242,7 +242,8 @@ def refuse_second_log(settings: Settings) -> None:
 
 def _moved_log(settings: Settings) -> Path | None:
     """Return a ledger that was moved from the path in the settings to a path that is in no setting,
-    or None if a part of that ledger is still here, or if this machine remembers another log here.
+    or None if a part of that ledger is still here, or if this machine remembers a different log
+    here.
     """
     path = settings.ledger.path
     moved = moved_log(path)

@@ -2,7 +2,7 @@
 start.
 
 Some states are rejected because they would be security holes: a ledger without its keys, keys
-without their ledger, traces of an earlier log, and keys of another log.
+without their ledger, traces of an earlier log, and keys of a different log.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ PathLike = str | os.PathLike[str]
 
 
 class WatchesReloads(Protocol):
-    """The part of a guard that opening a guard needs."""
+    """The methods of a guard that ``open_guard`` uses."""
 
     def watch(self) -> None:
         """Watch for reload requests from other processes."""
@@ -92,8 +92,8 @@ def settings_from(
     ledger: PathLike | None = None,
     keys: PathLike | None = None,
 ) -> Settings:
-    """Return the settings in *config* (a file, settings, or None). The given paths override those
-    in the settings.
+    """Return the settings in *config* (a file, settings, or None). The other arguments override the
+    paths in the settings.
     """
     if isinstance(config, Settings):
         settings = config
@@ -115,7 +115,7 @@ def _require_named_policies(settings: Settings) -> None:
     for path in settings.policy.path:
         if settings.policy.engine != "opa" and not path.exists():
             raise ConfigError(
-                f"{path}: this folder does not exist; the argument policies= names it",
+                f"{path}: this folder, passed as policies=, does not exist",
                 code="config.policies",
                 hint="correct the argument, or put policies there",
             )
@@ -257,7 +257,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             keys = create_keys(settings)
             try:
                 writer = create_log(settings, keys, epochs=epochs)
-            except BaseException:  # also an interrupt: keys without a ledger would be a lost one
+            except BaseException:  # also an interrupt: keys alone look like a lost log
                 if not traces(path):
                     discard_new_keys(settings.key_path)
                 raise
@@ -320,7 +320,7 @@ def _assemble_guard(
         journal, keys = open_journal(settings, epochs=True)
         undo.callback(journal.close)
         anchors = anchor_watch(settings, journal, keys)
-        # The sources are durable before the first record that names them.
+        # The sources are durable before the first record that refers to them.
         hold = keep_sources(settings, engine)
         undo.callback(hold.release)
         record_start(settings.ledger.path, journal, settings, keys, engine.identity)

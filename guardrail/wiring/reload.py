@@ -1,7 +1,7 @@
 """Asks running guards, from another process, to reload their policies.
 
-A request is one small file next to the ledger. Guards check it once a second; only a request (or
-``guard.reload()``) makes them read policies again. The ledger records the result:
+A request is one small file next to the ledger. Guards check for it once a second; only a request
+(or ``guard.reload()``) makes them read policies again. The ledger records the result:
 ``admin.policy_loaded``, or ``admin.policy_refused`` if the new policies were rejected and the old
 ones stay in force.
 """
@@ -52,7 +52,7 @@ them.
 
 _INTERVAL = 1.0
 _BLOCK = 4096
-"""Space that a request needs on the disk, in bytes."""
+"""Disk space that a request needs, in bytes."""
 
 
 def settings_reader(settings: Settings) -> Callable[[], Settings]:
@@ -212,7 +212,8 @@ def request(ledger: Path, digest: str) -> None:
         missing = denial_of(error, path, ledger)
         room = make_room(path) if is_full(error, path) else "guardrail doctor"
         raise LedgerError(
-            f"no guard was asked: {path} can't be written ({why_not_written(error, path, _BLOCK)})",
+            f"no guard was notified: {path} can't be written"
+            f" ({why_not_written(error, path, _BLOCK)})",
             code="ledger.reserve" if is_full(error, path) else "ledger.unwritable",
             hint=room if missing is None else missing.hint,
         ) from None
@@ -220,7 +221,7 @@ def request(ledger: Path, digest: str) -> None:
 
 class ReloadWatch:
     """Calls *reload* in a separate thread when a request appears or changes. A request that already
-    existed counts as seen.
+    exists is ignored.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """``python -m guardrail.wiring.retention_worker``: does all due retention work once, for a guard in
 another process, and exits.
 
-The job arrives on standard input, and the answer goes to standard output
+The job arrives on standard input, and the result goes to standard output
 (``guardrail.retention.process``). The worker opens the ledger as a command does, independently of
 the guard's own connections, locks and threads. It may be killed at any point.
 """
@@ -30,18 +30,18 @@ Delete = Callable[[Callable[[], PruneResult]], PruneResult]
 """Runs a function that deletes records, and returns its result."""
 
 _NICE = 10
-"""Process priority of everything but the deletion itself, because a holder of the ledger's lock
-must not wait for a processor.
+"""Niceness of all work except the deletion itself, because a holder of the ledger's lock must not
+wait for a processor.
 """
 _PACE = DeletionPace(part=200, share=0.01, within=2 * 3600.0)
-"""Calls wait while records are deleted, so each batch is a fifth of the size that a command uses,
+"""Calls wait while records are deleted, so each batch is a fifth of the size that commands use,
 with long pauses between batches.
 """
 
 
 def main() -> None:
-    """Read the job, do it, and write the answer."""
-    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
+    """Read the job, carry it out, and write the result."""
+    job = pickle.load(sys.stdin.buffer)  # noqa: S301 - from the guard, through a private pipe
     BackgroundThread(_end_with_the_guard, "guardrail-retention-end").start()
     with ThreadPoolExecutor(1) as normal:
         normal.submit(int).result()  # the pool has started its thread, which keeps its priority
@@ -67,7 +67,7 @@ def carry_out_job(job: RetentionJob, *, delete: Delete = lambda work: work()) ->
         return _carry_out(job, delete)
     except GuardrailError as error:
         return _outcome(error)
-    except Exception as error:  # noqa: BLE001 - a border: what goes wrong is told to whoever asks doctor
+    except Exception as error:  # noqa: BLE001 - a boundary: doctor reports the failure
         return RunOutcome(
             "retention.failed",
             f"the due work failed unexpectedly ({type(error).__name__})",

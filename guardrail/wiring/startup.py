@@ -56,7 +56,7 @@ def record_start(
             previous, known = before
             changed = _changed_settings(known, codes) if known is not None else None
             # This is written before the start, because the start hides the change from later
-            # starts. If the process dies in between, the change is found again.
+            # starts. If the process dies in between, the next start finds the change again.
             if previous != digest or changed:
                 journal.admin(
                     "config_changed", {"digest": digest, "previous": previous, "changed": changed}
@@ -65,8 +65,8 @@ def record_start(
             journal.admin("start", detail, judged=(place.size, place.tree))
             return
         except LedgerError as error:
-            # Another guard has started meanwhile, so the settings are compared with those of that
-            # guard.
+            # Another guard has started in the meantime, so the settings are compared with those of
+            # that guard.
             if error.code != STARTED or not left:
                 raise
 
@@ -106,8 +106,8 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list
 def last_start(
     path: Path, proofs: Proofs
 ) -> tuple[tuple[str, Mapping[str, Any] | None] | None, LogPosition]:
-    """Return the digest and the codes of the settings at the last start, and the end of the log for
-    which they hold.
+    """Return the digest and the codes of the settings at the last start, and the position in the
+    log at which they are valid.
 
     If no start was recorded, the digest is that of the settings with which the log was created, and
     the codes are None. Both are replaced by None if pruning may have deleted the last start.

@@ -236,7 +236,7 @@ def test_init_takes_no_folder_that_is_in_use(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "audit" / "__init__.py").touch()
     ran = cli("init", tmp_path)
     assert ran.code == 2
-    assert "already holds __init__.py" in " ".join(ran.err.split())
+    assert "already contains __init__.py" in " ".join(ran.err.split())
     assert names(tmp_path) == {"audit"}
 
 

@@ -117,11 +117,11 @@ def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path)
         (
             tmp_path,
             "it is a folder",
-            f"name the file in that folder: {tmp_path / 'guardrail.toml'}",
+            f"specify the file in that folder: {tmp_path / 'guardrail.toml'}",
         ),
         (empty, "it is a folder", "that folder contains no guardrail.toml"),
         (ledger, "it is a database", "Guard.open(ledger=FILE)"),
-        (tmp_path / "binary", "it is not UTF-8 text", "give a settings file"),
+        (tmp_path / "binary", "it is not UTF-8 text", "specify a settings file"),
         (tmp_path / "guardrial.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
         (tmp_path / "other.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
         (empty / "guardrail.toml", "no such file", "guardrail init"),
@@ -163,7 +163,7 @@ def test_an_error_about_a_path_names_the_variable_that_it_comes_from(
         ({"GUARDRAIL_KEYS": "/b"}, "GUARDRAIL_KEYS: /b is a text", ""),
         ({"GUARDRAIL_KEYS": ""}, "/b: missing", ""),
     ):
-        told = f"{message} ({named} names it)" if named else message
+        told = f"{message} (set by {named})" if named else message
         assert with_source(message, environment) == told
 
 

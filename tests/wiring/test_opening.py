@@ -266,7 +266,7 @@ def test_what_the_environment_names_is_named_with_its_variable(
     assert "GUARDRAIL_KEYS" in refused.value.message
     monkeypatch.delenv("GUARDRAIL_KEYS")
     monkeypatch.setenv("GUARDRAIL_POLICIES", str(folder / "nowhere"))
-    with pytest.raises(ConfigError, match=r"\(GUARDRAIL_POLICIES names it\)"):
+    with pytest.raises(ConfigError, match=r"\(set by GUARDRAIL_POLICIES\)"):
         Guard.open(ledger=folder / "audit.db")
     with pytest.raises(ConfigError) as plain:
         Guard.open(policies=folder / "none", ledger=folder / "audit.db")
@@ -470,7 +470,7 @@ def test_policies_that_do_not_exist_are_named_with_the_argument(
         Guard.open(policies="nope")
     assert caught.value.code == "config.policies"
     assert str(caught.value) == (
-        f"{tmp_path / 'nope'}: this folder does not exist; the argument policies= names it"
+        f"{tmp_path / 'nope'}: this folder, passed as policies=, does not exist"
     )
     assert caught.value.hint == "correct the argument, or put policies there"
     with pytest.raises(ConfigError, match="no policies at this path") as caught:
