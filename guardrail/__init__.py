@@ -8,8 +8,7 @@
     with guard.session(principal="alice@example.com", agent="support-bot"):
         result = guard.call("send_email", {"to": "bob@example.com"}, run=send_email)
 
-The names below are resolved when they are first used, so importing one part does not load the
-others.
+The names below are resolved on first use, so importing one of them does not load the others.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class LedgerHeads:
         signing: LogSigning,
         append: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
-        """*append* writes an ``admin.*`` record of the given type and detail. If it is None, no
+        """*append* writes an ``admin.*`` record with a type and a detail. If it is None, no
         heartbeats are written.
         """
         self._path = path

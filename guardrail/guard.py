@@ -108,7 +108,7 @@ class Guard(ToolDeclarations):
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
-        """The steps of a call, for integrations that run them themselves."""
+        """The steps of a call, for integrations that run them."""
         self._listings = Listings(
             callers=self._callers,
             engine=lambda: self._policies.engine,
@@ -393,9 +393,8 @@ class Guard(ToolDeclarations):
         """Record a call that a framework rejected before its body ran; return the record's sequence
         number.
 
-        *reason* is a stable code, not a message. If the caller has exceeded the limit of calls per
-        minute, the call is only counted, and the returned number is that of the
-        ``admin.quota_reached`` record.
+        *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
+        only counted, and the returned number is that of the ``admin.quota_reached`` record.
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))
@@ -430,8 +429,7 @@ class Guard(ToolDeclarations):
         session: SessionScope | None = None,
         adapter: str = "python",
     ) -> list[Tool]:
-        """Return the *tools* that may be offered to a model, in their original order: those that
-        the policy does not hide.
+        """Return the *tools* that may be offered to a model: those that the policy does not hide.
 
         This is not a decision: it grants nothing, nothing is recorded, and a call of a listed tool
         is decided like any other. If the policy does not answer, the tool is hidden, and

@@ -291,8 +291,9 @@ class Recorder:
         return fields.policy(self._identity())
 
     def commitment(self, request: Request, encoded: bytes | None) -> str | None:
-        """Return the commitment to session, people, tool, schema and arguments, or None if the
-        arguments did not fit the schema. *encoded* is the snapshot of the arguments in bytes.
+        """Return the commitment to the session, the people, the tool, its schema and the arguments,
+        or None if the arguments did not fit the schema. *encoded* is the encoded snapshot of the
+        arguments.
         """
         if encoded is None:
             return None

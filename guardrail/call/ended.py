@@ -1,4 +1,4 @@
-"""How the body of a call ended, as known after step (8)."""
+"""The end of a call's body, as known after step (8)."""
 
 from __future__ import annotations
 

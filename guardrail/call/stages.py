@@ -129,7 +129,7 @@ class Decided(NamedTuple):
     prepared: Prepared
     verdict: Decision
     reply: EngineReply | None = None
-    """The policy's reply, or None if the policy was not asked or did not reply."""
+    """The policy's reply, or None if the policy was not evaluated or did not reply."""
     misnamed: str = ""
     """Text about misnamed arguments, or the name of the tool, appended to the verdict's message for
     the agent. Never recorded.

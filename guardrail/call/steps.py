@@ -1,9 +1,9 @@
 """The nine steps of a call, as one generator that yields what it waits for.
 
 (1) who is calling; (2) the arguments, validated and copied once; (3) the sensitive values in them;
-(4) the policy input; (5) the policy is asked; (6) its reply becomes a decision; (7) the decision
-record is durable; (8) the body runs; (9) the outcome record is durable, and only then is the result
-released.
+(4) the policy input; (5) the policy is evaluated; (6) its reply becomes a decision; (7) the
+decision record is durable; (8) the body runs; (9) the outcome record is durable, and only then is
+the result released.
 
 ``CallSteps.steps`` is the procedure. Each step takes one stage of the call
 (``guardrail.call.stages``) and returns the next; ``guardrail.call.drivers`` runs the generator, in
@@ -134,7 +134,7 @@ class CallSteps:
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
                     yield from refuse_repeated(self._journal, prepared, held)
-                    reply = yield from self._ask(prepared)  # (5) the policy is asked
+                    reply = yield from self._ask(prepared)  # (5) the policy is evaluated
                     decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
                 except DeniedEarly as denial:
                     decided = denial.decided
@@ -351,8 +351,9 @@ class CallSteps:
     # -- branches: approvals -----------------------------------------------------------------------
 
     def _charge_quota(self, decided: Decided) -> Steps[None]:
-        """Charge a call that needs approval to the quota. If a framework repeats the call and its
-        approval request is already recorded, raise ``ApprovalRequired`` for that request.
+        """Charge a call that requires approval to the principal's quota. If a framework repeats the
+        call and its approval request is already recorded, raise ``ApprovalRequired`` for that
+        request.
         """
         prepared = decided.prepared
         # No body ran, and the approver must see the arguments. Large arguments count as several of

@@ -71,7 +71,7 @@ def _switch(about: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSection:
-    """Settings in ``[ledger]``: the path of the ledger, and how it is written."""
+    """Settings in ``[ledger]``: the path of the ledger, and the rules for writing to it."""
 
     path: Path = _text(
         DEFAULT_LEDGER, "the SQLite file; keys, access log, locks and leases are next to it"
@@ -336,7 +336,7 @@ class AccessSettings:
 
 @dataclass(frozen=True, slots=True)
 class ReviewSettings:
-    """Settings in ``[review]``: how commands read the ledger (docs/reviewing.md)."""
+    """Settings in ``[review]``: the index that commands read (docs/reviewing.md)."""
 
     index: bool | Path = _switch_or_file(
         True,
@@ -347,7 +347,7 @@ class ReviewSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """Settings in ``[retention]``: the retention of records (docs/retention.md)."""
+    """Settings in ``[retention]``: the age at which records are deleted (docs/retention.md)."""
 
     auto: bool = _switch_on(
         "a running guard closes segments, archives and deletes once a day; false: only "

@@ -37,13 +37,13 @@ class CallContext:
     that contained it, and the trace.
 
     guardrail does not verify them: policies and records see them as ``asserted``. ``model`` and
-    ``response`` come from a model's answer and can have any value: a value that is not text counts
-    as missing, and text is shortened, redacted and scanned before it is recorded. Raises
+    ``response`` come from a model's response and can have any value: a value that is not text
+    counts as missing, and text is shortened, redacted and scanned before it is recorded. Raises
     ``UsageError`` if another field has the wrong type, or if ``trace`` is malformed.
     """
 
     model: str | None = None
-    """Name of the model, as given in its response."""
+    """Name of the model, as stated in its response."""
     response: str | None = None
     """Id of the model's response that requested the call."""
     trace: str | None = None

@@ -150,7 +150,7 @@ def _parse(document: object) -> Decision:
     # A verdict must name at least one rule with its effect. A denial without a rule can't be
     # investigated, and an allow without a rule has no basis.
     if not any(rule.effect is effect for rule in rules):
-        # If no rule allows a call, guardrail's composition denies it and names its own rule.
+        # If no rule allows a call, guardrail's composition denies it and lists its own rule.
         raise _MalformedError("no_reason")
     # A deny rule overrides the effect that the document claims.
     if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):

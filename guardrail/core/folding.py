@@ -69,7 +69,7 @@ def _visible_form(text: str) -> str:
         if unicodedata.category(character)[0] != "M":
             script, marks = _script(character), set()
         elif not script or character in marks or _script(character) != script:
-            continue  # a mark that is drawn twice in one place looks like a single mark
+            continue  # a mark that is drawn twice at one position looks like a single mark
         else:
             marks.add(character)
         kept.append(character)
@@ -83,8 +83,8 @@ def _is_drawn(character: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """Return the first word of the Unicode name of a letter or mark, which names its script, or an
-    empty string for other characters.
+    """Return the first word of the Unicode name of a letter or mark, which identifies its script,
+    or an empty string for other characters.
     """
     if unicodedata.category(character)[0] not in "LM":
         return ""

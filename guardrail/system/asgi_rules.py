@@ -124,7 +124,7 @@ class GuardedApp:
         reply: RefusalReply = plain_refusal,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Guard *app*. *log* is called with a line for each request that the app did not answer
+        """Guard *app*. *log* is called with a line for each request that the app could not answer
         because of an error.
         """
         self._app = app

@@ -31,11 +31,11 @@ __all__ = ["Listener", "ServerTls", "require_server", "server_tls"]
 ServerTls = ssl.SSLContext
 """TLS settings: see ``server_tls``."""
 _BACKLOG = 256
-"""Number of connections that the system holds until they are accepted."""
+"""Number of connections that the system queues until they are accepted."""
 _AT_ONCE = 16
 _START_S = 30.0
 _CLOSE_S = 10.0
-"""Seconds that cancelled requests and the app have to end."""
+"""Maximum number of seconds that cancelled requests and the app may take to end."""
 
 
 def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTls:

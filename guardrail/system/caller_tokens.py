@@ -1,7 +1,7 @@
 """The file of callers' tokens for an HTTP server, with one line ``NAME DIGEST`` per token.
 
-The file holds only SHA-256 digests of random tokens, so reading it does not enable anyone to make
-calls. The file is read again when it changes. While it can't be read, all callers are refused.
+The file contains only SHA-256 digests of random tokens, so reading it does not enable anyone to
+make calls. The file is read again when it changes. While it can't be read, all callers are refused.
 """
 
 from __future__ import annotations

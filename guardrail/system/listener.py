@@ -110,7 +110,7 @@ class ListenerRules:
     without a request, and for a client that does not read.
     """
     stop_s: float = 30.0
-    """Seconds that requests in progress have to end when the server stops."""
+    """Maximum number of seconds that requests in progress may take to end when the server stops."""
     authenticate: Callable[[Headers], str | ListenerRefusal] | None = None
     """Returns the name of the caller, or the refusal of a request without a valid token. Without
     this function, every caller is served.

@@ -133,8 +133,8 @@ class _QuickFacts:
 
 
 def has_keys(settings: Settings) -> bool:
-    """Return True if the settings' key folder holds keys. Raises ``KeysError`` if that can't be
-    determined.
+    """Return True if the key folder in the settings contains keys. Raises ``KeysError`` if that
+    can't be determined.
     """
     folder = settings.key_path
     try:
@@ -374,7 +374,7 @@ def _earlier_names(settings: Settings) -> Iterator[str]:
 def _anchored_heads(
     settings: Settings, names: Sequence[str], publics: set[str]
 ) -> Iterator[KnownHead]:
-    """Yield every head of these logs and their restarts that the anchors hold and that one of the
+    """Yield every head of these logs and their restarts that the anchors store and that one of the
     keys *publics* signed.
 
     An anchor that can't be read is skipped.

@@ -241,8 +241,8 @@ def refuse_second_log(settings: Settings) -> None:
 
 
 def _moved_log(settings: Settings) -> Path | None:
-    """Return a ledger that was moved from the path in the settings to a path that is in no setting,
-    or None if a part of that ledger is still here, or if this machine remembers a different log
+    """Return a ledger that was moved from the path in the settings to a path that is in no setting.
+    Return None if a part of that ledger is still here, or if this machine remembers a different log
     here.
     """
     path = settings.ledger.path

@@ -75,8 +75,8 @@ def test_a_token_names_the_program_of_a_user_of_this_machine(bench: Bench, tmp_p
     ("given", "said"),
     [
         ((), "send one in the header x-guardrail-token"),
-        (("grt_wrong",), "the caller's token in the header x-guardrail-token is not valid"),
-        (("grt_a", "grt_b"), "the header x-guardrail-token must appear once"),
+        (("grt_wrong",), "the caller token in the header x-guardrail-token is not valid"),
+        (("grt_a", "grt_b"), "the header x-guardrail-token must appear exactly once"),
     ],
 )
 @pytest.mark.parametrize("route", ["chat/completions", "messages"])

@@ -175,7 +175,7 @@ def test_a_head_that_no_holder_of_the_keys_wrote_is_not_signed(home: Path) -> No
     with pytest.raises(LedgerError) as refused:
         LedgerHeads(home / "audit.db", log, other).head()
     assert refused.value.code == "ledger.head"
-    with pytest.raises(LedgerError, match="another log"):
+    with pytest.raises(LedgerError, match="a different log"):
         LedgerHeads(home / "audit.db", "other", signing).head()
     with pytest.raises(LedgerError, match="not have enough records"):
         made.prove(2, 1000)

@@ -113,11 +113,11 @@ class Verdict(StrEnum):
     """The verdict of a check."""
 
     GOOD = "good"
-    """The log contains the record at that position, and the given key signed its head."""
+    """The log contains the record at that position, and the expected key signed its head."""
     NOT_IN_HEAD = "not_in_head"
     """The head does not cover the line at that position."""
     KEY_UNKNOWN = "key_unknown"
-    """The head is signed neither by the given key nor by one that it certified."""
+    """The head is signed neither by the expected key nor by one that it certified."""
 
 
 @dataclass(frozen=True, slots=True)

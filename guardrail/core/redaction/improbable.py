@@ -129,8 +129,8 @@ def _is_unpronounceable(word: str) -> bool:
 
 
 def _count_alternations(piece: str) -> int:
-    """Return how often letters and digits alternate in *piece*, not counting a word followed by its
-    number.
+    """Return the number of alternations between letters and digits in *piece*, not counting a word
+    followed by its number.
     """
     if piece.isalpha() or (piece[:3].islower() and _WORD_AND_NUMBER.match(piece)):
         return 0

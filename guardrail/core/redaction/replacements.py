@@ -370,11 +370,11 @@ class Replacer:
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
-    """Return *name*, with a number appended if the name was *given* before or is *taken*, so that
-    two members of an object never have the same name.
+    """Return *name*, with a number appended if it was returned before or is *taken*, so that two
+    members of an object never have the same name.
 
-    *given* contains the last number of each name given in this object, because thousands of keys
-    can have the same token.
+    *given* maps each name to the last number appended to it in this object, because thousands of
+    keys can have the same token.
     """
     count = given.get(name, 0) + 1
     unique = name if count == 1 else f"{name}-{count}"

@@ -95,7 +95,7 @@ class Walk:
     """Every object of the copy, with its path in ``paths``."""
     nested: list[Nested] = field(default_factory=list)
     pieces: list[tuple[Any, Any, Path, object]] = field(default_factory=list)
-    """Values that are too long or too deep, which are recorded by kind, size and token."""
+    """Values that are too long or too deep, of which only kind, size and token are recorded."""
     paths: dict[int, Path] = field(default_factory=dict)
     known_names: bool = False
     """True if a key contains a known value."""
@@ -294,8 +294,7 @@ class Walk:
         holder[key] = out
         self.owners.append(out)
         self.paths[id(out)] = path
-        # A class from a schema or a policy applies to keys as well, a class from a name only to
-        # values.
+        # A class from a schema or a policy applies to keys as well, one from a name only to values.
         hidden = mark if mark is not None and not mark[1][0].startswith("key:") else None
         self._depth = depth + 1
         many = size > _SPELL

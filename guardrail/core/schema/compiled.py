@@ -94,8 +94,8 @@ def compile_schema(
     fetched, and no code from the schema is run.
 
     It accepts drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that
-    a linear-time engine can run, and a top level that describes an object. *unknown* selects how
-    arguments that the top level does not declare are treated. Formats are annotations and never
+    a linear-time engine can run, and a top level that describes an object. *unknown* is the
+    treatment of arguments that the top level does not declare. Formats are annotations and never
     asserted. If ``properties`` or ``required`` is null, as some servers send it, it counts as
     absent. A default that does not fit its own schema is not filled in.
     """
@@ -199,7 +199,7 @@ def _close_top_level(
 
 
 def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
-    """Return the validator, and how much slower its worst pattern is than the cheapest one."""
+    """Return the validator, and the slowdown of its worst pattern relative to the cheapest one."""
     import jsonschema_rs
 
     make = getattr(jsonschema_rs, draft)

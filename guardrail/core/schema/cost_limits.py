@@ -2,7 +2,7 @@
 
 A schema from a tool server is hostile: it can refer to remote documents or to itself, or expand
 exponentially when references are followed. ``survey`` visits every location that can contain a
-schema, and rejects references that guardrail does not follow. ``measure`` computes how much work
+schema, and rejects references that guardrail does not follow. ``measure`` computes the work that
 the worst arguments could cause.
 """
 

@@ -65,9 +65,9 @@ class ArgumentLimits:
     """Limits on the arguments of one call."""
 
     depth: int = 64
-    """Nesting depth of containers. The outermost container has depth 1."""
+    """Maximum nesting depth of containers. The outermost container has depth 1."""
     nodes: int = 10_000
-    """Number of values, including the members of every container."""
+    """Maximum number of values, including the members of every container."""
     string: int = 1_048_576
     """Maximum length in characters of one string or key."""
     size: int = 2_097_152
