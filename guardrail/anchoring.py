@@ -11,6 +11,7 @@ from guardrail.anchors.memory import HeadMemory, RememberedHead, memory_of
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof
+from guardrail.core.words import counted
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys.log_key import NAMES_FILE, LogSigning, verify_signature
 from guardrail.ledger.forks import unforked
@@ -243,7 +244,7 @@ def _compare(
             memory,
             remembered,
             "rolled_back",
-            f"the ledger has only {head.size:,}: it was truncated or rolled back",
+            f"the ledger has only {counted(head.size, 'record')}: it was truncated or rolled back",
         )
     try:
         check_follows(remembered.head, head, heads.prove)

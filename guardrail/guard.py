@@ -211,8 +211,8 @@ class Guard(ToolDeclarations):
     ) -> SessionScope:
         """Return a session for the calls made inside its ``with`` or ``async with`` block.
 
-        If *id* is None, the session is a new one. Raises ``IdentityError`` if the id is malformed
-        or belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
+        If *id* is None, this is a new session. Raises ``IdentityError`` if the id is malformed or
+        belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
         """
         made = make_session(
             principal=principal,

@@ -43,7 +43,7 @@ _HINTS = {
         "generator; pass session= or use guard.bind(session)"
     ),
     TAKEN: (
-        "this session id belongs to another tenant, principal or agent with an earlier call; "
+        "an earlier call with this session id was made by a different tenant, principal or agent; "
         "omit the id to get a new one"
     ),
     scope.CLOSED: "session.close() was called; open another session with guard.session(...)",
@@ -122,7 +122,7 @@ class Callers:
             raise UsageError(
                 "this session belongs to another guard",
                 code="usage.session_guard",
-                hint="open a session with guard.session(...) of the guard that makes the call",
+                hint="open the session with guard.session(...) on the guard that makes the call",
             )
         return session
 

@@ -63,7 +63,7 @@ def deny_injected_argument(request: Request) -> Steps[Decided]:
     inject.
     """
     prepared = yield from with_outline(request, "unfit")
-    message = "only the program may supply one of these arguments"
+    message = "one of these arguments may be supplied only by the program"
     return Decided(prepared, decisions.denied(Cause.ARGUMENTS, "injected", message=message))
 
 

@@ -61,9 +61,7 @@ class Writer(Protocol):
         """
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Write *draft*; durable when this returns. Raises ``LedgerError``, at the latest after
-        *timeout* seconds.
-        """
+        """Write *draft* durably. Raises ``LedgerError``, at the latest after *timeout* seconds."""
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
         """Record in memory that the caller has stopped waiting for *future*; return the error to
@@ -194,8 +192,8 @@ class Journal:
     def admin(
         self, type_: str, detail: Mapping[str, Any], judged: tuple[int, bytes] | None = None
     ) -> Receipt:
-        """Write an ``admin.*`` record about this process; durable when this returns. *judged* is
-        passed to ``Draft.build``.
+        """Write an ``admin.*`` record about this process durably. *judged* is passed to
+        ``Draft.build``.
         """
         record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
         return self.append(Draft.build(record, judged=judged))

@@ -255,8 +255,8 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             continue
         if not helped and module in _WORKERS:
             raise UsageError(
-                "entering the session is the only job of this thread, so only later jobs "
-                "would run in the session",
+                "the function that runs in this thread only enters the session, so only later jobs "
+                "would run in it",
                 code="usage.session_thread",
                 hint=(
                     "enter it inside the function that makes the calls, or use guard.bind(session)"

@@ -80,20 +80,20 @@ class LedgerSection:
         "", "name of a new log; default: host, project folder, and eight digits of the log's key"
     )
     append_deadline_ms: int = _limits(
-        5000, 50, 600_000, "how long a call waits for its record before the guard is poisoned"
+        5000, 50, 600_000, "time for which a call waits for its record before the guard is poisoned"
     )
     outcome: str = _choice(
         "before_release",
         "before_release",
         "soon",
-        about="when the result of a call is released: before_release: once its outcome is durable; "
+        about="release of a call's result: before_release: once its outcome is durable; "
         "soon: once its outcome is queued, at most 50 ms before it is written",
     )
     sweep_interval_s: int = _limits(
-        60, 1, 86_400, "how often open calls of dead processes are closed as unknown"
+        60, 1, 86_400, "interval at which open calls of dead processes are closed as unknown"
     )
     epoch_s: int = _limits(
-        86_400, 60, 2_592_000, "how long a process uses one epoch key to sign heads"
+        86_400, 60, 2_592_000, "time for which a process uses one epoch key to sign heads"
     )
     reserve_mb: int = _limits(
         16,
@@ -174,10 +174,10 @@ class OpaSection:
     token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
     connections: int = _limits(16, 1, 256, "maximum number of simultaneous requests to the server")
     watch_interval_ms: int = _limits(
-        5000, 50, 600_000, "how often the server's health and revision are checked"
+        5000, 50, 600_000, "interval at which the server's health and revision are checked"
     )
     start_limit_ms: int = _limits(
-        10_000, 100, 600_000, "how long a guard waits for the server at start"
+        10_000, 100, 600_000, "time for which a guard waits for the server at startup"
     )
     breaker_failures: int = _limits(
         5,
@@ -210,7 +210,9 @@ class IdentitySettings:
     """Settings in ``[identity]``: the accepted callers, and their form in records."""
 
     tenant: str = _text("default", "tenant of sessions without one")
-    principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
+    principal_form: str = _choice(
+        "clear", "clear", "token", about="form of principal ids in records"
+    )
     require: str = _choice(
         "asserted",
         "any",
@@ -229,8 +231,8 @@ class ToolSettings:
         "accept",
         "refuse",
         about=(
-            "arguments that a tool's JSON Schema does not declare: accept (as JSON Schema says) or"
-            " refuse"
+            "arguments that a tool's JSON Schema does not declare: accept (as JSON Schema"
+            " specifies) or refuse"
         ),
     )
 
@@ -254,7 +256,7 @@ class ApprovalSettings:
     approvers.
     """
 
-    ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval is valid")
+    ttl_s: int = _limits(900, 1, 2_592_000, "time for which one person's approval is valid")
     request_ttl_s: int = _limits(
         86_400, 1, 31_536_000, "time after which a request can neither be approved nor used"
     )
@@ -371,7 +373,7 @@ class RetentionSettings:
         "folder, preferably on another disk, for a second copy of each segment"
     )
     archive_days: int = _limits(
-        0, 0, 36_500, "age of the records at which copies there are deleted; 0: same as days"
+        0, 0, 36_500, "age of the records at which archived copies are deleted; 0: same as days"
     )
 
 
@@ -404,7 +406,9 @@ class ProxySettings:
     peers: tuple[str, ...] = _texts(
         "IP addresses of reverse proxies that set the caller in identity_header"
     )
-    identity_header: str = _text("", "header in which these peers set the caller, as asserted")
+    identity_header: str = _text(
+        "", "header in which these peers pass the caller, whose identity is then asserted"
+    )
     tools: Path = _text(
         Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
     )
@@ -415,7 +419,7 @@ class ProxySettings:
         "request fields that are forwarded although guardrail does not know them; default: none"
     )
     approval_wait_s: int = _limits(
-        120, 0, 3600, "how long a call that needs an approval is held before it is refused"
+        120, 0, 3600, "time for which a call that needs an approval is held before it is refused"
     )
     outcome_wait_s: int = _limits(
         3600, 1, 2_592_000, "time after which the outcome of a call is unknown if none was reported"
@@ -432,8 +436,8 @@ class ProxySettings:
         "request, and for a caller that does not read the response",
     )
     upstream_idle_s: int = _limits(
-        600, 1, 86_400, "how long the model's API may send nothing before the request fails"
+        600, 1, 86_400, "time for which the model's API may send nothing before the request fails"
     )
     stop_s: int = _limits(
-        30, 0, 3600, "how long requests in progress may take to end after SIGTERM or Ctrl-C"
+        30, 0, 3600, "time that requests in progress may take to end after SIGTERM or Ctrl-C"
     )

@@ -15,8 +15,8 @@ __all__ = ["CallContext", "is_traceparent"]
 _TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _NO_VERSION: Final = "ff"
 _HINT: Final = (
-    "VERSION-TRACE-PARENT-FLAGS with 2, 32, 16 and 2 lower-case hex digits, not all zero"
-    " (W3C Trace Context); leave out a header that is malformed"
+    "pass VERSION-TRACE-PARENT-FLAGS, with 2, 32, 16 and 2 lower-case hex digits, not all zeros"
+    " (W3C Trace Context); omit malformed headers"
 )
 
 

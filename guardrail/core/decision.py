@@ -28,7 +28,7 @@ _MAX_APPROVERS = 100
 _PUBLIC = {
     Cause.POLICY: "denied by policy",
     Cause.ARGUMENTS: "denied: the arguments do not fit the tool's schema",
-    Cause.OBLIGATION: "denied: the policy requires something that this guard can't do",
+    Cause.OBLIGATION: "denied: the policy requires an obligation that this guard can't fulfil",
     Cause.REDACTOR: "denied: the call can't be recorded safely",
     Cause.IDENTITY: "denied: the caller's identity could not be established",
     Cause.APPROVAL: "denied: the approval does not cover this call",
@@ -58,14 +58,16 @@ _SPEAKS_FOR_ITSELF = frozenset(
 the sentence about the tool's schema.
 """
 _PUBLIC_APPROVAL = {
-    "pending": "denied: nobody has approved this call yet",
+    "pending": "denied: no one has approved this call yet",
     "approvers_missing": "denied: more people must approve this call",
     "refused": "denied: a person refused this call",
     "expired": "denied: the approval has expired",
     "already_used": "denied: the approval has been used",
     "approver_is_requester": "denied: the requester of a call can't approve it",
     "approver_counted": "denied: another person must approve this call as well",
-    "approver_unknown": "denied: the answer names no approver, or is neither yes nor no",
+    "approver_unknown": (
+        "denied: the answer does not identify an approver, or is neither yes nor no"
+    ),
     "answer_changed": "denied: the answer contains more than an approval or a refusal",
     "asserted": "denied: the approver's identity was not verified",
     "needs_hidden": "denied: the approver can't see the values that this approval requires",
@@ -128,7 +130,7 @@ def public_message(decision: Decision) -> str:
         and decision.detail in _SPEAKS_FOR_ITSELF
     ):
         return f"denied: {decision.message}"
-    text = _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
+    text = _PUBLIC.get(decision.cause, "denied: the policy could not be evaluated")
     return f"{text}: {decision.message}" if decision.message else text
 
 

@@ -26,7 +26,9 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.APPROVER_COUNTED: (
         "your approval already counts; another person must also approve"
     ),
-    RejectionReason.APPROVER_UNKNOWN: "the answer names no approver, or is neither yes nor no",
+    RejectionReason.APPROVER_UNKNOWN: (
+        "the answer does not identify an approver, or is neither yes nor no"
+    ),
     RejectionReason.ANSWER_CHANGED: (
         "the answer contains more than yes or no: other arguments, or unknown keys"
     ),

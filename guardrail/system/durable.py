@@ -21,7 +21,7 @@ def sync_directory(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create *folder* and its missing parents, all accessible only to their owner; their names are
+    """Create *folder* and its missing parents, all accessible only to their owner. Their names are
     durable when this returns.
 
     An existing folder is not changed. Raises ``OSError``.

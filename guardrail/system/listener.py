@@ -160,7 +160,7 @@ def host_names(entries: Sequence[str]) -> frozenset[str]:
     for name in sorted(names):
         if _HOST.fullmatch(name) is None:
             raise ConfigError(
-                "an accepted Host must be NAME or NAME:PORT, without http:// and without a path",
+                "an accepted Host must be NAME or NAME:PORT, without http:// or a path",
                 code="listener.hosts",
                 hint="for example models.example.com or models.example.com:8443",
             )

@@ -52,7 +52,7 @@ class BackgroundThread(threading.Thread):
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has ended, at most *timeout* seconds. Returns immediately if the
-        thread never runs, or if this thread calls it itself.
+        thread never runs, or if the thread itself calls this method.
         """
         if self is not threading.current_thread() and self.will_run():
             super().join(timeout)

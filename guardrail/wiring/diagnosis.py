@@ -353,7 +353,7 @@ def _public_key(first: Mapping[str, Any]) -> str:
     return str(key.get("public", "")) if isinstance(key, Mapping) else ""
 
 
-# -- names that this log had ----------------------------------------------------------------------
+# -- earlier names of this log ---------------------------------------------------------------------
 
 
 def _earlier_names(settings: Settings) -> Iterator[str]:

@@ -15,7 +15,7 @@ __all__ = ["keep_sources"]
 
 
 def keep_sources(settings: Settings, engine: LoadedEngine) -> PolicyHold:
-    """Keep the sources of the policies that *engine* evaluates; durable when this returns.
+    """Keep the sources of the policies that *engine* evaluates. They are durable when this returns.
 
     The returned hold protects them from deletion. Nothing is kept if records don't identify the
     policies by digest, or if this machine does not have the policies. Raises ``LedgerError``.

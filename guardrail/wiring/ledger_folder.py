@@ -40,7 +40,7 @@ def is_created_by_guard(settings: Settings, folder: Path) -> bool:
     A guard creates folders only inside the project, that is, below the settings file. A path
     outside the project was probably mistyped, or its disk is not mounted, and a new log there would
     look like the right one. If there is no settings file, only the last folder of the path may be
-    missing, or the path is below the working folder.
+    missing, or the path is below the working directory.
     """
     home = Path.cwd() if settings.source is None else settings.source.parent
     inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
@@ -58,8 +58,7 @@ def disk_of(settings: Settings) -> Path | None:
 
 
 def make_folder(settings: Settings, folder: Path, named: str) -> None:
-    """Create *folder* (mode 0700) if it is missing and ``is_created_by_guard``
-    allows it; durable when this returns.
+    """Create *folder* (mode 0700) durably if it is missing and ``is_created_by_guard`` allows it.
 
     *named* lists the settings that may contain its path. Raises ``LedgerOpenError``.
     """
@@ -103,7 +102,7 @@ def in_the_way(folder: Path) -> LedgerOpenError:
     return LedgerOpenError(
         f"{folder} is not a folder, and the ledger's folder belongs there",
         code="ledger.folder",
-        hint="move that file away, or set [ledger] path to another path",
+        hint="move that file away, or set [ledger] path to a different path",
     )
 
 
@@ -166,7 +165,7 @@ def check_existed(settings: Settings) -> None:
                 f"permission denied: {denied.what}", code="ledger.permission", hint=denied.hint
             )
         raise LedgerOpenError(
-            f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
+            f"{path}: this file is not a guardrail ledger, and no file next to it shows that it "
             "was one",
             code="ledger.not_a_ledger",
             hint="specify the ledger with --ledger FILE, or run guardrail doctor",
@@ -268,4 +267,4 @@ def _way_to_continue(settings: Settings, earlier: Path) -> str:
         if settings.source is None
         else f"write {line} in {settings.source}, or set {named}"
     )
-    return f"to continue it, {set_it}; docs/moving.md says how to move it"
+    return f"to continue it, {set_it}; docs/moving.md describes how to move it"

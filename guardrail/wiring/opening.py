@@ -183,8 +183,8 @@ def create_log(
     epochs: bool,
     predecessor: Mapping[str, Any] | None = None,
 ) -> LedgerWriter:
-    """Create the ledger with its genesis record; it is durable when this returns. *epochs* has the
-    same meaning as in ``open_journal``.
+    """Create the ledger durably, with its genesis record. *epochs* has the same meaning as in
+    ``open_journal``.
     """
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),

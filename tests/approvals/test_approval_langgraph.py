@@ -191,7 +191,7 @@ def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(
     scene.run()
     result = scene.run(Command(resume={"approval": scene.asked()[0]["approval"], **said_}))
     words = {
-        "approver_unknown": "the answer names no approver, or is neither yes nor no",
+        "approver_unknown": "the answer does not identify an approver, or is neither yes nor no",
         "approver_is_requester": "the requester of a call can't approve it",
         "answer_changed": "the answer contains more than an approval or a refusal",
     }

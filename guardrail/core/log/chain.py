@@ -299,7 +299,7 @@ class Chain:
         if not isinstance(log, str) or not isinstance(type_, str):
             return Difference.LINE, "the line does not state its log and type"
         if not isinstance(ts, str) or not _TIME.fullmatch(ts):
-            return Difference.LINE, "the line has no time"
+            return Difference.LINE, "the line has no valid timestamp"
         if (type_ == "genesis") is not (seq == 0):
             return Difference.GENESIS, "line 0, and no other line, must be a genesis line"
         if seq == 0:
@@ -337,7 +337,7 @@ class Chain:
             if not isinstance(effect, str):
                 return "the decision has no effect"
             if call in self._open:
-                return "this is a second decision about a call that is open"
+                return "this is a second decision on a call that is still open"
             if effect == "allow":
                 self._open[call] = seq
             return ""

@@ -65,7 +65,7 @@ class NoteKey:
 
     def __post_init__(self) -> None:
         if not is_name(self.name) or len(self.public) != 32:
-            raise NoteError("a key must have a name without spaces and 32 bytes")
+            raise NoteError("a key must have 32 bytes, and a name without spaces")
 
     @property
     def key_id(self) -> bytes:
@@ -86,7 +86,7 @@ class NoteKey:
             )
         key = cls(name, raw[1:], Algorithm(raw[0]))
         if key.key_id.hex() != given.lower():
-            raise NoteError("the note key's hash does not belong to its name and key")
+            raise NoteError("the note key's hash does not match its name and key")
         return key
 
     def __str__(self) -> str:

@@ -33,7 +33,7 @@ class KeyRange:
     """The range of records for which an epoch key is certified."""
 
     certified: int
-    """Number of the record that certifies it."""
+    """Number of the record that certifies the key."""
     ended: int | None = None
     """Number of the record that retires the key, or None if the key has not been retired."""
 

@@ -88,7 +88,7 @@ class Edge:
         a subtree of that level can't be added here.
         """
         if self.size & ((1 << level) - 1):
-            raise ValueError("a subtree of this level can't begin there")
+            raise ValueError("a subtree of this level can't begin at this size")
         made = [root]
         rest = self.size >> level
         while rest & 1:

@@ -94,7 +94,7 @@ class Proof:
         if not isinstance(path, list) or len(path) > _MAX_PATH:
             raise _malformed("the path is missing, or too long")
         if not all(isinstance(each, str) and _HASH.fullmatch(each) for each in path):
-            raise _malformed("the path is not made of hashes")
+            raise _malformed("the path does not consist of hashes")
         head = document.get("head")
         if not isinstance(head, str):
             raise _malformed("the signed head is missing")
@@ -164,7 +164,7 @@ def check_proof(
         known = key is not None and epoch is not None and epoch.good(key, head.size, verify)
         mine = _key(head.origin, bytes.fromhex(epoch.public)) if epoch is not None else None
         if not known or mine is None or not proof.note.signed_by(mine, verify):
-            detail = "the head is not signed by the given key, nor by a key that it certified"
+            detail = "the head is signed neither by the expected key nor by a key that it certified"
             return ProofCheck(Verdict.KEY_UNKNOWN, detail, head, record)
     else:
         epoch = None

@@ -282,7 +282,7 @@ def _message(error: BaseException, size: int) -> str:
     except KeyboardInterrupt:
         raise
     except BaseException:  # noqa: BLE001 - str() of a foreign exception is foreign code
-        return "(no message: its str() failed)"
+        return "(no message: str() failed)"
     text = text[:size]
     return _INPUT_VALUE.sub("(input not shown)", text) if "input_value=" in text else text
 

@@ -50,7 +50,7 @@ _FIELDS = frozenset(
 class Redactor:
     """Converts values from a caller, a tool or a policy to their recorded form.
 
-    Thread-safe. The only values it keeps are short ones that are not sensitive.
+    Thread-safe. It stores only short values that are not sensitive.
     """
 
     __slots__ = ("_limits", "_meter", "_replacer", "_schemas", "profile")

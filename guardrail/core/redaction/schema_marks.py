@@ -71,7 +71,7 @@ class SchemaMarks:
         if node is None:
             if len(self._nodes) >= _MAX_NODES:
                 raise RedactionError(
-                    "a tool's schema is too large to find its marks", code="redaction.schema"
+                    "a tool's schema is too large to search for marks", code="redaction.schema"
                 )
             node = self._nodes[key] = SchemaNode(self, list(flat.values()), broken=broken)
         return node
@@ -85,7 +85,7 @@ class SchemaMarks:
                 continue
             if len(flat) >= _MAX_SUBSCHEMAS:
                 raise RedactionError(
-                    "a tool's schema is too large to find its marks", code="redaction.schema"
+                    "a tool's schema is too large to search for marks", code="redaction.schema"
                 )
             flat[id(schema)] = schema
             for word in _REFERENCES:

@@ -1,4 +1,4 @@
-"""Defaults for missing properties, which are found once per schema and filled in for each call."""
+"""Defaults for missing properties, collected once per schema and filled in for each call."""
 
 from __future__ import annotations
 

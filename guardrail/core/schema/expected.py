@@ -26,7 +26,7 @@ _LIMITS: Final[Mapping[str, str]] = {
 }
 _WORDS: Final[Mapping[str, str]] = {
     "enum": "one of the values that the schema lists",
-    "const": "the one value in the schema",
+    "const": "the only value that the schema allows",
     "pattern": "text that matches the schema's pattern",
     "uniqueItems": "unique items",
     "contains": "an item that the schema requires",

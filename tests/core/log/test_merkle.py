@@ -75,7 +75,7 @@ def test_whole_subtrees_can_be_appended_where_they_stand() -> None:
     for leaf in leaves[24:]:
         edge.append(leaf)
     assert edge.root() == tree_hash(leaves)
-    with pytest.raises(ValueError, match="can't begin there"):
+    with pytest.raises(ValueError, match="can't begin at this size"):
         edge.append(leaves[0], level=2)
 
 

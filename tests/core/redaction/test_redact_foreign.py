@@ -157,7 +157,7 @@ def test_str_of_an_exception_may_raise_anything() -> None:
     class Loud(Exception):
         __str__ = _asked
 
-    assert _error(Loud("value-1"))["message"] == "(no message: its str() failed)"
+    assert _error(Loud("value-1"))["message"] == "(no message: str() failed)"
     assert _error(Exception())["message"] == ""
 
 

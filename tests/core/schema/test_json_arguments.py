@@ -71,7 +71,7 @@ def test_a_text_is_the_object_that_it_holds(text: Any, value: dict[str, Any]) ->
         ("null", "not_object", "the arguments are JSON, but not an object"),
         ('{"a": NaN}', "nan", "NaN and infinity are not JSON"),
         ("[" * 9000, "depth", "arguments are nested too deeply for this tool"),
-        ("9" * 9000, "integer_range", "an integer is outside the range of 64 bits"),
+        ("9" * 9000, "integer_range", "an integer is outside the 64-bit range"),
     ],
 )
 def test_a_text_that_is_no_object_is_refused_without_a_word_of_it(

@@ -28,7 +28,8 @@ class _PasswordForm(StrEnum):
     GUESS = "guess"
     """The password is in the same word, or perhaps in the next one.
 
-    The next word can also be a database or a file. It counts only if it is not a plain word.
+    The next word can also be the name of a database or a file. It counts only if it is not a plain
+    word.
     """
     PAIR = "pair"
     """The password follows a user's name and one of ``:%,``, in the same word or the next one."""
