@@ -369,9 +369,8 @@ class CallSteps:
                 )
 
     def _wait_for_answer(self, request: Request) -> Steps[Request]:
-        """Wait for the answer to the approval passed with *request*, if the call's options set a
-        wait. Raises ``ApprovalRequired`` if this call made the approval request and nobody answers
-        it in time.
+        """Wait for the answer to the approval passed with *request*, if the call may wait. Raises
+        ``ApprovalRequired`` if this call made the approval request and nobody answers it in time.
         """
         if request.approval is None or request.until is None:
             return request

@@ -74,7 +74,7 @@ def test_a_token_names_the_program_of_a_user_of_this_machine(bench: Bench, tmp_p
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((), "send one in the header x-guardrail-token"),
+        ((), "send it in the header x-guardrail-token"),
         (("grt_wrong",), "the caller token in the header x-guardrail-token is not valid"),
         (("grt_a", "grt_b"), "the header x-guardrail-token must appear exactly once"),
     ],

@@ -102,9 +102,9 @@ def test_a_log_that_a_recovery_began_holds_none_of_the_records_before() -> None:
         ({"lost": 0, "loss": "none_known"}, Loss.NONE_KNOWN, False, "no record is known to be"),
         ({"lost": 1, "loss": "none_known"}, Loss.AT_LEAST, True, "at least 1 record was"),
         ({"lost": 3000}, Loss.AT_LEAST, True, "at least 3,000 records were"),
-        ({"lost": 0, "loss": "unknown"}, Loss.UNKNOWN, True, "how many records were"),
-        ({"lost": 0, "loss": 7}, Loss.UNKNOWN, True, "how many records were"),
-        ({"lost": 0}, Loss.UNKNOWN, True, "how many records were"),
+        ({"lost": 0, "loss": "unknown"}, Loss.UNKNOWN, True, "the number of lost records"),
+        ({"lost": 0, "loss": 7}, Loss.UNKNOWN, True, "the number of lost records"),
+        ({"lost": 0}, Loss.UNKNOWN, True, "the number of lost records"),
     ],
 )
 def test_a_number_of_lost_records_is_never_exact(
