@@ -20,9 +20,9 @@ from pathlib import Path
 
 from guardrail import Denied, Guard
 from guardrail.authoring.bundle import make_bundle
-from guardrail.authoring.opa_program import OpaProgram
 from guardrail.config import Settings
 from guardrail.ledger.reader import LedgerReader
+from guardrail.policy.opa.program import OpaProgram
 
 POLICY = """\
 package guardrail.policy

@@ -15,14 +15,14 @@ from guardrail.authoring.lints.check import Lint, LintReport, SuppressionFilter,
 from guardrail.authoring.lints.observed import fired, observe
 from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.tested import check as check_tested
-from guardrail.authoring.opa_check import ask_opa, repeats
-from guardrail.authoring.opa_program import OpaProgram
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, parse_sources
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import check_samples
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.opa.check import ask_opa, repeats
+from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.rego.contract import remarks
 from guardrail.policy.rego.tree import Module
 from guardrail.policy.sources import PolicySet, load_policies

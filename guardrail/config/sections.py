@@ -133,7 +133,7 @@ class PolicySettings:
         "embedded",
         "embedded",
         "opa",
-        about="the engine that evaluates the policy; opa: the server in [opa]",
+        about="the engine that evaluates the policy; opa: a real OPA, see [opa]",
     )
     input: str = _choice(
         "raw",
@@ -160,8 +160,11 @@ class OpaSection:
     """Settings in ``[opa]``: the OPA server, used if ``[policy] engine`` is ``opa``."""
 
     url: str = _text(
-        "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"
+        "",
+        "the OPA server: https://, unix:///path, http:// to loopback only; default: a private OPA "
+        "that the guard starts and ends",
     )
+    program: Path | None = _file("the program of the private OPA; default: opa on PATH")
     revisions: tuple[str, ...] = _texts(
         "accepted bundle revisions; default: the revision of [policy] path"
     )

@@ -135,6 +135,8 @@ class Settings:
         """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
+        if self.opa.program:
+            self.require_trust("[opa] program")
         return self.opa
 
     @property

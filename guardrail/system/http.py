@@ -15,8 +15,10 @@ import ipaddress
 import select
 import socket
 import ssl
+import struct
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Self
 
@@ -55,6 +57,8 @@ _MAX_HEAD = 64 * 1024
 _CHUNK_SHARE = 64
 """Minimum number of content bytes for each byte of chunk sizes in a chunked body."""
 _LOCAL_NAME = "localhost"
+_SOL_LOCAL, _LOCAL_PEERPID = 0, 2
+"""``getsockopt`` on macOS: sys/un.h."""
 
 
 class Endpoint:
@@ -74,14 +78,21 @@ class Endpoint:
         """
         self.is_name = not self.addresses
         """True if ``look_up`` queries the system's resolver."""
+        self.process: Callable[[], int | None] | None = None
+        """Returns the id of the process that must listen, or None if no process may answer. If this
+        is None, any process may.
+        """
         self._lookup: BackgroundThread | None = None
         self._failure = ""
 
     @classmethod
-    def unix(cls, path: str) -> Self:
-        """Return the server that listens on the Unix socket *path*."""
+    def unix(cls, path: str, *, process: Callable[[], int | None] | None = None) -> Self:
+        """Return the server that listens on the Unix socket *path*. *process* returns the id of the
+        only process that may listen there.
+        """
         made = cls(_LOCAL_NAME, 80)
         made.addresses = ((socket.AF_UNIX, path),)
+        made.process = process
         return made
 
     def look_up(self, end: float) -> None:
@@ -324,7 +335,7 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
         # One address that never answers must not use up the time for the others.
         share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - index)
         try:
-            return _Wire(_secured(_connected(address, share), endpoint, share))
+            return _Wire(_secured(_expected(_connected(address, share), endpoint), endpoint, share))
         except TransportError as error:
             # An error from a server that answered is more helpful than one from an address on which
             # nobody listens.
@@ -352,6 +363,32 @@ def _connected(address: Address, end: float) -> socket.socket:
             ) from None
         stack.pop_all()
     return sock
+
+
+def _expected(sock: socket.socket, endpoint: Endpoint) -> socket.socket:
+    """Return *sock* if the process that the endpoint expects listens at its other end."""
+    if endpoint.process is None:
+        return sock
+    expected = endpoint.process()
+    if expected is not None and _listening_process(sock) == expected:
+        return sock
+    sock.close()
+    raise unreachable("process", "is not the expected process", RequestStage.CONNECT, "")
+
+
+def _listening_process(sock: socket.socket) -> int | None:
+    """Return the id of the process that listens on a Unix socket, or None if the system does not
+    report it.
+    """
+    try:
+        if sys.platform == "linux":
+            found = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            return int(struct.unpack("3i", found)[0])
+        if sys.platform == "darwin":
+            return sock.getsockopt(_SOL_LOCAL, _LOCAL_PEERPID)
+    except OSError:
+        pass
+    return None
 
 
 def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.socket:

@@ -122,7 +122,8 @@ def _require_named_policies(settings: Settings) -> None:
 
 
 def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> LoadedEngine:
-    """Load the policies and start their workers, or connect to the server that has them.
+    """Load the policies and start their workers or a private OPA, or connect to the server that has
+    them.
 
     Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` if the engine can't be
     started or the server does not serve the expected policies.
@@ -143,7 +144,8 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
 def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedEngine:
     from guardrail.policy.opa.engine import OpaEngine
 
-    if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
+    opa = settings.opa
+    if opa.url and (opa.revisions or opa.unsafe_unpinned_policy):
         return OpaEngine.connect(settings.trusted_opa, local=_served_sources(settings, policy_data))
     _require_policies(settings)
     return OpaEngine.connect(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.authoring.check import EngineState, check
-from guardrail.authoring.opa_program import OpaProgram, find_opa
+from guardrail.policy.opa.program import OpaProgram, find_opa
 from guardrail.policy.sources import installed_folder
 from tests.support.lints import ALLOW, write
 

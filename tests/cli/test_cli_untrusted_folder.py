@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from guardrail import Guard
-from guardrail.authoring.opa_program import find_opa
 from guardrail.keys.log_key import Keys
+from guardrail.policy.opa.program import find_opa
 from tests.support.command_line import Cli
 from tests.support.projects import new_project
 

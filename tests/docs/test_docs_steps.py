@@ -357,13 +357,21 @@ def test_a_guard_is_set_up_on_a_server_as_the_page_says(desk: Desk) -> None:
     for command in commands(first):
         desk.run(command)
     (server,) = commands(second)
-    desk.settings(shown("opa-server.md", "toml").replace("8181", port))
+    desk.settings(shown("opa-server.md", "toml", "[policy]\npath").replace("8181", port))
     with desk.running(server.replace("8181", port)) as process:
         listening(int(port), process)
         assert desk.call().stdout == "2\n"
         told = desk.run("guardrail doctor", None).stdout
         assert re.search(r"^ok +opa ", told, re.MULTILINE), told
         assert "opa" in desk.run("guardrail why last").stdout
+
+
+def test_a_guard_starts_a_private_opa_as_the_page_says(desk: Desk) -> None:
+    need_opa(desk)
+    desk.settings(shown("opa-server.md", "toml", "[policy]\nengine"))
+    assert desk.call().stdout == "2\n"
+    told = desk.run("guardrail doctor", None).stdout
+    assert re.search(r"^ok +opa +OPA 1\.", told, re.MULTILINE), told
 
 
 def test_a_bundle_key_that_others_can_read_is_taken_after_the_command_of_the_page(

@@ -83,7 +83,7 @@ def bundle(
     refused; 3: they could not be read.
     """
     from guardrail.authoring.bundle import make_bundle
-    from guardrail.authoring.opa_program import find_opa
+    from guardrail.policy.opa.program import find_opa
 
     try:
         made = make_bundle(
@@ -147,7 +147,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     were stored; 1: they were refused; 3: the server could not be asked.
     """
     from guardrail.authoring.push import push as send
-    from guardrail.policy.opa.transport import UNREACHABLE
+    from guardrail.policy.opa.target import UNREACHABLE
 
     section = settings_of(config).trusted_opa
     if url is not None:

@@ -22,7 +22,7 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.authoring.check import CheckReport, EngineResult
     from guardrail.authoring.lints.check import Lint
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
 __all__ = ["check"]
 
@@ -74,7 +74,7 @@ def check(
 
 
 def _opa() -> OpaProgram | None:
-    from guardrail.authoring.opa_program import find_opa
+    from guardrail.policy.opa.program import find_opa
 
     program = find_opa()
     if program is None and os.environ.get("GUARDRAIL_OPA"):

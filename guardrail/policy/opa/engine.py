@@ -18,10 +18,11 @@ from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import MAX_INPUT
 from guardrail.policy.opa.breaker import CircuitBreaker
 from guardrail.policy.opa.pool import ConnectionPool, PoolJob, closed_error
+from guardrail.policy.opa.private import private_target
 from guardrail.policy.opa.reply import DECISION_PATH, LISTING_PATH, OpaQuestion, read_answer
 from guardrail.policy.opa.revision import RevisionAcceptance, revision_of
 from guardrail.policy.opa.target import OpaTarget
-from guardrail.policy.opa.transport import UNREACHABLE, OpaConnection
+from guardrail.policy.opa.transport import OpaConnection
 from guardrail.policy.opa.watch import InspectionResult, ServerInspector, ServerWatch, wait_for
 from guardrail.policy.sources import PolicySet
 from guardrail.system.futures import BatchedFuture
@@ -30,6 +31,8 @@ __all__ = ["OpaEngine"]
 
 _LOOK_LIMIT = 5.0
 """Time limit for one request of a server check, in seconds."""
+_PRIVATE_LOOK_LIMIT = 0.75
+"""The same for a private OPA, which is replaced if it does not answer in time."""
 _SLOW_WINDOW = 10.0
 """Seconds for which a principal's tool is refused after several of its requests timed out."""
 
@@ -60,10 +63,13 @@ class OpaEngine:
     def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
         ``section.revisions`` or, if that is empty, the bundle built from the policies *local*,
-        which become the engine's ``sources``. Raises ``ConfigError`` for settings that expose
-        arguments or do not specify a revision, and ``PolicyError`` (``revision``, ``unreachable``,
-        ``timeout``, ``malformed``, ``undefined``) if the server is not ready within
-        ``start_limit_ms``.
+        which become the engine's ``sources``. If ``section.url`` is empty, start a private OPA that
+        serves *local*.
+
+        Raises ``ConfigError`` for settings that expose arguments or do not specify a revision, or
+        if there is no program for a private OPA; ``PolicyLoadError`` if a private OPA would refuse
+        *local*; and ``PolicyError`` (``revision``, ``unreachable``, ``timeout``, ``malformed``,
+        ``undefined``) if the server is not ready within ``start_limit_ms``.
         """
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
@@ -81,7 +87,15 @@ class OpaEngine:
             unsafe_impure=section.unsafe_impure_policy,
             unsafe_unpinned=section.unsafe_unpinned_policy,
         )
-        return cls(section, OpaTarget(section), acceptance, sources=local)
+        if section.url:
+            return cls(section, OpaTarget(section), acceptance, sources=local)
+        target, program = private_target(section, local)
+        acceptance = RevisionAcceptance(revisions, program=program)
+        try:
+            return cls(section, target, acceptance, sources=local)
+        except BaseException:
+            target.close()
+            raise
 
     def __init__(
         self,
@@ -108,7 +122,8 @@ class OpaEngine:
         _engines.add(self)
 
     def _new_inspector(self) -> ServerInspector:
-        limit = min(_LOOK_LIMIT, self._section.start_limit_ms / 1000)
+        longest = _PRIVATE_LOOK_LIMIT if self._target.restarts else _LOOK_LIMIT
+        limit = min(longest, self._section.start_limit_ms / 1000)
         return ServerInspector(self._target, self._acceptance, timeout=limit)
 
     def _start_components(self) -> None:
@@ -130,6 +145,11 @@ class OpaEngine:
         identity.
         """
         return self._finding.identity
+
+    @property
+    def target(self) -> OpaTarget:
+        """The address of the server."""
+        return self._target
 
     @property
     def finding(self) -> InspectionResult:
@@ -173,6 +193,7 @@ class OpaEngine:
         self._closed = True
         self._watch.close()
         self._pool.close()
+        self._target.close()
         _engines.discard(self)
 
     def _refuse_early(self, policy_input: bytes, shard: str, now: float) -> PolicyError | None:
@@ -204,7 +225,7 @@ class OpaEngine:
                 ("the OPA server could not be reached, so guardrail does not ask it for a while"),
                 cause="unreachable",
                 detail="breaker",
-                hint=UNREACHABLE,
+                hint=self._target.unreachable_hint,
             )
         return None
 
@@ -231,6 +252,7 @@ class OpaEngine:
 
     def _ask(self, connection: OpaConnection, pending: _PendingQuestion) -> EngineReply:
         question = pending.question
+        self._target.prepare(pending.end)
         reply = connection.ask("POST", pending.path, question.body, pending.end)
         self._breaker.succeeded()
         try:
@@ -262,8 +284,12 @@ class OpaEngine:
         if error.cause == "timeout" and error.detail == "reply":
             # This one call may be slow, which is no reason to refuse others.
             self._slow.record(shard, "timeout", now)
+            if self._target.restarts:
+                self._watch.check_soon()
         elif error.cause in {"timeout", "unreachable"}:
             self._breaker.failed(now)
+            if self._target.restarts:
+                self._watch.check_soon()
         elif error.cause in {"revision", "undefined"}:
             self._watch.check_soon()
 
@@ -277,12 +303,15 @@ class OpaEngine:
             # A call shows as early as any check that the server is unreachable, and the canary is a
             # call that is always fast.
             self._breaker.trip(time.monotonic())
+            if found.cause == "timeout":
+                self._target.restart()
         else:
             self._refusal = found
 
     def _after_fork(self) -> None:
         # Threads and locks do not survive a fork. The sockets stay with the parent: nothing is sent
         # on them from here.
+        self._target.after_fork()
         self._inspector = self._new_inspector()
         self._start_components()
 

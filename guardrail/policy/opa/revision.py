@@ -69,9 +69,10 @@ class RevisionAcceptance:
         bundle: str = "",
         unsafe_impure: bool = False,
         unsafe_unpinned: bool = False,
+        program: str = "",
     ) -> None:
         """*revisions* are the accepted revisions. A revision that identifies only policies accepts
-        them with any data.
+        them with any data. *program* is the digest of the server's program, if it is known.
         """
         self._exact = frozenset(revisions)
         self._any_data = frozenset(
@@ -81,6 +82,7 @@ class RevisionAcceptance:
         )
         self._bundle = bundle
         self._impure = unsafe_impure
+        self._program = f" sha256:{program}" if program else ""
         self._unpinned = unsafe_unpinned
 
     @property
@@ -110,7 +112,7 @@ class RevisionAcceptance:
                 ),
             )
         revision = Revision.parse(text)
-        version = answer.version
+        version = answer.version + self._program
         if self._impure:
             version += " unsafe_impure_policy"
         # Without proof of purity, no decision can be derived again, so the identity names nothing

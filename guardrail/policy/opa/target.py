@@ -23,7 +23,10 @@ from guardrail.system.http import (
 )
 from guardrail.system.input_files import FileVersion, version_of
 
-__all__ = ["OpaTarget", "TokenFile"]
+__all__ = ["UNREACHABLE", "OpaTarget", "TokenFile"]
+
+UNREACHABLE = "check that the OPA server is running, and that [opa] url is right"
+"""Hint for an unreachable server."""
 _MAX_TOKEN = 16 * 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -72,6 +75,11 @@ class OpaTarget:
     ``resolve`` updates.
     """
 
+    unreachable_hint = UNREACHABLE
+    """The next step if the server is unreachable."""
+    restarts = False
+    """True if ``restart`` replaces a server that does not answer."""
+
     def __init__(self, section: OpaSection) -> None:
         """Check *section*, and read the server's address from it.
 
@@ -112,6 +120,18 @@ class OpaTarget:
                 hint="check DNS, and the host in [opa] url",
             ) from None
 
+    def prepare(self, end: float) -> None:
+        """Wait until the server can be asked. Returns at once if guardrail does not start it."""
+
+    def restart(self) -> None:
+        """Replace a server that does not answer, if guardrail has started it."""
+
+    def close(self) -> None:
+        """End what guardrail has started. Idempotent."""
+
+    def after_fork(self) -> None:
+        """Leave to the parent process what it has started."""
+
 
 def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
     if parts.scheme == "unix":
@@ -143,6 +163,8 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
 
 
 def _split_url(url: str) -> SplitResult:
+    if not url:
+        raise _bad_url("is empty, so it names no server")
     try:
         parts = urlsplit(url)
         credentials = parts.username is not None or parts.password is not None or "@" in url

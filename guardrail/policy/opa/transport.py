@@ -14,12 +14,10 @@ from guardrail.policy.opa.target import OpaTarget
 from guardrail.system import http
 from guardrail.system.http import HttpReply, TransportCause, TransportError
 
-__all__ = ["MAX_REPLY", "UNREACHABLE", "OpaConnection", "OpaTransport"]
+__all__ = ["MAX_REPLY", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
 """Maximum size of the reply to a decision request in bytes."""
-UNREACHABLE = "check that the OPA server is running, and that [opa] url is right"
-"""Hint for an unreachable server."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
     "name": "the OPA server's name has no address",
@@ -74,10 +72,10 @@ class OpaConnection:
                 authorization=None if token is None else token.header(),
             )
         except TransportError as error:
-            raise _policy_error(error) from None
+            raise _policy_error(error, self._target.unreachable_hint) from None
 
 
-def _policy_error(error: TransportError) -> PolicyError:
+def _policy_error(error: TransportError, hint: str) -> PolicyError:
     """Convert *error* to a ``PolicyError`` about the OPA server, with its cause and detail."""
     unreachable = error.cause is TransportCause.UNREACHABLE
     words = _MESSAGES.get(error.detail) if unreachable else None
@@ -85,5 +83,5 @@ def _policy_error(error: TransportError) -> PolicyError:
         words or f"the OPA server {error.message}",
         cause=error.cause.value,
         detail=error.detail,
-        hint=UNREACHABLE if unreachable else "",
+        hint=hint if unreachable else "",
     )

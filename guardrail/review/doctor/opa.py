@@ -115,7 +115,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
 
 def _fix(hint: str, section: OpaSection) -> str:
     """Return the next step, which includes the URL if the URL may be wrong."""
-    from guardrail.policy.opa.transport import UNREACHABLE
+    from guardrail.policy.opa.target import UNREACHABLE
 
     if hint == UNREACHABLE:
         return f"start the server, or correct [opa] url: {section.url}"

@@ -133,7 +133,7 @@ def test_what_is_not_pure_is_not_bundled(
     """By the reference, with the shipped capabilities, and by the preflight where there is no opa:
     each with its line.
     """
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
     folder = policies(tmp_path / "p", more=more)
     with pytest.raises(PolicyLoadError) as caught:
@@ -159,7 +159,7 @@ def test_packages_that_are_not_an_authors_are_not_bundled(
     opa_program: Path, tmp_path: Path, text: str
 ) -> None:
     """Whoever judges, also on demand."""
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
     folder = policies(tmp_path / "p")
     (folder / "other.rego").write_text(text)
@@ -171,7 +171,7 @@ def test_packages_that_are_not_an_authors_are_not_bundled(
 
 def test_rego_that_only_opa_reads_can_be_bundled(opa_program: Path, tmp_path: Path) -> None:
     """The server engine serves what the embedded one refuses."""
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
     more = (
         'deny contains $"no {input.action.properties.args.x}" if'
@@ -381,7 +381,7 @@ def test_new_policies_of_a_foreign_revision_decide_nothing_before_they_were_look
 
 def test_an_impure_bundle_says_so_in_its_revision(opa_program: Path, tmp_path: Path) -> None:
     """Made on demand alone, and taken with the switch alone."""
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
     folder = policies(tmp_path / "p", more='deny contains "late" if time.now_ns() < 0')
     made = make_bundle([folder], opa=OpaProgram(opa_program), unsafe_impure=True)
@@ -460,7 +460,7 @@ redact contains count([1]) if to_number(input.action.properties.args.bad) > 5
 
 
 def _program(path: Path) -> Any:
-    from guardrail.authoring.opa_program import OpaProgram
+    from guardrail.policy.opa.program import OpaProgram
 
     return OpaProgram(path)
 

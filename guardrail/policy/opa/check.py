@@ -1,0 +1,139 @@
+"""Checks policies for OPA: with the ``opa`` program, and against the rules of the contract that do
+not depend on an engine.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from guardrail.errors import Finding, PolicyError
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.opa import bundle
+from guardrail.policy.opa.program import OpaProgram
+from guardrail.policy.rego.contract import RESERVED, ROOT, examine
+from guardrail.policy.rego.purity import capabilities_file
+from guardrail.policy.rego.syntax_hints import syntax_hint
+from guardrail.policy.rego.tree import parse_module
+from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
+
+__all__ = ["ask_opa", "contract_findings", "opa_findings", "repeats"]
+
+_PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
+
+_UNSAFE = re.compile(r"var (\w{1,64}) is unsafe")
+_CONFLICT = re.compile(r"(?:conflicting|multiple default) rules data\.(?:[\w.]*\.)?(\w+)")
+_UNDEFINED = "undefined function "
+_FUNCTIONS = frozenset({"builtin", "impure-builtin", "unknown-rule"})
+INPUT_SCHEMA = ("opa", "schemas", "input.json")
+
+
+def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Finding]:
+    """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
+
+    The sources are written to a temporary folder under generated names, so that OPA does not
+    interpret the authors' file names.
+    """
+    with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as made:
+        folder = Path(made)
+        names: dict[str, str] = {}
+        texts: dict[str, str] = {}
+        for index, source in enumerate(sources):
+            suffix = "_test.rego" if source.key.endswith("_test.rego") else ".rego"
+            name = f"{index:04}{suffix}"
+            (folder / name).write_text(source.text, encoding="utf-8")
+            names[name], texts[source.name] = source.name, source.text
+        found = program.check(
+            folder,
+            names,
+            capabilities=capabilities_file(),
+            schema=installed_folder().joinpath(*INPUT_SCHEMA),
+        )
+    return [_with_hint(finding, texts) for finding in found]
+
+
+def _with_hint(finding: Finding, texts: dict[str, str]) -> Finding:
+    if finding.code != "rego_parse_error" or finding.hint:
+        return finding
+    text = texts.get(finding.file, "")
+    hint = syntax_hint(finding.message, text, finding.line, finding.file)
+    return replace(finding, hint=hint)
+
+
+def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
+    """Return True if OPA's *finding* repeats one of *own*. These are the findings of the embedded
+    engine, which also say how to fix the fault.
+    """
+    conflict = _CONFLICT.match(finding.message)
+    if conflict is not None:
+        return any(
+            other.code in {"mixed-rule", "set-form"} and other.message.startswith(f"{conflict[1]} ")
+            for other in own
+        )
+    here = [other for other in own if (other.file, other.line) == (finding.file, finding.line)]
+    unsafe = _UNSAFE.match(finding.message)
+    if unsafe is not None:
+        return any(f"undefined variable `{unsafe[1]}`" in other.message for other in here)
+    if finding.message.startswith(_UNDEFINED):
+        return any(other.code in _FUNCTIONS for other in here)
+    return finding.code == "rego_parse_error" and any(
+        other.code == "syntax" and other.hint for other in here
+    )
+
+
+def opa_findings(
+    policies: PolicySet, program: OpaProgram, *, pure: bool = True, strict: bool = True
+) -> list[Finding]:
+    """Return the findings of ``opa check`` for a bundle of *policies*. If *pure* is True, they may
+    call only the functions in the shipped capabilities; *strict* is that of ``OpaProgram.check``.
+
+    Raises ``PolicyLoadError`` if two modules would have the same path in a bundle.
+    """
+    with tempfile.TemporaryDirectory(prefix="guardrail-bundle-") as place:
+        folder = Path(place)
+        sources = {}
+        for name, source in bundle.names(policies):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(source.text, encoding="utf-8")
+            sources[name] = source.name
+        capabilities = capabilities_file() if pure else None
+        return program.check(folder, sources, capabilities=capabilities, strict=strict)
+
+
+def contract_findings(policies: PolicySet) -> list[Finding]:
+    """Return the contract violations in the authors' modules that do not depend on the engine.
+
+    Raises ``PolicyError`` if the embedded engine, which parses the modules, can't be started.
+    """
+    parsed, findings = [], []
+    with Workbench() as bench:
+        for source in policies.modules:
+            try:
+                parsed.append(parse_module(source, bench.parse(source.name, source.text)))
+            except (EngineRefusal, PolicyError):
+                # Only OPA can parse this Rego, so OPA judges it, but guardrail still checks its
+                # package.
+                findings += _package(source)
+    return [*findings, *examine(parsed)]
+
+
+def _package(source: ModuleSource) -> list[Finding]:
+    found = _PACKAGE.search(source.text)
+    package = tuple(found[1].split(".")) if found else ()
+    reserved = any(package[: len(own)] == own for own in RESERVED)
+    if package[: len(ROOT)] == ROOT and not reserved:
+        return []
+    line = source.text[: found.start(1)].count("\n") + 1 if found else 0
+    return [
+        Finding(
+            source.name,
+            line,
+            "package-name",
+            "the package is outside guardrail.policy",
+            "name the package guardrail.policy, or a package below it",
+        )
+    ]

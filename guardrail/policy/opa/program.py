@@ -1,0 +1,200 @@
+"""Finds and runs the ``opa`` program, the reference implementation, if it is installed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import stat
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.errors import ConfigError, Finding, os_reason
+
+__all__ = ["OpaProgram", "find_opa", "require_opa"]
+
+_LIMIT = 60.0
+"""Time limit of one run, in seconds."""
+_MAX_ERRORS = 200
+_NAME = "opa"
+_VERSION = re.compile(rb"^Version: (\d{1,9})\.[\w.+-]{1,50}", re.MULTILINE)
+_VERSION_LIMIT = 5.0
+_MAJOR = b"1"
+"""The only major version of OPA that is known to answer as guardrail expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpaProgram:
+    """An executable ``opa`` program."""
+
+    path: Path
+
+    def require_version(self) -> None:
+        """Raise ``ConfigError`` unless the program states that it is OPA 1."""
+        try:
+            done = subprocess.run(
+                [str(self.path), "version"],
+                capture_output=True,
+                timeout=_VERSION_LIMIT,
+                check=False,
+                stdin=subprocess.DEVNULL,
+                env={},
+                cwd="/",
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            reason = os_reason(error) if isinstance(error, OSError) else "it does not end"
+            raise _not_usable(f"{self.path}: the program can't be run ({reason})") from None
+        found = _VERSION.search(done.stdout)
+        if found is None:
+            raise _not_usable(f"{self.path}: the program is not OPA")
+        if found[1] != _MAJOR:
+            version = found[0].removeprefix(b"Version: ").decode("ascii", "replace")
+            raise _not_usable(f"{self.path}: this is OPA {version}, but guardrail needs OPA 1")
+
+    def digest(self) -> str:
+        """Return the SHA-256 digest (hex) of the program's file. Raises ``ConfigError``."""
+        try:
+            with self.path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise ConfigError(
+                f"{self.path}: the program can't be read ({os_reason(error)})",
+                code="config.opa_program",
+                hint=f"chmod u+r {self.path}",
+            ) from None
+
+    def check(
+        self,
+        folder: Path,
+        sources: Mapping[str, str],
+        *,
+        capabilities: Path | None = None,
+        schema: Path | None = None,
+        strict: bool = True,
+    ) -> list[Finding]:
+        """Run ``opa check`` on the modules in *folder*, and return its findings.
+
+        *sources* maps each path below *folder* to the author's file. *capabilities* restricts the
+        functions that the modules may call, and *schema*, the input schema, restricts the paths
+        that they may read. If *strict* is True, OPA also reports probable mistakes, such as unused
+        variables.
+        """
+        command = [str(self.path), "check", "--format", "json"]
+        command += ["--max-errors", str(_MAX_ERRORS)]
+        if strict:
+            command.append("--strict")
+        if schema is not None:
+            command += ["--schema", str(schema)]
+        if capabilities is not None:
+            command += ["--capabilities", str(capabilities)]
+        command += [str(folder / name) for name in sources]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=_LIMIT, check=False, stdin=subprocess.DEVNULL
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return [Finding("-", 0, "opa", f"opa can't be run ({type(error).__name__})")]
+        if done.returncode == 0:
+            return []
+        return _findings(done.stderr or done.stdout, folder, sources)
+
+
+def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
+    """Return the program at the absolute path in ``GUARDRAIL_OPA``, otherwise ``opa`` on PATH,
+    otherwise None.
+
+    Relative folders on PATH are skipped, because they would name a different program in each
+    working directory. So are programs and folders that other users can write to.
+    """
+    environment = os.environ if environment is None else environment
+    named = environment.get("GUARDRAIL_OPA")
+    if named:
+        return OpaProgram(Path(named)) if _runnable(named) else None
+    for folder in environment.get("PATH", os.defpath).split(os.pathsep):
+        path = os.path.join(folder, _NAME)
+        if _runnable(path) and not _open_to_others(folder) and not _open_to_others(path):
+            return OpaProgram(Path(path))
+    return None
+
+
+def require_opa(named: Path | None) -> OpaProgram:
+    """Return the program at the path *named*, or the one that ``find_opa`` finds if *named* is
+    None. Raises ``ConfigError`` if there is none, or if other users can replace it.
+    """
+    if named is None:
+        found = find_opa()
+        if found is None:
+            raise ConfigError(
+                "[policy] engine is opa, and [opa] url is empty, but there is no opa program",
+                code="config.opa_program",
+                hint=(
+                    "install OPA on PATH, in a folder that only you or root can write to; or set "
+                    "[opa] program to its path, or [opa] url to the address of an OPA server"
+                ),
+            )
+        return found
+    if not named.is_file() or not os.access(named, os.X_OK):
+        raise ConfigError(
+            f"{named}: there is no program at this path, which [opa] program names",
+            code="config.opa_program",
+            hint="correct [opa] program, or remove it to use opa from PATH",
+        )
+    for path in (named, named.parent):
+        if _open_to_others(path):
+            raise ConfigError(
+                f"{path}: other users can write to it, so they could replace [opa] program",
+                code="config.opa_program",
+                hint=f"chmod go-w {path}",
+            )
+    return OpaProgram(named)
+
+
+def _not_usable(message: str) -> ConfigError:
+    return ConfigError(
+        message,
+        code="config.opa_program",
+        hint="install OPA 1 on PATH, or set [opa] program to its path",
+    )
+
+
+def _runnable(path: str) -> bool:
+    return os.path.isabs(path) and os.path.isfile(path) and os.access(path, os.X_OK)
+
+
+def _open_to_others(path: str | Path) -> bool:
+    """Return True if a user other than root and the user of this process can change *path*, which
+    may be a link.
+    """
+    try:
+        found = os.stat(path)
+    except OSError:
+        return True
+    shared = stat.S_IMODE(found.st_mode) & (stat.S_IWGRP | stat.S_IWOTH)
+    return bool(shared) or found.st_uid not in {0, os.geteuid()}
+
+
+def _findings(output: bytes, folder: Path, sources: Mapping[str, str]) -> list[Finding]:
+    try:
+        errors = json.loads(output)["errors"]
+        found = []
+        for error in errors:
+            location = error.get("location") or {}
+            file = str(location.get("file", "-")).removeprefix(str(folder) + "/")
+            message = " ".join(str(error["message"]).split())
+            for name in sources if str(folder) in message else ():
+                message = message.replace(str(folder / name), sources[name])
+            found.append(
+                Finding(
+                    sources.get(file, file),
+                    int(location.get("row", 0)),
+                    str(error["code"]),
+                    message,
+                )
+            )
+    except (ValueError, LookupError, TypeError, AttributeError):
+        text = output.decode("utf-8", "replace").strip().splitlines()
+        return [Finding("-", 0, "opa", text[0] if text else "opa check failed without a message")]
+    return found
