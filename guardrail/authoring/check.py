@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.authoring.lints.check import Lint, LintReport, SuppressionFilter, lint_modules
-from guardrail.authoring.lints.observed import fired, observe
 from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.tested import check as check_tested
 from guardrail.core.types import Json
-from guardrail.errors import Finding, PolicyLoadError
+from guardrail.errors import (
+    ConfigError,
+    Finding,
+    GuardrailError,
+    PolicyError,
+    PolicyLoadError,
+)
+from guardrail.policy.cross_check.comparison import Progress, cross_check, describe
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, parse_sources
+from guardrail.policy.embedded.observed import fired, observe
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import check_samples
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
@@ -46,7 +53,7 @@ class EngineResult:
     """One engine's result for the policies."""
 
     engine: str
-    """``embedded`` or ``opa``."""
+    """``embedded``, ``opa``, or ``both`` for the comparison of their decisions."""
     state: EngineState
     about: str
     """The engine's version, or the reason that it was not asked, in one line."""
@@ -105,12 +112,14 @@ def check(
     tools: Mapping[str, Mapping[str, Any]] | None = None,
     opa: OpaProgram | None = None,
     time_limit: float = 10.0,
+    progress: Progress | None = None,
 ) -> CheckReport:
     """Check the policies below *paths* and return every finding. Rejected policies are reported as
     findings, not as exceptions.
 
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
-    complete calls, whose decisions must be well-formed. *opa* is asked too, if it is given. Lints
+    complete calls, whose decisions must be well-formed. If *opa* is given, it checks them too, and
+    the decisions of both engines are compared; *progress* is called for each compared call. Lints
     are reported even if an engine refuses. *tools* maps tool names to the JSON Schemas of their
     arguments; without it, any argument may be missing. *time_limit* is in seconds, for each query
     to the embedded engine.
@@ -132,7 +141,9 @@ def check(
         findings, compiled = _compile_policies(policies, bench)
         parsed = _parsed_modules(policies, findings, compiled, bench)
         lints = _lint(policies, parsed, compiled, InputShape(tools), bench)
-    engines = (_embedded_result(findings), _opa_result(opa, policies))
+        engines = [_embedded_result(findings), _opa_result(opa, policies)]
+        if all(said.state is EngineState.ACCEPTED for said in engines):
+            engines.append(_compared(opa, policies, compiled, bench, progress))
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
@@ -142,7 +153,7 @@ def check(
         remarks=tuple(remarks(parsed)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,
-        engines=engines,
+        engines=tuple(engines),
         lints=lints.lints,
         tests=len(policies.tests),
         ignored=lints.ignored,
@@ -193,6 +204,27 @@ def _lint(
 def _embedded_result(findings: Sequence[Finding]) -> EngineResult:
     state = EngineState.REFUSED if findings else EngineState.ACCEPTED
     return EngineResult("embedded", state, f"{ENGINE} {ENGINE_VERSION}", tuple(findings))
+
+
+def _compared(
+    program: OpaProgram | None,
+    policies: PolicySet,
+    compiled: CompiledPolicies | None,
+    bench: Workbench,
+    progress: Progress | None,
+) -> EngineResult:
+    assert program is not None
+    assert compiled is not None
+    try:
+        found = cross_check(policies, compiled, bench, program, progress=progress)
+    except PolicyLoadError as error:
+        return EngineResult("both", EngineState.REFUSED, "not compared", error.findings)
+    except (PolicyError, ConfigError, EngineRefusal) as error:
+        reason = error.message if isinstance(error, GuardrailError) else "the tests can't be loaded"
+        return EngineResult("both", EngineState.FAILED, reason, ())
+    if found.findings:
+        return EngineResult("both", EngineState.REFUSED, "the decisions differ", found.findings)
+    return EngineResult("both", EngineState.ACCEPTED, f"same decisions: {describe(found)}", ())
 
 
 def _opa_result(program: OpaProgram | None, policies: PolicySet) -> EngineResult:

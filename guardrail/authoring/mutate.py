@@ -16,15 +16,15 @@ from typing import Any
 
 from guardrail.authoring.lints.check import SuppressionFilter
 from guardrail.authoring.lints.findings import MUTATION
-from guardrail.authoring.lints.observed import FiredRules, decide, fired, observe
 from guardrail.authoring.lints.tested import NamedRule, named_rules
-from guardrail.authoring.mutants import Mutant, Mutation, mutants
 from guardrail.authoring.tools_file import compile_tools
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.snapshot import snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, Finding, PolicyLoadError
+from guardrail.policy.cross_check.mutants import Mutant, Mutation, mutants
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.observed import FiredRules, decide, fired, observe
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import load_policies
 

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guardrail.authoring.lints.observed import FiredRules, verdicts
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.observed import FiredRules, verdicts
 from guardrail.policy.embedded.rehearsal import TestOutcome, TestResult, run_policy_tests
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import load_policies

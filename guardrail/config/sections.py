@@ -149,6 +149,10 @@ class PolicySettings:
     )
     workers: int = _limits(1, 1, 64, "number of worker processes")
     memory_mb: int = _limits(1024, 64, 65_536, "address space limit of a worker")
+    cross_check: bool = _switch(
+        "before a guard starts or reloads policies, compare the decisions of both engines, which "
+        "needs an opa program"
+    )
     keep_data: bool = _switch_on(
         "keep the policies' data next to the ledger, as their sources are; otherwise, decisions "
         "of policies with data can't be derived again"

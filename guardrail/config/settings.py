@@ -216,6 +216,8 @@ class Settings:
         # These are included only if they are set, so that all other digests stay the same.
         if not self.policy.keep_data:
             governed["policy"]["keep_data"] = False
+        if self.policy.cross_check:
+            governed["policy"]["cross_check"] = True
         if self.ledger.outcome != "before_release":
             governed["ledger"]["outcome"] = self.ledger.outcome
         if self.limits != LimitSettings():

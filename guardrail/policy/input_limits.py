@@ -63,7 +63,7 @@ def check_input(policy_input: bytes) -> None:
             ),
             cause="error",
             detail="integer_range",
-            hint="pass it as a string, or use the server engine (OPA)",
+            hint='pass it as a string, or set [policy] engine = "opa"',
         )
 
 

@@ -370,7 +370,7 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
                 "the data contains an integer beyond 64 bits, which the embedded engine "
                 "would misread"
             ),
-            "write it as a string, or use the server engine (OPA)",
+            'write it as a string, or set [policy] engine = "opa"',
         )
     if isinstance(value, float) and rounded(value):
         return (
@@ -380,8 +380,8 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
                 "and the embedded engine compares integers with it only approximately"
             ),
             (
-                "write it as a string, or without a decimal point or an exponent, or use "
-                "the server engine (OPA)"
+                "write it as a string, or without a decimal point or an exponent, or set "
+                '[policy] engine = "opa"'
             ),
         )
     children: Sequence[Json] = ()

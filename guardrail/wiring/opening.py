@@ -129,6 +129,8 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     started or the server does not serve the expected policies.
     """
     policy = settings.policy
+    if policy.cross_check:
+        _cross_check(settings, policy_data)
     if policy.engine == "opa":
         return _connect(settings, policy_data)
     _require_policies(settings)
@@ -139,6 +141,18 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
         eval_limit=policy.eval_limit_ms / 1000,
         memory_limit=policy.memory_mb * 1024 * 1024,
     )
+
+
+def _cross_check(settings: Settings, policy_data: Mapping[str, Json] | None) -> None:
+    """Raise ``PolicyLoadError`` unless both engines load the policies and make the same
+    decisions.
+    """
+    from guardrail.policy.cross_check.comparison import require_agreement
+    from guardrail.policy.opa.program import require_opa
+
+    _require_policies(settings)
+    program = require_opa(settings.trusted_opa.program)
+    require_agreement(load_policies(settings.policy.path, data=policy_data), program)
 
 
 def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedEngine:

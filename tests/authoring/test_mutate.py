@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from guardrail.authoring import mutate as module
-from guardrail.authoring.mutants import Mutation, mutants
 from guardrail.authoring.mutate import mutate
 from guardrail.core.types import Json
+from guardrail.policy.cross_check.mutants import Mutation, mutants
 from guardrail.policy.sources import installed_folder
 from tests.support.lints import write
 

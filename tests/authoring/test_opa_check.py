@@ -33,7 +33,9 @@ def test_both_engines_accept_the_shipped_policies(opa: OpaProgram, folder: str) 
     assert [(said.engine, said.state) for said in report.engines] == [
         ("embedded", EngineState.ACCEPTED),
         ("opa", EngineState.ACCEPTED),
+        ("both", EngineState.ACCEPTED),
     ]
+    assert report.engines[2].about.startswith("same decisions: ")
     assert report.ok
 
 

@@ -371,7 +371,7 @@ def test_a_guard_starts_a_private_opa_as_the_page_says(desk: Desk) -> None:
     desk.settings(shown("opa-server.md", "toml", "[policy]\nengine"))
     assert desk.call().stdout == "2\n"
     told = desk.run("guardrail doctor", None).stdout
-    assert re.search(r"^ok +opa +OPA 1\.", told, re.MULTILINE), told
+    assert re.search(r"^ok +opa +a private OPA 1\.", told, re.MULTILINE), told
 
 
 def test_a_bundle_key_that_others_can_read_is_taken_after_the_command_of_the_page(

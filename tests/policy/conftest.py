@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -21,3 +23,14 @@ def reference() -> Iterator[Reference]:
         pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
     with Reference(program) as opa:
         yield opa
+
+
+@pytest.fixture(scope="session")
+def opa_program() -> Path:
+    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure
+    (tests/conftest.py).
+    """
+    found = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")
+    if not found or not os.access(found, os.X_OK):
+        pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
+    return Path(found)

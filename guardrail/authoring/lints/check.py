@@ -24,9 +24,10 @@ from guardrail.authoring.lints import (
 )
 from guardrail.authoring.lints.comments import Suppression, ignores, misplaced
 from guardrail.authoring.lints.findings import MUTATION, Code, Lint, Severity
-from guardrail.authoring.lints.flow import ValueFlow, supplied
+from guardrail.authoring.lints.flow import ValueFlow
 from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.walk import walk
+from guardrail.policy.rego.replaced import supplied
 from guardrail.policy.rego.tree import Module
 
 __all__ = ["Code", "Lint", "LintReport", "Severity", "SuppressionFilter", "lint_modules"]

@@ -4,7 +4,7 @@ come from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ from guardrail.policy.rego.tree import (
 )
 from guardrail.policy.rego.world import PolicyIndex, RuleScope
 
-__all__ = ["LIB_ARGS", "Binding", "Definition", "InputOrigin", "RuleFrame", "ValueFlow", "supplied"]
+__all__ = ["LIB_ARGS", "Binding", "Definition", "InputOrigin", "RuleFrame", "ValueFlow"]
 
 LIB_ARGS = ("guardrail", "lib", "args")
 _LIB_TYPES: dict[str, frozenset[str] | None] = {
@@ -76,26 +76,6 @@ class RuleFrame:
 
 Binding: TypeAlias = "tuple[Node, RuleFrame]"
 """An argument as the caller wrote it, and the caller's frame."""
-
-
-def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
-    """Return the paths below ``data`` that *tests* set using ``with``. When policies are served,
-    the program supplies these values.
-    """
-    found: set[tuple[str, ...]] = set()
-    for module in tests:
-        todo: list[Any] = [rule.node for rule in module.rules]
-        while todo:
-            value = todo.pop()
-            if isinstance(value, dict):
-                for change in value.get("with_mods") or ():
-                    target = reference(change["refr"])
-                    if target is not None and target.head == "data" and target.static:
-                        found.add(target.static)
-                todo += value.values()
-            elif isinstance(value, list):
-                todo += value
-    return frozenset(found)
 
 
 class ValueFlow:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from guardrail.authoring.lints.findings import Code, Lint
-from guardrail.authoring.lints.observed import FiredRules
+from guardrail.policy.embedded.observed import FiredRules
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 
 __all__ = ["NamedRule", "check", "named_rules"]

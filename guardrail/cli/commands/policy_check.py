@@ -14,7 +14,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested, tools_option
 from guardrail.cli.findings import print_finding, print_findings
 from guardrail.cli.options import config_option, json_option
-from guardrail.cli.output import Style, data, emit_json, field, paint, prose, sentence
+from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import one_line
@@ -45,7 +45,9 @@ def check(
 
     The command parses the policies, looks for constructs that the embedded engine is known to
     evaluate differently from OPA, and evaluates a few complete calls. If an opa program is found
-    (GUARDRAIL_OPA, otherwise PATH), the command also runs opa's strict check. Warnings point to
+    (GUARDRAIL_OPA, otherwise PATH), the command also runs opa's strict check, and compares the
+    decisions of both engines: in every test, for changed copies of the calls in the tests, and for
+    200 generated calls. Warnings point to
     constructs that both engines accept but that can let a call through by mistake. The command does
     not run the policies' own tests: run them with `guardrail policy test`, because a guard loads
     the policies only if they pass. Exit code 0: they would be loaded if their tests pass; 1: an
@@ -56,7 +58,11 @@ def check(
     from guardrail.authoring.tools_file import load_tools
 
     schemas = load_tools(tools) if tools is not None else None
-    report = look(policy_paths(paths, config), tools=schemas, opa=_opa())
+    progress = Progress("calls compared:")
+    try:
+        report = look(policy_paths(paths, config), tools=schemas, opa=_opa(), progress=progress)
+    finally:
+        progress.clear()
     code = _exit_code(report, strict=strict)
     if as_json:
         emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})

@@ -294,10 +294,7 @@ def _compare_orders(
                     0,
                     "order",
                     "the decisions depend on the order in which modules are loaded",
-                    (
-                        "write references to other packages in full; the server engine "
-                        "(OPA) supports these policies"
-                    ),
+                    ('write references to other packages in full, or set [policy] engine = "opa"'),
                 )
             ]
         order.shuffle(modules)

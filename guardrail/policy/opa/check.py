@@ -20,7 +20,7 @@ from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
 
-__all__ = ["ask_opa", "contract_findings", "opa_findings", "repeats"]
+__all__ = ["ask_opa", "contract_findings", "opa_findings", "repeats", "test_results"]
 
 _PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
 
@@ -102,6 +102,22 @@ def opa_findings(
             sources[name] = source.name
         capabilities = capabilities_file() if pure else None
         return program.check(folder, sources, capabilities=capabilities, strict=strict)
+
+
+def test_results(policies: PolicySet, program: OpaProgram) -> dict[str, bool]:
+    """Run the tests of *policies* with *program*. Return True for each test that passes, keyed by
+    ``package.rule``.
+
+    Raises ``PolicyError`` if the tests can't be run.
+    """
+    with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as place:
+        folder = Path(place)
+        for index, source in enumerate((*policies.modules, *policies.tests)):
+            # Generated names, so that OPA does not interpret the authors' file names.
+            name = f"{index:04}_test.rego" if source in policies.tests else f"{index:04}.rego"
+            (folder / name).write_text(source.text, encoding="utf-8")
+        (folder / "data.json").write_text(policies.data, encoding="utf-8")
+        return program.test(folder, capabilities=capabilities_file())
 
 
 def contract_findings(policies: PolicySet) -> list[Finding]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from guardrail.errors import ConfigError, Finding, os_reason
+from guardrail.errors import ConfigError, Finding, PolicyError, os_reason
 
 __all__ = ["OpaProgram", "find_opa", "require_opa"]
 
@@ -100,6 +100,33 @@ class OpaProgram:
         if done.returncode == 0:
             return []
         return _findings(done.stderr or done.stdout, folder, sources)
+
+    def test(self, folder: Path, *, capabilities: Path) -> dict[str, bool]:
+        """Run ``opa test`` on the modules and the data in *folder*. Return True for each test that
+        passes, and False for the others, keyed by ``package.rule``.
+
+        Raises ``PolicyError`` if the tests can't be run.
+        """
+        command = [str(self.path), "test", "--format", "json", "--bundle"]
+        command += ["--capabilities", str(capabilities), "--timeout", f"{_LIMIT:.0f}s", str(folder)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, timeout=_LIMIT, check=False, stdin=subprocess.DEVNULL
+            )
+            results = json.loads(done.stdout)
+            found: dict[str, bool] = {}
+            for result in results:
+                name = f"{result['package']}.{result['name']}".removeprefix("data.")
+                passed = not (result.get("fail") or result.get("error") or result.get("skip"))
+                found[name] = found.get(name, True) and passed
+        except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError) as error:
+            raise PolicyError(
+                f"opa can't run the policies' tests ({type(error).__name__})",
+                cause="error",
+                detail="opa_test",
+                hint=f"{self.path} test --bundle {folder}",
+            ) from None
+        return found
 
 
 def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:

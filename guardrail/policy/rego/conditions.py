@@ -16,7 +16,7 @@ from guardrail.policy.sources import MAX_INTEGER
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
-SERVER = "use the server engine (OPA), which supports this"
+SERVER = 'set [policy] engine = "opa", which supports this'
 _RANGE = 10_000
 _FORMAT = re.compile(r"%(.?)")
 _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")

@@ -218,7 +218,7 @@ def _name_clashes(members: Sequence[Module]) -> list[Finding]:
                             f"the import name {item.alias} refers to something else in "
                             f"{known[1].source.name}, line {known[2].line}"
                         ),
-                        "give one of them another name; the server engine keeps imports per file",
+                        "give one of them another name; OPA itself keeps imports per file",
                     )
                 )
     for module in members:
@@ -237,7 +237,7 @@ def _name_clashes(members: Sequence[Module]) -> list[Finding]:
                         "import-clash",
                         f"{alias} is also the name of an import in {owner.source.name}, line"
                         f" {item.line}",
-                        "rename one of them; the server engine keeps imports per file",
+                        "rename one of them; OPA itself keeps imports per file",
                     )
                 )
     return findings

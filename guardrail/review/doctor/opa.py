@@ -51,7 +51,7 @@ def local_policies(settings: Settings) -> Check:
         revision = revision_of(load_policies(settings.policy.path))
     except PolicyLoadError as error:
         return Check("policies", CheckState.FAIL, error.message, "guardrail policy check")
-    return Check("policies", CheckState.OK, f"the server must serve revision {str(revision)[:16]}…")
+    return Check("policies", CheckState.OK, f"OPA must serve revision {str(revision)[:16]}…")
 
 
 def server(settings: Settings) -> Check:
@@ -83,7 +83,10 @@ def server(settings: Settings) -> Check:
 def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) -> Check:
     identity = finding.identity
     revision = "no revision" if identity.revision is None else f"revision {identity.revision[:16]}…"
-    found = f"OPA {identity.version} serves {revision}; the check took {took:,.0f} ms"
+    version, _, digest = identity.version.partition(" sha256:")
+    server = "OPA" if section.url else "a private OPA"
+    program = f" ({digest[:16]}…)" if digest else ""
+    found = f"{server} {version}{program} serves {revision}; the check took {took:,.0f} ms"
     if section.unsafe_impure_policy or section.unsafe_unpinned_policy:
         return Check(
             "opa",
@@ -91,7 +94,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
             f"{found}; nothing is reproducible",
             "serve a bundle that guardrail policy bundle made, and remove the unsafe settings",
         )
-    if finding.bundles is None:
+    if finding.bundles is None and section.url:
         return Check(
             "opa",
             CheckState.NOTE,
@@ -101,7 +104,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
             ),
             "start it with --set status.console=true",
         )
-    stuck = [state for state in finding.bundles if state.problem is not None]
+    stuck = [state for state in finding.bundles or () if state.problem is not None]
     if stuck:
         return Check(
             "opa",

@@ -1,28 +1,13 @@
-"""Tests of the server engine need a real OPA: the one that GUARDRAIL_OPA names, or the one on
-PATH.
-"""
+"""A server that many tests share."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.opa_server import STARTER, Opa, bundle_file, served
-
-
-@pytest.fixture(scope="session")
-def opa_program() -> Path:
-    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure
-    (tests/conftest.py).
-    """
-    found = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")
-    if not found or not os.access(found, os.X_OK):
-        pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
-    return Path(found)
 
 
 @pytest.fixture(scope="session")

@@ -708,7 +708,7 @@ def test_a_set_in_another_form_is_named_once_with_advice(
         ("is_evl(input.resource.id)", "builtin", "did you mean is_evil?"),
         ("qqq(input.resource.id)", "builtin", "define it"),
         ("data.guardrail.policy.is_evl(input.resource.id)", "unknown-rule", "did you mean is_evil?"),
-        ('crypto.sha256(input.resource.id) == "a"', "builtin", "use the server engine (OPA), which supports this"),
+        ('crypto.sha256(input.resource.id) == "a"', "builtin", 'set [policy] engine = "opa", which supports this'),
     ],
 )  # fmt: skip
 def test_an_undefined_function_comes_with_the_nearest_name(

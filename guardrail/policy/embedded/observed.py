@@ -13,12 +13,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.authoring.lints.flow import supplied
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.compiled import CompiledPolicies
 from guardrail.policy.embedded.rehearsal import test_rules
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.rego.replaced import supplied
 from guardrail.policy.rego.tree import Module
 
 __all__ = [

@@ -1,0 +1,1 @@
+"""Compares the decisions of the two engines on one policy set."""

@@ -1,0 +1,260 @@
+"""Asks both engines about the same calls: those in the policies' tests, changed copies of these
+calls, and generated calls. Also runs the tests on both engines.
+
+OPA is the reference. A difference is a fault of the embedded engine that guardrail did not know, in
+exactly the policies that a guard is about to use.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.config import OpaSection
+from guardrail.core.words import counted
+from guardrail.errors import Finding, PolicyError, PolicyLoadError
+from guardrail.policy.cross_check.generated import generated_inputs
+from guardrail.policy.cross_check.mutants import mutants
+from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.observed import DECISION, LISTING, observe
+from guardrail.policy.embedded.rehearsal import SAMPLES, TestOutcome, run_policy_tests
+from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.opa.check import test_results
+from guardrail.policy.opa.engine import OpaEngine
+from guardrail.policy.opa.program import OpaProgram
+from guardrail.policy.sources import PolicySet
+
+__all__ = ["CrossCheck", "Progress", "cross_check", "describe", "require_agreement"]
+
+GENERATED = 200
+"""Number of generated calls."""
+MOST_MUTANTS = 2_000
+"""Maximum number of changed calls. If there are more, evenly distributed ones are tried."""
+_LIMIT = 5.0
+"""Time limit of one decision, in seconds."""
+_SHOWN = 10
+"""Maximum number of differences that are reported."""
+_SETS = ("rules", "redact", "labels", "obligations")
+CODE = "engines-differ"
+_HINT = (
+    'set [policy] engine = "opa" for these policies, and report this: the embedded engine should '
+    "have refused them"
+)
+
+Progress = Callable[[int, int], None]
+"""Called with the number of calls compared and the total number of calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class CrossCheck:
+    """Result of a comparison. All fields hold built-in types."""
+
+    tests: int
+    """Number of the policies' tests that both engines ran."""
+    calls: int
+    """Number of calls in these tests that both engines decided."""
+    mutants: int
+    """Number of changed copies of these calls."""
+    generated: int
+    """Number of other calls: samples, and calls made of the policies' own names and literals."""
+    skipped: int
+    """Number of calls that were not compared, because a test replaces data for them. The tests
+    themselves were run on both engines.
+    """
+    findings: tuple[Finding, ...]
+    """One finding per difference, at most ten."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    about: str
+    input: str
+
+
+def cross_check(
+    policies: PolicySet,
+    compiled: CompiledPolicies,
+    bench: Workbench,
+    program: OpaProgram,
+    *,
+    progress: Progress | None = None,
+) -> CrossCheck:
+    """Compare the embedded engine with *program*, which is started as a private OPA, on *policies*.
+    *compiled* is their compiled form.
+
+    Raises ``PolicyLoadError`` if OPA refuses the policies, and ``PolicyError`` or ``ConfigError``
+    if OPA can't be started.
+    """
+    findings, tests = _compare_tests(policies, compiled, bench, program)
+    seen = observe(compiled, bench)
+    calls = [
+        _Call(f"a call in {each.test}", each.input) for each in seen if each.data == compiled.data
+    ]
+    changed = _mutants(calls)
+    others = [_Call(about, text) for about, text in SAMPLES]
+    seed = compiled.identity.digest or ""
+    others += [
+        _Call("a generated call", text)
+        for text in generated_inputs(compiled.parsed, GENERATED, seed)
+    ]
+    work = [*calls, *changed, *others]
+    bench.load(compiled.texts, compiled.data)
+    opa = OpaEngine.connect(OpaSection(program=program.path), local=policies)
+    try:
+        for index, call in enumerate(work):
+            if len(findings) >= _SHOWN:
+                break
+            findings += _compare(call, bench, opa)
+            if progress is not None:
+                progress(index + 1, len(work))
+    finally:
+        opa.close()
+    return CrossCheck(
+        tests=tests,
+        calls=len(calls),
+        mutants=len(changed),
+        generated=len(others),
+        skipped=len(seen) - len(calls),
+        findings=tuple(findings),
+    )
+
+
+def require_agreement(policies: PolicySet, program: OpaProgram) -> None:
+    """Raise ``PolicyLoadError`` unless both engines load *policies* and make the same decisions."""
+    with Workbench() as bench:
+        found = cross_check(policies, compile_policies(policies, bench), bench, program)
+    if found.findings:
+        raise PolicyLoadError(found.findings)
+
+
+def _compare_tests(
+    policies: PolicySet, compiled: CompiledPolicies, bench: Workbench, program: OpaProgram
+) -> tuple[list[Finding], int]:
+    """Run the tests on both engines. Return the differences and the number of tests."""
+    ran = [
+        result
+        for result in run_policy_tests(compiled, bench)
+        if result.outcome is not TestOutcome.SKIP
+    ]
+    if not ran:
+        return [], 0
+    passed = test_results(policies, program)
+    findings = []
+    for result in ran:
+        here, there = result.outcome is TestOutcome.PASS, passed.get(result.name)
+        if there is not here:
+            message = (
+                f"{result.name} {_passes(here)} on the embedded engine, but {_passes(there)} on OPA"
+            )
+            findings.append(Finding(result.file, result.line, CODE, message, _HINT))
+    return findings, len(ran)
+
+
+def _passes(passed: bool | None) -> str:
+    return "was not run" if passed is None else "passes" if passed else "fails"
+
+
+def _mutants(calls: Sequence[_Call]) -> list[_Call]:
+    found: dict[str, _Call] = {}
+    for call in calls:
+        for text, pointer in _changed(call.input):
+            found.setdefault(text, _Call(f"{call.about}, with {pointer} changed", text))
+    changed = list(found.values())
+    step = -(-len(changed) // MOST_MUTANTS) or 1
+    return changed[::step]
+
+
+def _changed(policy_input: str) -> Iterator[tuple[str, str]]:
+    """Yield copies of *policy_input* with other arguments, each with the pointer to the change."""
+    document = json.loads(policy_input)
+    try:
+        properties = document["action"]["properties"]
+        args = properties["args"]
+    except (LookupError, TypeError):
+        return
+    if not isinstance(args, dict):
+        return
+    for mutant in mutants(args):
+        properties["args"] = mutant.args
+        yield json.dumps(document, sort_keys=True), f"args{mutant.pointer}"
+
+
+def _compare(call: _Call, bench: Workbench, opa: OpaEngine) -> list[Finding]:
+    path, ask = (LISTING, opa.listing) if _lists(call.input) else (DECISION, opa.decide)
+    here = _embedded(bench, path, call.input)
+    try:
+        reply = ask(call.input.encode(), shard="cross\0check\0\0", deadline=_LIMIT)
+        there = _normal(reply.result(2 * _LIMIT).document)
+    except PolicyError as error:
+        there = _failure(error)
+    if here == there:
+        return []
+    message = (
+        f"the engines differ about {call.about}: embedded {_shown(here)}, OPA {_shown(there)}; "
+        f"the input is {call.input}"
+    )
+    return [Finding("-", 0, CODE, message, _HINT)]
+
+
+def _lists(policy_input: str) -> bool:
+    """Return True if the input is a request to list tools."""
+    document = json.loads(policy_input)
+    action = document.get("action") if isinstance(document, dict) else None
+    return isinstance(action, dict) and action.get("name") == "tools/list"
+
+
+def _embedded(bench: Workbench, path: str, policy_input: str) -> Any:
+    try:
+        document = bench.rule(path, policy_input)
+    except EngineRefusal:
+        return "an error"
+    except PolicyError as error:
+        return _failure(error)
+    return "undefined" if document is UNDEFINED else _normal(document)
+
+
+def _failure(error: PolicyError) -> str:
+    if error.cause == "undefined":
+        return "undefined"
+    # Both engines deny the call, whatever error of a built-in function made the policy fail.
+    return "an error" if error.cause == "error" else f"an error ({error.cause}, {error.detail})"
+
+
+def _normal(document: object) -> Any:
+    """Return *document* with its sets in one order."""
+    if not isinstance(document, dict):
+        return document
+    return {
+        key: sorted(value, key=_key) if key in _SETS and isinstance(value, list) else value
+        for key, value in document.items()
+    }
+
+
+def _key(value: object) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _shown(answer: Any) -> str:
+    if not isinstance(answer, dict):
+        return str(answer)
+    rules = answer.get("rules")
+    ids = (
+        [str(rule.get("rule")) for rule in rules if isinstance(rule, dict)]
+        if isinstance(rules, list)
+        else []
+    )
+    effect = answer.get("effect", "offers the tool" if answer.get("offered") else "hides the tool")
+    return f"{effect} ({', '.join(ids) or 'no rule fired'})"
+
+
+def describe(found: CrossCheck) -> str:
+    """Return the number of comparisons in one line."""
+    parts = [
+        counted(found.tests, "test"),
+        counted(found.calls, "call"),
+        counted(found.mutants, "changed call"),
+        counted(found.generated, "other call"),
+    ]
+    return ", ".join(parts)
