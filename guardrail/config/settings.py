@@ -230,21 +230,7 @@ class Settings:
                 "max_lag_records": self.anchors.max_lag_records,
             }
         governed.update(_governed_proxy(self.proxy))
-        if self.policy.engine == "opa":
-            # This is included only if it is set, so that all other digests stay the same.
-            governed["opa"] = {
-                name: getattr(self.opa, name)
-                for name in (
-                    "revisions",
-                    "bundle",
-                    "connections",
-                    "watch_interval_ms",
-                    "breaker_failures",
-                    "breaker_reset_ms",
-                    "unsafe_impure_policy",
-                    "unsafe_unpinned_policy",
-                )
-            }
+        governed.update(_governed_opa(self))
         return governed
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
@@ -252,6 +238,23 @@ class Settings:
         are checked like those of a file.
         """
         return _overridden(self, sections, "argument")
+
+
+def _governed_opa(settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return the settings in ``[opa]``, or nothing with the embedded engine."""
+    if settings.policy.engine != "opa":
+        return {}
+    names = (
+        "revisions",
+        "bundle",
+        "connections",
+        "watch_interval_ms",
+        "breaker_failures",
+        "breaker_reset_ms",
+        "unsafe_impure_policy",
+        "unsafe_unpinned_policy",
+    )
+    return {"opa": {name: getattr(settings.opa, name) for name in names}}
 
 
 def access_rule(ledger: Path) -> AccessSettings | None:

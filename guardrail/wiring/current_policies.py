@@ -52,7 +52,7 @@ class CurrentPolicies:
 
         If this raises ``ConfigError``, ``PolicyLoadError`` or ``LedgerError``, nothing has changed.
         """
-        from guardrail.wiring.opening import load_engine
+        from guardrail.wiring.engines import load_engine
 
         with self._lock:
             previous = self.engine

@@ -17,7 +17,8 @@ from guardrail.ledger.kept_policies import KeptPolicies
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.rederive import NotDerived, Rederivation, decided_lines, rederive
 from guardrail.testing import StaticPolicy, allow
-from guardrail.wiring.opening import load_engine, open_guard
+from guardrail.wiring.engines import load_engine
+from guardrail.wiring.opening import open_guard
 from tests.support.guards import (
     OPEN,
     Body,

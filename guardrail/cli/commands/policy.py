@@ -225,7 +225,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     uses the ledger loaded the policies; 1: they were refused; 5: not all processes have answered,
     none is running, or a restart is needed.
     """
-    from guardrail.wiring.opening import load_engine
+    from guardrail.wiring.engines import load_engine
     from guardrail.wiring.reload import request
 
     settings = settings_of(config, ledger)

@@ -76,13 +76,24 @@ def server_of(engine: OpaEngine) -> int:
     return target.process
 
 
-def alive(process: int) -> bool:
-    """Return True unless *process* is gone or waits to be reaped."""
+def state_of(process: int) -> str:
+    """Return the state of *process*, such as ``S`` or ``T``, or an empty string if it is gone."""
     try:
         text = Path(f"/proc/{process}/stat").read_text()
     except OSError:
-        return False
-    return text.rpartition(")")[2].split()[0] != "Z"
+        return ""
+    return text.rpartition(")")[2].split()[0]
+
+
+def alive(process: int) -> bool:
+    """Return True unless *process* is gone or waits to be reaped."""
+    return state_of(process) not in {"", "Z"}
+
+
+def stop(process: int) -> None:
+    """Stop *process*, and wait until each of its threads has stopped."""
+    os.kill(process, signal.SIGSTOP)
+    until(lambda: state_of(process) == "T")
 
 
 def failure_of(engine: OpaEngine) -> str:
@@ -165,7 +176,7 @@ def test_a_killed_server_is_replaced(opa_program: Path) -> None:
 def test_a_hanging_server_denies_by_the_deadline_and_is_replaced(opa_program: Path) -> None:
     with started(program=opa_program) as engine:
         hung = server_of(engine)
-        os.kill(hung, signal.SIGSTOP)
+        stop(hung)
         assert ask(engine, deadline=0.3) == "timeout"
         until(lambda: not alive(hung))
         until(lambda: ask(engine) == "deny")
@@ -175,7 +186,7 @@ def test_a_server_that_hangs_while_idle_is_replaced_without_a_call(opa_program: 
     with started(program=opa_program) as engine:
         assert ask(engine) == "deny"  # the first call starts the checks
         hung = server_of(engine)
-        os.kill(hung, signal.SIGSTOP)
+        stop(hung)
         until(lambda: not alive(hung))
         until(lambda: ask(engine) == "deny")
 

@@ -14,7 +14,7 @@ from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError, PolicyError
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.target import OpaTarget
-from guardrail.wiring.opening import load_engine
+from guardrail.wiring.engines import load_engine
 from tests.support.opa_server import certificates
 
 
