@@ -7,18 +7,32 @@ no row is missing (``missing_place``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.log.places import ADMIN, BLOCK, CallStep, call_step, number_of, places_of
+from guardrail.core.log.places import ADMIN, BLOCK, call_step, number_of, places_of
 from guardrail.core.log.record import decode_or_none
-from guardrail.ledger.storage import LineRow, PlaceKey, Storage
+from guardrail.ledger.storage import CallRow, LineRow, PlaceKey, Storage
 
-__all__ = ["ANY_ADMIN", "LocatedCounts", "LocatorWalk", "marked_lines", "missing_place"]
+__all__ = [
+    "ANY_ADMIN",
+    "CallStepRow",
+    "LocatedCounts",
+    "LocatorWalk",
+    "marked_lines",
+    "missing_place",
+]
 
 ANY_ADMIN = '"type":"admin.'
 """Text that occurs in every line about the log itself."""
+
+
+CallStepRow = tuple[int, str, int | None]
+"""The number of a decision or an outcome, its call and, for an outcome, the number of the decision.
+"""
+_RANGE = 16
+"""Number of calls from which their rows are read as a range."""
 
 
 def marked_lines(
@@ -75,7 +89,7 @@ class LocatorWalk:
     _block: int = -1
     _sessions: set[str] = field(default_factory=set)
     """The sessions that were seen in the current block."""
-    _steps: list[tuple[int, CallStep]] = field(default_factory=list)
+    _steps: list[CallStepRow] = field(default_factory=list)
     _places: list[tuple[int, PlaceKey]] = field(default_factory=list)
     """The rows that the lines require and that have not been looked up yet. Rows are looked up in
     groups, because a query for each would double the time of ``verify``.
@@ -85,12 +99,7 @@ class LocatorWalk:
         """Add *record*. Records below *pruned* were pruned."""
         step = call_step(record)
         if step is not None:
-            self._steps.append((seq, step))
-            if step.decision is None:
-                self.counts.calls += 1
-            else:
-                self.counts.outcomes += 1
-                self.counts.calls += step.decision < pruned
+            self.take_steps([(seq, step.call, step.decision)], pruned)
         if seq // BLOCK != self._block:
             self._block = seq // BLOCK
             self._sessions.clear()
@@ -104,6 +113,16 @@ class LocatorWalk:
             self.counts.places += 1
             self._places.append((seq, (place.kind, place.name, number_of(place, seq))))
 
+    def take_steps(self, steps: Sequence[CallStepRow], pruned: int = 0) -> None:
+        """Add records without places: for each, its number, its call and, if it is an outcome, the
+        number of the decision. Records below *pruned* were pruned.
+        """
+        self._steps += steps
+        ended = [decision for _, _, decision in steps if decision is not None]
+        self.counts.outcomes += len(ended)
+        # The decision of an outcome that was kept has no record if it was pruned.
+        self.counts.calls += len(steps) - len(ended) + sum(each < pruned for each in ended)
+
     @property
     def waiting(self) -> int:
         """Number of rows that ``missed`` would look up."""
@@ -115,22 +134,32 @@ class LocatorWalk:
 
         Call it in the snapshot in which the lines were read.
         """
-        steps, self._steps = self._steps, []
+        steps, self._steps = sorted(self._steps), []
         places, self._places = self._places, []
         lacking: list[tuple[int, str]] = []
-        rows = self.storage.call_rows([step.call for _, step in steps])
-        for seq, step in steps:
-            row = rows.get(step.call)
-            if step.decision is None:
+        rows = self._rows_of(steps)
+        for seq, call, decision in steps:
+            row = rows.get(call)
+            if decision is None:
                 found = row is not None and row[1] == seq
             else:
-                found = row == (0, step.decision, seq)
+                found = row == (0, decision, seq)
             if not found:
                 lacking.append((seq, "call"))
                 break
         numbers = self.storage.numbers_of([key for _, key in places])
         lacking += [(seq, "place") for seq, key in places if numbers.get(key) != seq][:1]
         return sorted(lacking)
+
+    def _rows_of(self, steps: Sequence[CallStepRow]) -> dict[str, CallRow]:
+        # The ids of calls that were decided one after another are neighbours in the table, so that
+        # one range has nearly all rows.
+        decided = [call for _, call, decision in steps if decision is None]
+        rows: dict[str, CallRow] = {}
+        if len(decided) >= _RANGE:
+            rows = self.storage.calls_between(min(decided), max(decided), 2 * len(decided))
+        left = [call for _, call, _ in steps if call not in rows]
+        return {**rows, **self.storage.call_rows(left)} if left else rows
 
     def surplus(self) -> str:
         """Return the table with rows that no line requires, or an empty string if there is none.

@@ -130,6 +130,11 @@ class Storage(TreeRows, Protocol):
         omitted.
         """
 
+    def calls_between(self, first: str, last: str, limit: int) -> dict[str, CallRow]:
+        """Return the rows of the calls from *first* to *last*, keyed by call. A call with more than
+        one row is omitted. Return an empty dictionary if there are more than *limit* rows.
+        """
+
     def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
         """Return the numbers of the records with these *places* (``core.log.places``). A place
         without a row is omitted.

@@ -114,6 +114,18 @@ class TileWalk:
                 self._grown[height] = []
         return wrong
 
+    def take_leaves(
+        self, size: int, leaves: Sequence[bytes], made: Sequence[bytes]
+    ) -> Sequence[WrongTile]:
+        """Add *leaves*, all of one tile. Return the rows that are now complete and have the wrong
+        content.
+
+        *size* is the number of leaves including the new ones, and *made* is the result of
+        ``Edge.append`` for the last one.
+        """
+        self._grown[0] += leaves[:-1]
+        return self.take(size, made)
+
     def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> KeptLeavesCheck:
         """Add the kept leaf hashes of pruned records and of line 0, and compare them with *pruned*.
         The result includes the roots of those *sizes* that are less than ``pruned.before``.

@@ -7,10 +7,10 @@ The bare scan reads number, hash and line of every row and looks at none of them
 verification alternate, so that a busy machine hits both; ratios are medians. A proof is cold where
 nothing of the tree was read before; the file's pages are in memory.
 
-The aim of 0.45 is that of a prototype which compared hashes and looked at nothing else. What stands
-beside 1 us for the scan of a row is 1 us for its leaf, 4 us for reading the line as strictly as any
-reader might, 1 us for the tree, 3 us for what a record must say, and 6 us in which SQLite makes the
-keys of every index anew.
+Beside 0.7 us for the scan of a row, a record of 800 bytes takes 0.7 us for its leaf, 2.3 us for
+parsing the line and writing it again, which shows repeated keys, 0.4 us for the tree, 0.9 us for
+its rows in other tables and for SQLite's check of its pages, and 2.5 us for the fields that a
+record must have.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ def verifying(db: Path, records: int, rounds: int) -> None:
     def ratio(over: list[float], under: list[float]) -> float:
         return statistics.median(a / b for a, b in zip(over, under, strict=True))
 
-    print(judge("verify, one process / bare scan", ratio(bare, one), least=0.45))
+    print(judge("verify, one process / bare scan", ratio(bare, one), least=0.15))
     lines = [a - b for a, b in zip(one, index, strict=True)]
     print(judge("  the lines, the tree and the tables alone", ratio(bare, lines)))
     print(judge("verify, two processes / one", ratio(one, two), least=1.8))

@@ -6,7 +6,9 @@ decides which heads are compared with the result.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 from guardrail.core.log import recovered
@@ -17,6 +19,9 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.pruned import Pruned
 
 __all__ = ["Audit", "Pruned"]
+
+_GROUP = 256
+"""Number of leaves by which ``take_rows`` extends the tree at a time."""
 
 
 class Audit:
@@ -41,7 +46,7 @@ class Audit:
         """
         self._verify = verify
         self._pruned = pruned
-        self._watch = frozenset(watch)
+        self._watch = sorted(set(watch))
         self.chain = Chain(after, also=self._also)
         self.edge = edge if edge is not None else Edge()
         """The tree over the records processed so far."""
@@ -76,13 +81,13 @@ class Audit:
 
     def watch(self, sizes: Collection[int]) -> None:
         """Also store the roots at these *sizes*. Sizes below the current one are ignored."""
-        self._watch |= frozenset(sizes)
+        self._watch = sorted({*self._watch, *sizes})
         if self.edge.size and self.edge.size in sizes:
             self.roots[self.edge.size] = self.edge.root()
 
     def watched(self, begin: int, end: int) -> list[int]:
         """Return the watched sizes above *begin* and up to *end*."""
-        return sorted(size for size in self._watch if begin < size <= end)
+        return self._watch[bisect_right(self._watch, begin) : bisect_right(self._watch, end)]
 
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
         """Append a perfect subtree that was read separately; return the result of ``Edge.append``.
@@ -96,8 +101,7 @@ class Audit:
                 edge.append(each, height)
             self.roots[edge.size] = edge.root()
         made = self.edge.append(root, level)
-        if self.edge.size in self._watch:
-            self.roots[self.edge.size] = self.edge.root()
+        self._keep_root()
         return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
@@ -109,11 +113,50 @@ class Audit:
         if seq == 0:
             self.begin(record["log"], record["key"]["public"])
             self._skip()
-        if self.edge.size in self._watch:
-            self.roots[self.edge.size] = self.edge.root()
-            if self.trees is not None:
-                self.trees[self.edge.size] = self.edge.roots
+        self._keep_root()
         return record
+
+    def take_rows(
+        self, rows: Iterable[tuple[int, bytes | None, bytes]]
+    ) -> Generator[tuple[int, dict[str, Any], bytes], None, None]:
+        """Take *rows* with the result of ``take``, but faster. Yield the number, the decoded record
+        and the line of each good row, and end after the first bad one.
+
+        The tree grows by many leaves at a time, and is complete when the iterator has ended or was
+        closed; ``made`` then belongs to the last good row. Use this object for nothing else before
+        that.
+        """
+        rows = iter(rows)
+        if self.chain.next_seq == 0:
+            for seq, leaf, line in islice(rows, 1):
+                record = self.take(seq, leaf, line)
+                if record is None:
+                    return
+                yield seq, record, line
+        while True:
+            leaves: list[bytes] = []
+            try:
+                yield from self.chain.take_rows(islice(rows, _GROUP), leaves)
+            finally:
+                self._grow(leaves)
+            if len(leaves) < _GROUP:
+                return
+
+    def _grow(self, leaves: Sequence[bytes]) -> None:
+        begin = self.edge.size
+        for end in (*self.watched(begin, begin + len(leaves) - 1), begin + len(leaves)):
+            added = leaves[self.edge.size - begin : end - begin]
+            if added:
+                self.made = self.edge.extend(added)
+                self._keep_root()
+
+    def _keep_root(self) -> None:
+        size = self.edge.size
+        at = bisect_right(self._watch, size)
+        if at and self._watch[at - 1] == size:
+            self.roots[size] = self.edge.root()
+            if self.trees is not None:
+                self.trees[size] = self.edge.roots
 
     def _skip(self) -> None:
         pruned = self._pruned

@@ -9,7 +9,7 @@ external heads.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -25,6 +25,9 @@ __all__ = ["Chain", "Difference", "Head", "Report", "verify"]
 _CALLS = frozenset({"call.decision", "call.outcome"})
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+# The same test in a third of the time: digits become zeros, and the rest stays.
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_ANY_TIME = b"0000-00-00T00:00:00.000000Z"
 
 
 class Difference(StrEnum):
@@ -166,6 +169,11 @@ class Chain:
         """The leaf hash of the last good record."""
         return self._leaf
 
+    @property
+    def has_fault(self) -> bool:
+        """True if a row was wrong or rejected."""
+        return self._bad is not None
+
     def skip(self, before: int, leaf: bytes) -> None:
         """Continue at record *before*, after a record with the leaf hash *leaf*: the records
         between them were pruned.
@@ -264,6 +272,52 @@ class Chain:
         self._prev = actual.hex()
         return record
 
+    def take_rows(
+        self, rows: Iterable[tuple[int, bytes | None, bytes]], leaves: list[bytes]
+    ) -> Generator[tuple[int, dict[str, Any], bytes], None, None]:
+        """Verify *rows* with the result of ``take``, but faster. Yield the number, the decoded
+        record and the line of each good row, and end after the first bad one.
+
+        The leaf hash of each good row is added to *leaves*. Use this object for nothing else before
+        the iterator has ended or was closed.
+        """
+        expected, leaf, prev, last_ts = self._next, self._leaf, self._prev, self._ts
+        log, opened, add = self._log, self._open, leaves.append
+        try:
+            for seq, stored, line in rows if self._bad is None else ():
+                actual = leaf_hash(line)
+                try:
+                    record = parse(line)
+                    number, version, ts = record["seq"], record["v"], record["ts"]
+                    is_usual = (
+                        0 < seq == number == expected
+                        and (stored == actual or stored is None)
+                        and record["prev"] == prev
+                        and record["log"] == log
+                        and version == FORMAT_VERSION
+                        and type(number) is type(version) is int
+                        and b"\n" not in line
+                        and ts.encode().translate(_DIGITS) == _ANY_TIME
+                        and ts >= last_ts
+                        and _take_step(opened, seq, record)
+                    )
+                except (RecordError, LookupError, TypeError, AttributeError):
+                    is_usual = False
+                if is_usual:
+                    expected, leaf, prev, last_ts = seq + 1, actual, actual.hex(), ts
+                else:
+                    # Only ``take`` decides whether something is wrong, and what.
+                    self._next, self._leaf, self._prev, self._ts = expected, leaf, prev, last_ts
+                    found = self.take(seq, stored, line)
+                    expected, leaf, prev, last_ts = self._next, self._leaf, self._prev, self._ts
+                    if found is None:
+                        return
+                    record, log = found, self._log
+                add(leaf)
+                yield seq, record, line
+        finally:
+            self._next, self._leaf, self._prev, self._ts = expected, leaf, prev, last_ts
+
     def reject(self, seq: int, differs: Difference, detail: str) -> None:
         """Record *seq* as the first bad record, for a reason outside the line itself."""
         if self._bad is None:
@@ -353,6 +407,24 @@ class Chain:
         if opened is not None and named != opened:
             return "the outcome names the decision of a different call"
         return ""
+
+
+def _take_step(opened: dict[str, int], seq: int, record: Mapping[str, Any]) -> bool:
+    """Apply a decision or an outcome to the open calls. Return False or raise an error, and change
+    nothing, if the record is anything else, or might be wrong.
+    """
+    type_, call = record["type"], record["call"]
+    if type_ == "call.outcome":
+        if opened[call] != record["decision_seq"] or type(record["decision_seq"]) is not int:
+            return False
+        del opened[call]
+        return True
+    effect = record["decision"]["effect"]
+    if type_ != "call.decision" or call in opened or not type(effect) is type(call) is str:
+        return False
+    if effect == "allow":
+        opened[call] = seq
+    return True
 
 
 def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | None = None) -> Report:

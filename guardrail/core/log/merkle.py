@@ -99,6 +99,32 @@ class Edge:
         self.size += 1 << level
         return made
 
+    def extend(self, leaves: Sequence[bytes]) -> list[bytes]:
+        """Add *leaves* in order, in less time than ``append`` for each. Return the result of
+        ``append`` for the last one, or an empty list if there is none.
+        """
+        if not leaves:
+            return []
+        size = self.size + len(leaves)
+        made: list[bytes] = []
+        kept: list[bytes] = []
+        nodes, height = list(leaves), 0
+        while nodes:
+            if self.size >> height & 1:  # the left half of the first pair
+                nodes.insert(0, self._roots.pop())
+            if not size & ((1 << height) - 1):
+                made.append(nodes[-1])
+            if len(nodes) & 1:
+                kept.append(nodes.pop())
+            nodes = [
+                hashlib.sha256(b"\x01" + left + right).digest()
+                for left, right in zip(nodes[::2], nodes[1::2], strict=True)
+            ]
+            height += 1
+        self._roots += reversed(kept)
+        self.size = size
+        return made
+
     def root(self) -> bytes:
         """Return the root of the whole tree: the Merkle tree hash of RFC 6962."""
         if not self._roots:

@@ -93,19 +93,28 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         """Return the rows of *calls*, keyed by call. A call with no row, or with more than one, is
         omitted.
         """
-        found: dict[str, CallRow] = {}
-        twice: set[str] = set()
+        rows: list[tuple[str, int, int, int | None]] = []
         for wanted in _filled(list(dict.fromkeys(calls))):
             marks = ", ".join("?" * len(wanted))
-            for call, *row in self.ask(
+            rows += self.ask(
                 "SELECT call, open, decision, outcome FROM call "  # noqa: S608 - placeholders only
                 f"WHERE open IN (0, 1) AND call IN ({marks})",
                 *wanted,
-            ):
-                if call in found:
-                    twice.add(call)
-                found[call] = (row[0], row[1], row[2])
-        return {call: row for call, row in found.items() if call not in twice}
+            )
+        return _single(rows)
+
+    def calls_between(self, first: str, last: str, limit: int) -> dict[str, CallRow]:
+        """Return the rows of the calls from *first* to *last*, keyed by call. A call with more than
+        one row is omitted. Return an empty dictionary if there are more than *limit* rows.
+        """
+        rows = self.ask(
+            "SELECT call, open, decision, outcome FROM call "
+            "WHERE open IN (0, 1) AND call BETWEEN ? AND ? LIMIT ?",
+            first,
+            last,
+            limit + 1,
+        )
+        return _single(rows) if len(rows) <= limit else {}
 
     def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
         """Return the numbers of the records with *places*. Places without a row are omitted."""
@@ -250,6 +259,18 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         if answer == ["ok"]:
             return None
         return PageFault(in_index=bool(answer) and " index " in answer[0])
+
+
+def _single(rows: Sequence[tuple[str, int, int, int | None]]) -> dict[str, CallRow]:
+    """Return the rows by call, except of calls with several rows."""
+    found: dict[str, CallRow] = {row[0]: row[1:] for row in rows}
+    if len(found) < len(rows):
+        seen: set[str] = set()
+        for row in rows:
+            if row[0] in seen:
+                found.pop(row[0], None)
+            seen.add(row[0])
+    return found
 
 
 def _filled(values: Sequence[T]) -> Iterator[Sequence[T]]:

@@ -82,16 +82,21 @@ def take_lines(
     if torn:
         return torn
     source.seek(0)
-    for count, line in enumerate(_lines(source), 1):
-        seq = audit.chain.next_seq
-        record = audit.take(seq, None, line)
-        if record is None:
+    lines = _lines(source)
+    # After line 0, the next number may be that of the first record that was not pruned.
+    while not audit.chain.has_fault:
+        begin = audit.chain.next_seq
+        group = list(islice(lines, _EVERY if begin else 1))
+        if not group:
             break
-        fault = uses.fault(record, line)
-        if fault is not None:
-            audit.chain.reject(seq, *fault)
-            break
-        if progress is not None and count % _EVERY == 0:
+        taken = audit.take_rows((seq, None, line) for seq, line in enumerate(group, begin))
+        for seq, record, line in taken:
+            fault = uses.fault(record, line)
+            if fault is not None:
+                taken.close()
+                audit.chain.reject(seq, *fault)
+                break
+        if progress is not None:
             progress(min(source.tell(), total), total)
     return ""
 

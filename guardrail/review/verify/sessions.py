@@ -26,6 +26,11 @@ class Sessions:
         self._most = most
         self._first: dict[bytes, tuple[Owner, int]] = {}
         self._owners: dict[Owner, Owner] = {}
+        self.recent: dict[str, tuple[object, ...]] = {}
+        """The last owner of sessions that were taken, by session id: tenant, principal id, agent
+        id, and issuer or None. Another record with the same values would change nothing. Callers
+        may empty it.
+        """
 
     def take(self, record: Mapping[str, Any]) -> str:
         """Take the next verified record. Describe how it contradicts an earlier record, or return
@@ -35,7 +40,10 @@ class Sessions:
             owner = owner_of(record)
             if owner is None or not all(isinstance(part, str) for part in owner):
                 return ""
-            return self.join(_key(record["session"]), owner, record["seq"])
+            wrong = self.join(_key(record["session"]), owner, record["seq"])
+            if not wrong:
+                self.recent[record["session"]] = (*owner[:3], record["principal"].get("issuer"))
+            return wrong
         except (KeyError, TypeError, AttributeError):
             return ""  # the writer of the record states no owner
 
@@ -49,6 +57,7 @@ class Sessions:
             self._first[session] = (owner, seq)
             if len(self._first) > self._most:
                 del self._first[next(iter(self._first))]
+                self.recent.clear()
             return ""
         if all(map(_same, owner, found[0])):
             return ""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,9 @@ from guardrail.core.log.fields import genesis
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.keys.log_key import Keys, verify_signature
+from tests.support.export_mutations import change, vector
+from tests.support.vectors.signing import LOG as VECTOR_LOG
+from tests.support.vectors.signing import edge
 
 KEYS = Keys.ephemeral(b"1" * 32)
 SIGNING = KEYS.signing(actor={}, epochs=True)
@@ -80,6 +85,56 @@ def test_the_tree_and_the_watched_roots_are_those_of_the_leaves() -> None:
     late.watch([4, len(lines)])
     assert late.roots == {len(lines): edge.root()}
     assert audit.public == KEYS.public
+
+
+VECTORS = Path(__file__).parents[2] / "vectors"
+
+
+def _state(audit: Audit) -> tuple[object, ...]:
+    keys = audit.keys.epochs if audit.keys is not None else None
+    tree = (audit.edge.size, audit.edge.roots, audit.roots, audit.made)
+    return audit.chain.report(), *tree, keys, audit.recovered, audit.public, audit.chain.unmatched
+
+
+def test_many_rows_say_what_each_row_says() -> None:
+    """Of logs that someone changed, from the first record or behind a known one, up to the same
+    fault.
+    """
+    rng = random.Random("rows")
+    bases = [vector(VECTORS, name, "log") for name in ("log", "epochs", "prunable", "odd-order")]
+    faults = set()
+    for _ in range(600):
+        lines = change(rng, rng.choice(bases)).export.split(b"\n")[:-1]
+        start = rng.choice((0, 0, 1, 2, 3))
+        after = Head(VECTOR_LOG, start, leaf_hash(lines[start - 1])) if lines[start:] else None
+        both = [
+            Audit(verify_signature, watch=[2, 5, 9, 300])
+            if after is None or not start
+            else Audit(verify_signature, after=after, edge=edge(lines[:start]), watch=[2, 5, 9])
+            for _ in range(2)
+        ]
+        begin = both[0].chain.next_seq
+        rows = [(seq, None, line) for seq, line in enumerate(lines)][begin:]
+        good = [(seq, both[0].take(*row), line) for row in rows for seq, _, line in [row]]
+        taken = list(both[1].take_rows(rows))
+        assert taken == [row for row in good if row[1] is not None]
+        assert _state(both[0]) == _state(both[1])
+        faults.add(both[0].chain.report().differs)
+    assert len(faults) > 8
+
+
+def test_rows_that_are_not_asked_for_are_not_taken() -> None:
+    """Whoever stops has the state after the last row, as if there were no others."""
+    lines = build(*plain(9))
+    audit = Audit(verify_signature, watch=[4])
+    taken = audit.take_rows((seq, leaf_hash(line), line) for seq, line in enumerate(lines))
+    for seq, _, _ in taken:
+        if seq == 4:
+            taken.close()
+    assert (audit.chain.next_seq, audit.chain.leaf) == (5, leaf_hash(lines[4]))
+    assert (audit.edge.size, list(audit.roots)) == (5, [4])
+    audit.chain.reject(4, Difference.SESSION, "")
+    assert list(audit.take_rows([(5, None, lines[5])])) == []
 
 
 def test_a_rotation_that_the_log_key_did_not_certify_is_the_first_bad_record() -> None:

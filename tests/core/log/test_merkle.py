@@ -87,6 +87,19 @@ def test_appending_tells_which_subtrees_were_completed() -> None:
     assert made == [tree_hash(leaves[16 - (1 << level) :]) for level in range(5)]
 
 
+def test_adding_many_leaves_is_adding_each() -> None:
+    """At every size, and by every number of leaves up to a few."""
+    leaves = some(60)
+    for size in range(33):
+        for count in range(27):
+            one, many = edge_of(leaves[:size]), edge_of(leaves[:size])
+            made: list[bytes] = []
+            for leaf in leaves[size : size + count]:
+                made = one.append(leaf)
+            assert many.extend(leaves[size : size + count]) == made
+            assert (many.size, many.roots) == (one.size, one.roots)
+
+
 @pytest.mark.parametrize(("size", "roots"), [(3, [b"x" * 32]), (-1, []), (0, [b"x" * 32])])
 def test_roots_that_do_not_fit_the_size_are_refused(size: int, roots: list[bytes]) -> None:
     """A stored edge has one hash for each bit of its size."""
