@@ -69,7 +69,7 @@ class AnchorEndpoint:
         body: bytes = b"",
         content_type: str = "text/plain",
     ) -> HttpReply:
-        """Send one request and return the response, whatever its status.
+        """Send one request and return the response, regardless of its status.
 
         *end* is the deadline (``time.monotonic``); *limit* is the size of the largest accepted body
         in bytes. Raises ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if the

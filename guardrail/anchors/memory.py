@@ -39,7 +39,7 @@ _PATIENCE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RememberedHead:
-    """The largest head that this machine has seen of the log at a path."""
+    """The largest head that this machine has seen for the log at a path."""
 
     path: str
     """Real path of the ledger."""

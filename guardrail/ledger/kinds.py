@@ -23,7 +23,7 @@ def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
         try:
             mode = os.stat(path).st_mode
         except OSError:
-            continue  # it is missing, or is reported when it is opened
+            continue  # the file is missing, or the error is reported when the file is opened
         folder = suffix == "-leases"
         if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
             raise LedgerOpenError(

@@ -282,7 +282,7 @@ class AppendingStorage(TreeRows, Protocol):
         """
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return a receipt or the error for each."""
+        """Call ``add`` for each of *drafts*, in order. Return a receipt or an error for each."""
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
         """Append a record that certifies or retires epoch keys."""

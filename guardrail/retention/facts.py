@@ -227,7 +227,9 @@ def refuse_closed(line: bytes, first: int) -> None:
     detail = record.get("detail")
     last = detail.get("last") if isinstance(detail, Mapping) else None
     if record.get("type") == "admin.sealed" and isinstance(last, int) and last >= first:
-        raise unproved(f"an index omits the record that closes the segment from record {first} on")
+        raise unproved(
+            f"an index omits the record that closes the segment beginning with record {first}"
+        )
 
 
 def moment(ts: str) -> datetime | None:

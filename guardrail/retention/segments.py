@@ -233,7 +233,7 @@ def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
 
 
 def copies(folder: Path, genesis: str) -> list[Manifest]:
-    """Return every complete copy of a segment of that log in *folder*, in order."""
+    """Return every complete copy in *folder* of a segment of the log *genesis*, in order."""
     numbers = []
     with contextlib.suppress(OSError):
         for item in folder.glob(f"{genesis[:16]}-*{_MANIFEST}"):

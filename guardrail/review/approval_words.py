@@ -54,8 +54,8 @@ verified identity.
 
 _AGAIN = "Make the call without an approval. This creates a new request that someone can answer."
 _SAME = (
-    "Make the call exactly as it was requested. To change it, make it without an approval, "
-    "which is a new request."
+    "Make the call exactly as it was requested. To change the call, make it without an approval, "
+    "which creates a new request."
 )
 
 NEXT: Mapping[RejectionReason, str] = {
@@ -73,7 +73,7 @@ NEXT: Mapping[RejectionReason, str] = {
     ),
     RejectionReason.REFUSED: (
         "Nothing: a refusal is final. If the call is still needed, make it without an approval, "
-        "which is a new request."
+        "which creates a new request."
     ),
     RejectionReason.EXPIRED: _AGAIN,
     RejectionReason.ALREADY_USED: f"An approval is for one call. {_AGAIN}",

@@ -35,7 +35,7 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file to be read instead of the ledger can't be read, or is invalid."""
+    """A file that the user specified instead of the ledger is unreadable or invalid."""
 
     default_code = "review.source"
 
@@ -244,15 +244,15 @@ class FileRecords:
         return self._lines_of(self._sessions.get(session, ()))
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
+        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
         return self._find_prefix("call", self._calls, prefix, limit)
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
+        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
         return self._find_prefix("session", self._sessions, prefix, limit)
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of each ``admin.*`` record of that type, oldest first."""
+        """Return (seq, line) of each record of the ``admin.*`` type *type_*, oldest first."""
         found = ((seq, self.record(seq)) for seq in self._admin.get(type_, ()))
         return [(seq, line) for seq, line in found if line is not None]
 

@@ -332,7 +332,7 @@ def _compare(
 def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
     if 0 < seq < reader.size():
         return LedgerError(
-            f"record {seq} is no longer in the ledger, only its hash, but a proof needs its line",
+            f"only the hash of record {seq} is still in the ledger, but a proof needs its line",
             code="ledger.pruned",
             hint="look for it in the archive",
         )

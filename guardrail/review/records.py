@@ -1,9 +1,9 @@
 """Reads records for reviewers: a decision and its outcome become one call. No content in a record
 causes an error.
 
-A line may come from a later version, or from anyone who had the file, so nothing is assumed about
-its content: a field that is missing or has the wrong type counts as absent. ``verify`` decides
-whether lines are genuine.
+A line may come from a later version, or from anyone who has had the file, so nothing is assumed
+about its content: a field that is missing or has the wrong type counts as absent. ``verify``
+decides whether lines are genuine.
 """
 
 from __future__ import annotations
@@ -66,18 +66,18 @@ class RecordReader(Protocol):
         """Yield every line about *call*, oldest first."""
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """Yield the line of each decision and rejection in the session with that id, oldest
-        first.
+        """Yield the line of each decision and rejection in the sessions with the id *session*,
+        oldest first.
         """
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the call ids with that prefix, sorted."""
+        """Return at most *limit* call ids that begin with *prefix*, sorted."""
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the session ids with that prefix, sorted."""
+        """Return at most *limit* session ids that begin with *prefix*, sorted."""
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of each record of that ``admin.*`` type, oldest first."""
+        """Return (seq, line) of each record of the ``admin.*`` type *type_*, oldest first."""
 
     def approval(self, approval: str) -> list[bytes]:
         """Return the decision about the call *approval*, followed by all steps of the approval."""

@@ -91,7 +91,7 @@ class UsedPolicies(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DifferentDecision:
-    """A decision that does not follow from its record."""
+    """A decision that differs from the one derived from its record."""
 
     call: RecordedCall
     derived: Decision

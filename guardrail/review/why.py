@@ -91,7 +91,7 @@ def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
 
 
 def _blocked(hidden: Sequence[str]) -> CauseExplanation:
-    """Explain a request that nobody can approve, because the record hides the values at *hidden*
+    """Explain a request that no one can approve, because the record hides the values at *hidden*
     from the approver.
     """
     places = ", ".join(escape(pointer) for pointer in hidden)
@@ -250,8 +250,8 @@ def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
 
 
 def decision_seq(records: RecordReader, seq: int) -> int:
-    """Return the number of the decision: *seq* itself, or that of the decision to which record
-    *seq* belongs. Raises ``NotFoundError`` if there is none.
+    """Return the number of the decision to which record *seq* belongs, which may be *seq* itself.
+    Raises ``NotFoundError`` if there is none.
     """
     record = load(records, seq)
     kind = text(record, "type")

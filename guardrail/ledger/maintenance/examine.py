@@ -51,7 +51,7 @@ class Examination:
     signed, or 0 if unknown.
     """
     signed_size: int = 0
-    """Size of the stored head if a holder of the log's keys signed it, whatever the lines contain;
+    """Size of the stored head if a holder of the log's keys signed it, regardless of the lines;
     otherwise 0.
     """
     caches: tuple[Cache, ...] = ()
@@ -320,8 +320,8 @@ def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Ve
 def _signed_size(
     row: HeadRow | None, audit: Audit | None, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return the size of the stored head if a holder of the log's keys signed it, whatever the
-    lines contain; otherwise 0.
+    """Return the size of the stored head if a holder of the log's keys signed it, regardless of the
+    lines; otherwise 0.
 
     At least that many records were acknowledged. A signature by a key that the good lines certify
     is sufficient, because the keys in *signing* are new if the log's keys were lost.

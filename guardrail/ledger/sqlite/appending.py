@@ -224,7 +224,7 @@ class Store(SQLiteTreeWriter):
                 self._execute("ROLLBACK")
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return a receipt or the error for each.
+        """Call ``add`` for each of *drafts*, in order. Return a receipt or an error for each.
 
         Raises ``sqlite3.Error``.
         """

@@ -150,7 +150,7 @@ def surplus_fault(ask: Ask) -> str:
     Raises ``sqlite3.Error``.
     """
     ((records,),) = ask("SELECT coalesce(max(seq), -1) + 1 FROM record")
-    # A log without any record is reported as such, whatever the other tables still hold.
+    # A log without records is reported as such, regardless of the content of the other tables.
     located = 4 * records if records else _ANY
     for table, most in (
         ("call", located),

@@ -1,4 +1,4 @@
-"""Creates the SQLite database of a log and opens connections to it. It takes no locks itself."""
+"""Creates the SQLite database of a log, and opens connections to it. Does not acquire any locks."""
 
 from __future__ import annotations
 

@@ -63,8 +63,8 @@ _forking: list[Handle] = []
 
 
 def register(handle: Handle, *, weakly: bool = False) -> None:
-    """Register *handle* for forks and for ``retire_all``, until ``forget`` is called or, with
-    *weakly*, as long as it is referenced.
+    """Register *handle* for forks and for ``retire_all`` until ``forget`` is called. If *weakly* is
+    True, *handle* stays registered only as long as it is referenced.
     """
     with _lock:
         if weakly:

@@ -98,8 +98,8 @@ class Budget:
     _BYTES_PER_SECOND = 2 << 20
     """A tenth of the measured speed of the slowest query, which lists the sessions."""
     _STEPS = 100_000
-    """Number of SQLite virtual-machine instructions between two checks of the clock. They take a
-    few milliseconds.
+    """Number of SQLite virtual-machine instructions between two checks of the clock: a few
+    milliseconds of work.
     """
 
     def __init__(self, connection: sqlite3.Connection, db: Path) -> None:

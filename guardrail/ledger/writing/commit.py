@@ -252,7 +252,7 @@ class Committer:
     def _take_reserve(self) -> bool:
         """Try to re-create the reserve. Return True if it exists. Raises ``LedgerError``.
 
-        The reserve is also missing if somebody has removed the log's files. The files are checked
+        The reserve is also missing if someone has removed the log's files. The files are checked
         first, so that a full disk is not reported in that case.
         """
         try:
@@ -413,7 +413,7 @@ class Committer:
         """Fail the entries that were not taken. Outcomes remain owed."""
         error = self.health.failed(error, unasked=not batch)
         if self.health.away:
-            self.drop_store()  # a database that comes back is opened, and its end is compared
+            self.drop_store()  # if the database comes back, its end is compared when it is opened
         for entry in batch:
             if entry.owed:
                 self._owed.append(entry.draft)

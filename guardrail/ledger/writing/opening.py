@@ -147,8 +147,8 @@ class WriterConnection:
         """
         store = self.store
         assert store is not None
-        # SQLite hides errors of the checkpoint that it makes while closing, so it is made and
-        # checked here.
+        # SQLite hides errors in the checkpoint that closing performs, so the checkpoint is
+        # performed and checked here.
         clean = store.checkpoint("PASSIVE")
         if store.has_open_call(process_name()):
             # The lease stays until this process ends, because its calls may still be running.

@@ -25,7 +25,7 @@ share its commit with.
 _OWED = frozenset({"call.outcome", "call.claim"})
 """Types of records that say how a body ended. Nothing else has this information."""
 _NEVER = 1 << 62
-"""A number of items that is never reached: no thread waits."""
+"""Number of items that means that no thread is waiting, because the queue never reaches it."""
 
 
 def closed_error() -> LedgerError:
@@ -137,7 +137,7 @@ class Inbox(deque[Work]):
         the items, and read after an item was appended, so that no item is missed.
         """
         self.later: deque[Entry] = deque()
-        """Records that wait for the next commit, at most ``LONGEST_DELAY`` seconds."""
+        """Records waiting for the next commit, for at most ``LONGEST_DELAY`` seconds."""
         self._until = 0.0
         """Time at which the commit thread's wait ends; set before ``_awaited``."""
         self._hurried = False

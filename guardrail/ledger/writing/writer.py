@@ -217,8 +217,8 @@ class LedgerWriter:
         """Queue *draft*. The future returns a receipt once the record is durable, or raises a
         ``LedgerError``.
 
-        If *later* is True, the record waits for a commit that another record starts, at most
-        ``LONGEST_DELAY`` seconds. No record that is submitted after it is written before it.
+        If *later* is True, the record waits at most ``LONGEST_DELAY`` seconds for a commit that
+        another record starts. Records that are submitted after it are never written before it.
 
         A caller that stops waiting must call ``expired``. Codes in addition to those of the
         exception classes: ``ledger.closed_call`` (an outcome is already recorded for this call),

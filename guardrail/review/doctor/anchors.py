@@ -59,8 +59,8 @@ def _states_check(
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
-    # No record states that heads are no longer anchored, but a head that is several intervals older
-    # than the ledger's end shows it.
+    # No record states that anchoring has stopped. A head that is several intervals older than the
+    # end of the ledger shows it.
     stale = [
         name
         for name, each in found.items()

@@ -115,21 +115,21 @@ class IndexedRecords:
         return iter(self._lines(lambda store: store.of_call(call)))
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """Yield the line of each decision and rejection in the sessions with that id, oldest
-        first.
+        """Yield the line of each decision and rejection in the sessions with the id *session*,
+        oldest first.
         """
         return iter(self._lines(lambda store: store.of_session(session)))
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
+        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
         return self._column(3, lambda store: store.calls_from(prefix, limit))
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
+        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
         return self._column(4, lambda store: store.sessions_from(prefix, limit))
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of each record of that ``admin.*`` type, oldest first."""
+        """Return (seq, line) of each record of the ``admin.*`` type *type_*, oldest first."""
         return self._located(lambda store: store.of_type(type_))
 
     def approval(self, approval: str) -> list[bytes]:

@@ -184,14 +184,12 @@ class IndexStore:
         return self._find(f"{where} ORDER BY seq", call)
 
     def of_session(self, session: str) -> list[Found]:
-        """Return the decisions and rejections in the sessions with that id, in order."""
+        """Return the decisions and rejections in the sessions with the id *session*, in order."""
         where = "session = ? AND +type IN ('call.decision', 'call.rejected')"
         return self._find(f"{where} ORDER BY seq", session)
 
     def in_session(self, *key: str) -> list[Found]:
-        """Return every record of the session with that id, tenant, principal and agent, in
-        order.
-        """
+        """Return every record of the session with this id, tenant, principal and agent."""
         where = f"{_SESSION} AND +type LIKE 'call.%' AND +type <> 'call.throttled'"
         return self._find(f"{where} ORDER BY seq", *key)
 

@@ -129,7 +129,7 @@ def read_part(
 
 
 class _Worker:
-    """A process that reads parts. It answers with one line of JSON for each."""
+    """A process that reads parts, and returns one line of JSON for each part."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(

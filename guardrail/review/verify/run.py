@@ -85,7 +85,7 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
             return ""
         except LedgerError:
             if report.differs is None:
-                raise  # that is a separate finding
+                raise  # the unreadable record is a separate finding
             return ""  # the finding is reported without a time
 
     dead, live = _open_calls(db, run)

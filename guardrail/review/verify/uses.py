@@ -74,8 +74,8 @@ class Uses:
 
     @staticmethod
     def concerns(record: Mapping[str, Any]) -> bool:
-        """Return True if ``take`` or ``fault`` would examine this record, apart from session
-        owners.
+        """Return True if ``take`` or ``fault`` would examine more of this record than the session's
+        owner.
         """
         return _is_step(record) or Starts.concerns(record)
 
@@ -184,7 +184,7 @@ def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
     if any(now >= progress.grants[who] + _SLACK for who in approvers):
         return "an approval was used after it had expired"
     if any(same_identity(id_, other) for id_, _, _ in approvers for other in progress.people):
-        return "an approval was used that its own requester had granted"
+        return "an approval was used that its requester had granted"
     if len({folded(id_) for id_, _, _ in approvers}) < progress.needed:
         return "an approval was used that too few people had granted"
     return ""

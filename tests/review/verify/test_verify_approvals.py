@@ -216,7 +216,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             ),
             made.use(ap, approval__approvers=[{**made.granted["approver"], "id": "Alice "}]),
         )[1],
-        "its own requester had granted",
+        "its requester had granted",
     ),
 }
 
