@@ -149,7 +149,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             made.guard.approvals.refuse(ap, CAROL, "no"),
             made.use(ap, 2),
         )[2],
-        "was refused before",
+        "after it was refused",
     ),
     "out of order": (
         lambda made, ap: (
