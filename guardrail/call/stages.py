@@ -36,8 +36,8 @@ _NO_OPTIONS: Final = CallOptions()
 
 @functools.cache
 def _known_by_results(log_output: bool) -> Tool:
-    """Return the tool that replaces the real one after a call was handed over: *log_output*
-    determines how its result is recorded.
+    """Return the tool that replaces the real one after a call was handed over. *log_output*
+    determines the recorded form of the result.
     """
     return Tool("tool", log_output=log_output)
 

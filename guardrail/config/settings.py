@@ -309,8 +309,8 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
 
 
 def _governed_proxy(proxy: ProxySettings) -> dict[str, Any]:
-    """Return the settings of the proxy that determine which calls are released, if any is set, so
-    that all other digests stay the same.
+    """Return the settings of the proxy that determine which calls are released. The result is empty
+    if none of them is set, so that all other digests stay the same.
     """
     usual = ProxySettings()
     names = ("peers", "identity_header", "hosted_tools", "approval_wait_s", "outcome_wait_s")

@@ -87,7 +87,7 @@ class Status(StrEnum):
 
 
 class Assurance(StrEnum):
-    """How well an identity was established."""
+    """The degree to which an identity was established."""
 
     VERIFIED = "verified"
     ASSERTED = "asserted"

@@ -32,8 +32,8 @@ def state_folder(part: str, environment: Mapping[str, str] | None = None) -> Pat
 
 
 def is_temporary(path: Path) -> bool:
-    """Return True if *path* is in a temporary directory, so that the file is expected to disappear.
-    As in ``tempfile``, ``TMPDIR``, ``TEMP`` and ``TMP`` can specify temporary directories.
+    """Return True if *path* is in a temporary directory, so the file is expected to disappear. As
+    in ``tempfile``, ``TMPDIR``, ``TEMP`` and ``TMP`` can specify temporary directories.
     """
     real = Path(os.path.realpath(path))
     # tempfile.gettempdir would write a file to find out which of them can be used.

@@ -61,7 +61,7 @@ class CallStep(NamedTuple):
 
 
 def places_of(record: Mapping[str, Any]) -> tuple[Place, ...]:
-    """Return the places of *record*. Fields that no writer would write yield no places."""
+    """Return the places of *record*. A field that no writer would write has no place."""
     type_ = record.get("type")
     if type_ in ADMIN:
         return (Place("admin", type_, None),)

@@ -50,7 +50,7 @@ class Recovered:
     ``restarted``, from the previous log.
     """
     restarted: bool = False
-    """True if the recovery began this log, so that the earlier records are in another log."""
+    """True if the recovery began this log, so the earlier records are in a different log."""
     loss: Loss = Loss.NONE_KNOWN
     """Certainty of ``lost``."""
     proven: int = 0

@@ -39,8 +39,8 @@ from guardrail.errors import RedactionError
 __all__ = ["BEYOND_LIMITS", "Inspection"]
 
 BEYOND_LIMITS = "redaction.limit"
-"""Error code for arguments that the record contains only in part, so that a policy that decides on
-the record would not see the rest.
+"""Error code for arguments that the record contains only in part, so a policy that decides on the
+record would not see the rest.
 """
 
 _PER_HIT = 96
