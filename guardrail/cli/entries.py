@@ -159,7 +159,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "witness": CommandEntry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
-    "policy": CommandEntry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
+    "policy": CommandEntry(
+        f"{_HERE}.policy", "policy", "Check, test, evaluate, bundle and reload policies."
+    ),
     "proxy": CommandEntry(
         f"{_HERE}.proxy",
         "proxy",

@@ -38,6 +38,7 @@ __all__ = [
     "people_of",
     "person_of",
     "pruned_range",
+    "rule_hits",
 ]
 
 
@@ -351,7 +352,8 @@ class RecordedCall:
         return self.outcome is not None and self.outcome.status == "error"
 
 
-def _rules(decision: Mapping[str, Any]) -> tuple[RuleHit, ...]:
+def rule_hits(decision: Mapping[str, Any]) -> tuple[RuleHit, ...]:
+    """Return the rules in a decision, whatever else it contains."""
     entries = decision.get("rules")
     if not isinstance(entries, list):
         return ()
@@ -407,7 +409,7 @@ def call_of(record: Mapping[str, Any]) -> RecordedCall:
         cause=text(decision, "cause"),
         detail=text(decision, "detail") or text(record, "reason"),
         message=text(decision, "message"),
-        rules=_rules(decision),
+        rules=rule_hits(decision),
         reproducible=_flag(record.get("reproducible")),
         enforcement=text(record, "enforcement"),
         adapter=text(record, "origin", "adapter"),

@@ -61,6 +61,7 @@ TRIED: dict[str, list[str]] = {
     "witness serve": ["--db", "w.db", "--key", "w.keys"],
     "policy check": ["policies"],
     "policy test": ["policies"],
+    "policy eval": ["policies", "--from", "3"],
     "policy bundle": ["policies"],
     "policy push": ["policies"],
     "proxy accept": [],

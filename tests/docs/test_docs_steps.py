@@ -118,6 +118,7 @@ STEPS: dict[str, dict[str, str]] = {
         "chmod 600 bundle-key.pem": f"{HERE}::test_a_bundle_key_that_others_can_read_is_taken_after_the_command_of_the_page",
         "guardrail doctor": f"{HERE}::test_a_guard_is_set_up_on_a_server_as_the_page_says",
         "guardrail policy reload": "policy/opa/test_opa_guard.py::test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload",
+        "guardrail policy check": "authoring/test_opa_check.py::test_both_engines_accept_the_shipped_policies",
         "opa check --strict": "policy/opa/test_opa_bundles.py::test_what_is_not_pure_is_not_bundled",
         "guardrail policy bundle --unsafe-impure": "policy/opa/test_opa_bundles.py::test_an_impure_bundle_says_so_in_its_revision",
         "guardrail why": f"{HERE}::test_a_guard_is_set_up_on_a_server_as_the_page_says",

@@ -9,7 +9,7 @@ from guardrail.authoring.lints.findings import Code, Lint
 from guardrail.policy.embedded.observed import FiredRules
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 
-__all__ = ["NamedRule", "check", "named_rules"]
+__all__ = ["NamedRule", "check", "named_rules", "rule_id"]
 
 _PACKAGE = ("guardrail", "policy")
 _SETS = ("allow", "deny", "require_approval", "hide")
@@ -49,12 +49,13 @@ def named_rules(modules: Sequence[Module]) -> Iterator[NamedRule]:
         if module.source.installed or module.test or module.package != _PACKAGE:
             continue
         for rule in module.rules:
-            id_ = _id(rule, module) if rule.name in _SETS and rule.form == "set" else None
+            id_ = rule_id(rule, module) if rule.name in _SETS and rule.form == "set" else None
             if id_:
                 yield NamedRule(rule.name, id_, module.source.name, rule.line)
 
 
-def _id(rule: RegoRule, module: Module) -> str | None:
+def rule_id(rule: RegoRule, module: Module) -> str | None:
+    """Return the id of a decision rule if it is a literal, otherwise None."""
     if rule.default:
         return None
     key: Node | None = rule.node["head"]["Set"].get("key")

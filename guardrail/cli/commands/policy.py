@@ -49,6 +49,7 @@ tools_option = click.option(
 _HERE = "guardrail.cli.commands.policy"
 _CHECK = "guardrail.cli.commands.policy_check"
 _BUNDLE = "guardrail.cli.commands.policy_bundle"
+_EVAL = "guardrail.cli.commands.policy_eval"
 _POLL = 0.1
 
 
@@ -59,14 +60,20 @@ _POLL = 0.1
             _CHECK, "check", "Check that a guard can load the policies, and explain why not."
         ),
         "test": CommandEntry(_HERE, "test", "Run the policies' own tests."),
+        "eval": CommandEntry(
+            _EVAL,
+            "evaluate",
+            "Evaluate the policies for one call, and explain the decision.",
+            instead="tool",
+        ),
         "bundle": CommandEntry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
         "push": CommandEntry(_BUNDLE, "push", "Upload the policies to a development server."),
         "reload": CommandEntry(_HERE, "reload", "Ask running guards to reload their policies."),
     },
-    short_help="Check, test, bundle and reload policies.",
+    short_help="Check, test, evaluate, bundle and reload policies.",
 )
 def policy() -> None:
-    """Check, test, bundle and reload policies."""
+    """Check, test, evaluate, bundle and reload policies."""
 
 
 def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from guardrail.authoring.lints.check import Lint
     from guardrail.policy.opa.program import OpaProgram
 
-__all__ = ["check"]
+__all__ = ["check", "find_program"]
 
 _DESPITE = "A guard loads policies with warnings; with --strict, this command exits 1."
 _INDENT = 21
@@ -60,7 +60,9 @@ def check(
     schemas = load_tools(tools) if tools is not None else None
     progress = Progress("calls compared:")
     try:
-        report = look(policy_paths(paths, config), tools=schemas, opa=_opa(), progress=progress)
+        report = look(
+            policy_paths(paths, config), tools=schemas, opa=find_program(), progress=progress
+        )
     finally:
         progress.clear()
     code = _exit_code(report, strict=strict)
@@ -79,7 +81,10 @@ def check(
     return code
 
 
-def _opa() -> OpaProgram | None:
+def find_program() -> OpaProgram | None:
+    """Return the installed ``opa`` program, or None. Raises ``ConfigError`` if ``GUARDRAIL_OPA``
+    names no program.
+    """
     from guardrail.policy.opa.program import find_opa
 
     program = find_opa()

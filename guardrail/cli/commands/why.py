@@ -27,7 +27,7 @@ from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
 from guardrail.review.terminal import arguments, escape, name, tree
 from guardrail.review.why import DecisionExplanation, decision_seq, refusal, why_of
 
-__all__ = ["why"]
+__all__ = ["decision_of", "why"]
 
 
 @click.command(short_help="Explain why a call was allowed or denied.")
@@ -51,7 +51,7 @@ def why(
     runs no tool.
     """
     with open_records(config, ledger, exported, segment) as reader:
-        call = with_outcome(reader, _decision(reader, ref))
+        call = with_outcome(reader, decision_of(reader, ref))
         answer = why_of(reader, call)
         log = reader.log
     if as_json:
@@ -76,7 +76,11 @@ def _next(answer: DecisionExplanation, place: tuple[Path | None, Path | None] | 
     return step if accepted else f"{step} {COUNTS_IF}"
 
 
-def _decision(records: RecordReader, ref: str) -> int:
+def decision_of(records: RecordReader, ref: str) -> int:
+    """Return the number of the decision that *ref* names: a record number, a call or ``last``.
+
+    Raises ``NotFoundError``.
+    """
     if ref == "last":
         return last_call(records).seq
     target = find(records, ref)

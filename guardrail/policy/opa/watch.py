@@ -213,7 +213,10 @@ def wait_for(look: Callable[[], InspectionResult], limit: float) -> InspectionRe
         try:
             return look()
         except PolicyError as error:
-            if error.detail in {"certificate", "impure", "program"} or time.monotonic() >= end:
+            if (
+                error.detail in {"certificate", "evaluation", "impure", "program"}
+                or time.monotonic() >= end
+            ):
                 raise
         time.sleep(min(_RETRY[min(tries, len(_RETRY) - 1)], max(0.0, end - time.monotonic())))
         tries += 1

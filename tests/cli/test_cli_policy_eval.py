@@ -1,0 +1,180 @@
+"""``policy eval``: one call, its decision, and the conditions that failed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from guardrail import Guard
+from guardrail.cli.app import Exit
+from tests.support.command_line import Cli
+
+POLICY = """package guardrail.policy
+
+allow contains "transfer" if input.resource.id == "transfer"
+
+deny contains {"rule": "far", "message": "too far"} if {
+	city := input.action.properties.args.city
+	home := "Oslo"
+	city != home; count(city) > 5
+}
+
+require_approval contains "large" if {
+	input.resource.id == "transfer"
+	is_number(input.action.properties.args.amount)
+	input.action.properties.args.amount > limits.amount # kroner
+}
+
+limits := {"amount": 100}
+"""
+
+
+@pytest.fixture
+def policies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "p.rego").write_text(POLICY)
+    monkeypatch.chdir(tmp_path)
+    return folder
+
+
+def args(folder: Path, value: object) -> Path:
+    path = folder.parent / "args.json"
+    path.write_text(json.dumps(value))
+    return path
+
+
+def test_the_first_failed_condition_is_shown_with_its_values(cli: Cli, policies: Path) -> None:
+    given = args(policies, {"amount": 100, "city": "Bergen"})
+    ran = cli(
+        "policy", "eval", policies, "--tool", "transfer", "--args", given, "--principal", "ana"
+    )
+    assert ran.code == Exit.YES
+    assert ran.out.startswith("DENIED  embedded (regorus ")
+    assert "  deny: far - too far\n  allow: transfer\n" in ran.out
+    title = f"require_approval: large, {policies / 'p.rego'}:14: 2 of 3 conditions held"
+    assert title in " ".join(ran.out.split())
+    assert "    fails: input.action.properties.args.amount > limits.amount\n" in ran.out
+    assert "    input.action.properties.args.amount is 100\n" in ran.out
+    assert "    limits.amount is 100\n" in ran.out
+    assert 'id: "ana"' in ran.out
+
+
+def test_conditions_on_one_line_are_told_apart(cli: Cli, policies: Path) -> None:
+    given = args(policies, {"city": "Rome"})
+    ran = cli("policy", "eval", policies, "--tool", "transfer", "--args", given, "--json")
+    found = json.loads(ran.out)
+    missed = {each["rule"]: each for each in found["missed"]}
+    far = missed["far"]
+    assert (far["condition"], far["held"], far["conditions"]) == ("count(city) > 5", 3, 4)
+    assert far["values"] == {"city": "Rome"}
+    # A reference without a value is absent.
+    assert missed["large"]["condition"] == "is_number(input.action.properties.args.amount)"
+    assert missed["large"]["values"] == {}
+    assert found["engines"][0]["effect"] == "allow"
+
+
+def test_both_engines_are_asked(cli: Cli, policies: Path) -> None:
+    ran = cli("policy", "eval", policies, "--tool", "other", "--engine", "both", "--json")
+    found = json.loads(ran.out)
+    assert ran.code == Exit.YES
+    assert found["agreed"] is True
+    assert [(said["engine"], said["effect"]) for said in found["engines"]] == [
+        ("embedded", "deny"),
+        ("opa", "deny"),
+    ]
+
+
+def test_policies_that_only_opa_loads_are_evaluated_by_opa(cli: Cli, policies: Path) -> None:
+    (policies / "q.rego").write_text(
+        "package guardrail.policy\n\n"
+        'allow contains "q" if count(strings.render_template("x", {})) == 1\n'
+    )
+    both = cli("policy", "eval", policies, "--tool", "other", "--engine", "both")
+    assert both.code == Exit.NO
+    assert both.out.startswith("REFUSED  embedded")
+    assert "ALLOWED  opa (OPA 1." in both.out
+    alone = cli("policy", "eval", policies, "--tool", "other", "--engine", "opa")
+    assert alone.code == Exit.YES
+    assert alone.out.startswith("ALLOWED  opa (OPA 1.")
+
+
+def test_a_recorded_call_is_evaluated(cli: Cli, policies: Path, tmp_path: Path) -> None:
+    db = tmp_path / "ledger.db"
+    with Guard.open(policies=policies, ledger=db) as guard, guard.session(principal="ana"):
+        guard.declare("transfer", schema={"type": "object"})
+        guard.call("transfer", {"amount": 5}, lambda **_: None)
+    ran = cli("policy", "eval", policies, "--from", "last", "--ledger", db, "--json")
+    assert ran.code == Exit.YES, ran.err
+    found = json.loads(ran.out)
+    assert found["input"]["action"]["properties"]["args"] == {"amount": 5}
+    assert found["input"]["subject"]["id"] == "ana"
+    assert found["engines"][0]["effect"] == "allow"
+    assert found["access_recorded"] is True
+
+
+def test_a_record_without_an_input_is_refused(cli: Cli, policies: Path, ledger: Path) -> None:
+    ran = cli("policy", "eval", policies, "--from", "last", "--ledger", ledger)
+    assert ran.code == Exit.UNKNOWN
+    assert "contains no input" in ran.err
+    assert "--tool and --args" in ran.err
+
+
+def test_arguments_are_checked_against_the_schema(cli: Cli, policies: Path) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"amount": {"type": "number", "default": 500}},
+        "additionalProperties": False,
+    }
+    tools = policies.parent / "tools.json"
+    tools.write_text(json.dumps({"transfer": schema}))
+    filled = cli("policy", "eval", policies, "--tool", "transfer", "--tools", tools, "--json")
+    found = json.loads(filled.out)
+    assert found["engines"][0]["effect"] == "require_approval"
+    assert found["input"]["action"]["properties"]["args"] == {"amount": 500}
+    given = args(policies, {"amount": "many"})
+    refused = cli(
+        "policy", "eval", policies, "--tool", "transfer", "--tools", tools, "--args", given
+    )
+    assert refused.code == Exit.NO
+    assert "a guard denies this call without asking the policy" in refused.out
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "words"),
+    [
+        ("[1]", Exit.UNKNOWN, "not a JSON object"),
+        ("{", Exit.UNKNOWN, "not a JSON object"),
+        (None, Exit.UNKNOWN, "can't be read"),
+    ],
+)
+def test_arguments_that_are_not_an_object_are_refused(
+    cli: Cli, policies: Path, text: str | None, code: int, words: str
+) -> None:
+    path = policies.parent / "args.json"
+    if text is not None:
+        path.write_text(text)
+    ran = cli("policy", "eval", policies, "--tool", "transfer", "--args", path)
+    assert ran.code == code
+    assert words in ran.err
+    assert "next:" in ran.err or text is None
+
+
+def test_a_call_must_be_named_in_one_way(cli: Cli, policies: Path) -> None:
+    for options in ((), ("--tool", "x", "--from", "3")):
+        assert cli("policy", "eval", policies, *options).code == Exit.USAGE
+
+
+def test_a_failing_policy_is_not_a_decision(cli: Cli, policies: Path) -> None:
+    condition = 'input.resource.id == "text"; lower(input.action.properties.args.n) == "x"'
+    (policies / "q.rego").write_text(
+        f'package guardrail.policy\n\ndeny contains "q" if {{ {condition} }}\n'
+    )
+    given = args(policies, {"n": 5})
+    call = ("--tool", "text", "--args", given, "--engine", "both", "--json")
+    ran = cli("policy", "eval", policies, *call)
+    found = json.loads(ran.out)
+    assert ran.code == Exit.RESERVED
+    assert [said["effect"] for said in found["engines"]] == ["error", "error"]
