@@ -1,7 +1,6 @@
 """Tools for policy authors: check and test policies without a guard, a ledger or a call.
 
-``check(paths)`` and ``run_tests(paths)`` return reports. They do not run tools and do not write
-files.
+``check(paths)`` and ``run_tests(paths)`` return reports. They do not run tools or write files.
 """
 
 from __future__ import annotations

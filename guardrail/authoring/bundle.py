@@ -1,5 +1,5 @@
-"""Builds bundles for OPA servers. A bundle holds only policies that passed the checks, and its
-revision states whether they are pure.
+"""Builds bundles for OPA servers. A bundle contains only policies that passed the checks, and its
+revision states whether the policies are pure.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class BundleChecker(StrEnum):
     EMBEDDED = "embedded"
     """The embedded engine's preflight, which is stricter than ``opa check``."""
     NOBODY = "nobody"
-    """The policies were not checked, because the user asked for a bundle of policies that may
-    depend on more than their input. The bundle's revision says so.
+    """The policies were not checked for purity, at the user's request. They may depend on more than
+    their input, and the bundle's revision says so.
     """
 
 
@@ -63,7 +63,7 @@ def make_bundle(
 
     Raises ``PolicyLoadError`` with every finding: files that are not policies for the guard,
     modules that do not compile and, unless *unsafe_impure* is set, calls of functions that are not
-    known to be pure. *opa* checks the policies; if it is None, the embedded engine does.
+    known to be pure. The policies are checked by *opa* or, if that is None, by the embedded engine.
     """
     policies = load_policies(paths, data=data)
     judge = _check_policies(policies, opa, unsafe_impure=unsafe_impure)

@@ -1,5 +1,5 @@
-"""Checks that policies can be served: parses them, asks the engines, evaluates sample calls, and
-runs the lints.
+"""Checks that policies can be served: parses them, runs each engine's checks, evaluates sample
+calls, and runs the lints.
 """
 
 from __future__ import annotations
@@ -38,14 +38,14 @@ __all__ = ["CheckReport", "EngineResult", "EngineState", "check"]
 
 
 class EngineState(StrEnum):
-    """Result of asking an engine."""
+    """The result of one engine's checks."""
 
     ACCEPTED = "accepted"
     REFUSED = "refused"
     NOT_FOUND = "not_found"
-    """The engine's program is not installed, so only the other engine was asked."""
+    """The engine's program is not installed, so only the other engine's checks ran."""
     FAILED = "failed"
-    """The engine was asked but gave no answer."""
+    """The engine's program failed without a result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +56,10 @@ class EngineResult:
     """``embedded``, ``opa``, or ``both`` for the comparison of their decisions."""
     state: EngineState
     about: str
-    """The engine's version, or the reason that it was not asked, in one line."""
+    """The engine's version, or the reason why its checks did not run, in one line."""
     findings: tuple[Finding, ...]
-    """The engine's own findings. Those that guardrail requires with any engine are under
-    ``embedded``.
+    """The engine's own findings. Violations of guardrail's own rules, which apply with any engine,
+    are listed under ``embedded``.
     """
 
 
@@ -72,36 +72,38 @@ class CheckReport:
     files: int
     """Number of the authors' modules that were read, tests included."""
     findings: tuple[Finding, ...]
-    """The reasons why an engine refuses the policies. Each is also listed with its engine.
+    """The reasons why an engine rejects the policies. Each is also listed with its engine.
 
-    OPA's finding for a line that the embedded engine refuses for the same reason is listed only
+    If the embedded engine rejects a line for the same reason as OPA, OPA's finding is listed only
     with OPA.
     """
     remarks: tuple[Finding, ...]
     """Constructs that are allowed but probably mistakes."""
     digest: str | None
-    """The policies' digest as it would appear in records, or None if the files can't be read."""
+    """The policies' digest as it would appear in records, or None if the files could not be
+    read.
+    """
     milliseconds: float
     engines: tuple[EngineResult, ...] = ()
     lints: tuple[Lint, ...] = ()
     """Constructs that are allowed but can let a call through."""
     tests: int = 0
-    """Number of test files, which are not run here: a guard loads the policies only if their tests
-    pass.
+    """Number of test files. A check does not run them, but a guard loads the policies only if their
+    tests pass.
     """
     ignored: int = 0
     """Number of lints suppressed by ``guardrail:ignore`` comments."""
 
     @property
     def ok(self) -> bool:
-        """True if every engine that was asked would load these policies, whether or not their own
-        tests pass.
+        """True if every available engine would load these policies, whether or not their own tests
+        pass.
         """
         return not self.findings
 
     @property
     def answered(self) -> bool:
-        """True if every available engine gave an answer."""
+        """True if no engine's program failed."""
         return not any(said.state is EngineState.FAILED for said in self.engines)
 
 
@@ -176,7 +178,7 @@ def _parsed_modules(
     compiled: CompiledPolicies | None,
     bench: Workbench,
 ) -> Sequence[Module]:
-    """Return all modules, parsed, or an empty sequence if one of them is not valid Rego."""
+    """Return all modules in parsed form, or an empty sequence if any module is not valid Rego."""
     if compiled is not None:
         return compiled.parsed
     if any(finding.code == "syntax" for finding in findings):
@@ -229,10 +231,10 @@ def _compared(
 
 def _opa_result(program: OpaProgram | None, policies: PolicySet) -> EngineResult:
     if program is None:
-        about = "GUARDRAIL_OPA is not set, and PATH contains no opa program"
+        about = "GUARDRAIL_OPA is not set, and PATH does not contain opa"
         return EngineResult("opa", EngineState.NOT_FOUND, about, ())
     found = ask_opa(program, (*policies.modules, *policies.tests))
-    # The program's own errors have OPA's codes.
+    # Errors that OPA reports have OPA's codes.
     troubles = [finding for finding in found if finding.code == "opa"]
     if troubles:
         return EngineResult("opa", EngineState.FAILED, troubles[0].message, ())

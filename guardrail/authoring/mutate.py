@@ -1,8 +1,8 @@
-"""Finds denials that depend on a single argument: if it is changed, a call that is denied in a test
-becomes allowed.
+"""Finds denials that depend on a single argument: if the argument is changed, a call that a test
+expects to be denied becomes allowed.
 
-In Rego, a condition silently fails if its value is missing or has another type. Only a test written
-for that case reveals this. guardrail generates such cases from the existing tests.
+In Rego, a condition silently fails if its value is missing or has an unexpected type. Only a test
+of exactly that case reveals the failure. guardrail generates such cases from the existing tests.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ MAX_MUTANTS = 50_000
 """Maximum number of changed calls that are tried."""
 
 Progress = Callable[[int, int], None]
-"""Called with the number of calls tried and the total number of calls."""
+"""Called with the number of calls tried so far and the total number of calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A changed call that is allowed although a rule stopped the original call."""
+    """A changed call that is allowed, although a rule stopped the original call."""
 
     rule: str
     effect: str
@@ -57,9 +57,9 @@ class Hole:
     """The changed location in the arguments."""
     mutation: Mutation
     args: dict[str, Json]
-    """The arguments that are allowed."""
+    """The arguments of the allowed call."""
     input: dict[str, Json]
-    """The whole input, with these arguments."""
+    """The complete input, with these arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,22 +79,22 @@ class MutationReport:
     """
 
     findings: tuple[Finding, ...]
-    """The reasons why the policies were refused. If there are any, no mutant was tried."""
+    """The reasons why the policies were rejected. If there are any, no mutants were tried."""
     holes: tuple[Hole, ...]
-    """Sorted by file, line and pointer."""
+    """The holes, sorted by file, line and pointer."""
     untried: tuple[UntriedRule, ...]
     rules: int
-    """Rules that were tried, by id and effect."""
+    """Number of rules that were tried. A rule is identified by its id and effect."""
     calls: int
     """Number of calls in the tests for which one of these rules fires."""
     tried: int
-    """Number of changed calls that the policy was asked about."""
+    """Number of changed calls that the policy evaluated."""
     unfit: int
-    """Number of changed calls that a tool's schema refuses before the policy is asked."""
+    """Number of changed calls that a tool's schema rejects before the policy is evaluated."""
     ignored: int
     """Number of holes suppressed by ``guardrail:ignore mutation``."""
     complete: bool
-    """True if everything was tried: neither the time nor the number of calls ran out."""
+    """True if every changed call was tried within the limits on time and number of calls."""
     digest: str | None
     milliseconds: float
 
@@ -129,10 +129,10 @@ def mutate(
     key, and report the changed calls that are allowed.
 
     *tools* maps tool names to JSON Schemas. Arguments that a schema rejects never reach a policy,
-    so they are not tried. *time_limit* (seconds) applies to each query and *total* to all of them;
-    if *total* is exceeded, the report says that it is incomplete. The queries run in a worker
-    process. Rejected policies are reported, not raised. Raises ``ConfigError`` for a schema that
-    can't be used.
+    so they are not tried. *time_limit* applies to each query and *total* to all queries together,
+    both in seconds; if *total* is exceeded, the report says that it is incomplete. The queries run
+    in a worker process. Rejected policies are reported, not raised. Raises ``ConfigError`` for an
+    invalid schema.
     """
     started = time.monotonic()
     schemas = compile_tools(tools or {})
@@ -235,7 +235,7 @@ class _MutationRun:
                 yield mutant
                 continue
             try:
-                # The policy sees the arguments with their defaults filled in.
+                # The policy sees the arguments with defaults filled in.
                 arrived = snapshot(schema, mutant.args).args
             except ArgumentsError:
                 self._tally.unfit += 1
@@ -254,7 +254,7 @@ class _MutationRun:
         if decide(self._bench, changed).get("effect") != "allow":
             return
         for effect, id_ in self._stopping(call):
-            # Calls of several tests may become the same call.
+            # Mutants of calls from different tests can be equal.
             if (effect, id_, changed) in self._tally.known:
                 continue
             self._tally.known.add((effect, id_, changed))
@@ -281,8 +281,8 @@ class _MutationRun:
         return self._sifter.ignored(rule.file, rule.line, MUTATION, mutant.pointer)
 
     def _rules_with_id(self, effect: str, id_: str) -> list[NamedRule]:
-        """Return every rule with that id. If the id is computed when the rule fires, return one
-        rule without a location.
+        """Return every rule with that effect and id. If the id is computed when the rule fires,
+        return one rule without a location.
         """
         found = [rule for rule in self._named if (rule.effect, rule.id) == (effect, id_)]
         return found or [NamedRule(effect, id_, "-", 0)]

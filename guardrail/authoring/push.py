@@ -1,5 +1,5 @@
-"""Stores policies on a development server, module by module, without bundles. Not for production:
-it is not atomic, and the server's replies do not contain a revision.
+"""Uploads policies to a development server, module by module, without bundles. Not for production:
+an upload is not atomic, and the server's responses do not contain a revision.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guardrail.policy.sources import load_policies
 __all__ = ["PushResult", "push"]
 
 _PREFIX = "guardrail-push/"
-"""Id prefix of stored modules. A push removes modules with this prefix that are no longer part of
+"""Id prefix of uploaded modules. A push removes modules with this prefix that are no longer part of
 the policies.
 """
 _HINT = (
@@ -35,19 +35,19 @@ class PushResult:
     stored: tuple[str, ...]
     removed: tuple[str, ...]
     others: tuple[str, ...]
-    """Policies on the server that were not pushed. Their rules count too."""
+    """Policies on the server that were not pushed. Their rules also affect decisions."""
     tests: int = 0
-    """Number of the policies' test files, which are neither stored nor run."""
+    """Number of the policies' test files, which are neither uploaded nor run."""
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> PushResult:
-    """Store the policies below *paths*, guardrail's own policies and their data on the server in
+    """Upload the policies below *paths*, their data and guardrail's own policies to the server in
     *section*.
 
-    When this returns, the server has these modules, and none from earlier pushes. Raises
-    ``ConfigError`` (``config.opa_bundles``) if the server takes its policies from bundles (nothing
-    was stored), ``PolicyLoadError`` if guardrail or OPA rejects the policies (some may have been
-    stored), and ``PolicyError`` if the server can't be reached.
+    When this returns, the server has these modules, and no other modules from earlier pushes.
+    Raises ``ConfigError`` (``config.opa_bundles``) if the server loads its policies from bundles
+    (nothing has been uploaded), ``PolicyLoadError`` if guardrail or OPA rejects the policies (some
+    may have been uploaded), and ``PolicyError`` if the server can't be reached.
     """
     policies = load_policies(paths)
     target = OpaTarget(section)
@@ -75,14 +75,14 @@ def _refuse_bundles(admin: OpaAdmin) -> None:
         raise ConfigError(
             f"this server loads its policies from bundles ({', '.join(names)})",
             code="config.opa_bundles",
-            hint="guardrail policy bundle -o FILE, and let the server load that file",
+            hint="run guardrail policy bundle -o FILE, and configure the server to load that file",
         )
 
 
 def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
-    # OPA compiles after each step. It refuses a call of a function that does not exist yet, the
-    # removal of a function that is still called, and a second default of a rule. The steps
-    # therefore run in rounds, as long as a round makes progress.
+    # OPA compiles after each step. It rejects a call of a function that does not exist yet, the
+    # removal of a function that is still called, and a second default for a rule. The steps
+    # therefore run in rounds, as long as each round makes progress.
     removing, waiting = list(stale), dict(texts)
     while removing or waiting:
         kept = [name for name in removing if admin.delete_policy(name) is not None]

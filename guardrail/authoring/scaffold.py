@@ -18,12 +18,12 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
 _IGNORED = (f"/{DEFAULT_LEDGER.parent}/", "*.db", "*.db-*", "*.keys/")
-"""Lines for .gitignore. A ledger contains people's actions, and its keys can resolve its tokens.
-Ledgers, keys and their copies do not belong in a repository.
+"""Lines for .gitignore. A ledger contains people's actions, and its keys can resolve its tokens, so
+ledgers, keys and copies of them do not belong in a repository.
 """
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
-"""Keys that are written as settings, not as comments."""
+"""Keys that are written as active settings, not as comments."""
 
 _HEADER = (
     '# Settings of guardrail. A line that starts with "#" and contains a key shows its '
@@ -43,7 +43,9 @@ class Scaffold:
 
 
 def settings_text() -> str:
-    """Return the text of a guardrail.toml that documents every key and changes no default."""
+    """Return the text of a guardrail.toml that documents every key and leaves every default
+    unchanged.
+    """
     sections = [_HEADER]
     default = Settings()
     for section in fields(Settings):
@@ -85,8 +87,7 @@ def _toml(value: object) -> str:
 
 
 def scaffold(folder: Path, starter: Path) -> Scaffold:
-    """Write a project into *folder*, with the policies from *starter*; the files exist when this
-    returns.
+    """Create a project in *folder*, with the policies from *starter*.
 
     Raises ``ConfigError`` before anything is written: ``config.exists`` if files with these names
     exist (the error lists all of them), and ``config.linked`` if the policy folder or .gitignore is
@@ -95,7 +96,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():
             raise ConfigError(
-                f"{each} is a symbolic link: data would be written to another place; nothing was "
+                f"{each} is a symbolic link, so files would be written to its target; nothing was "
                 "written",
                 code="config.linked",
                 hint="guardrail init OTHER_FOLDER, or remove the link",
@@ -106,7 +107,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     )
     if not sources:
         raise ConfigError(
-            f"{starter}: the starter policies are missing: the installation is incomplete",
+            f"{starter}: the starter policies are missing, because the installation is incomplete",
             code="config.starter",
         )
     for source in sources:
@@ -117,7 +118,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
         raise ConfigError(
             f"{folder} already contains {names}; nothing was written",
             code="config.exists",
-            hint="guardrail init OTHER_FOLDER, or move these files away",
+            hint="guardrail init OTHER_FOLDER, or move these files to another folder",
         )
     try:
         for path, content in planned.items():
@@ -146,6 +147,6 @@ def _ignore(path: Path) -> tuple[str, ...]:
 
 
 def _is_ignored(line: str, existing: Sequence[str]) -> bool:
-    """Return True if *existing* contains *line* and no later line can override it."""
+    """Return True if *existing* contains *line* and no later line overrides it."""
     later = reversed(existing)
     return next((each == line for each in later if each == line or each.startswith("!")), False)

@@ -27,12 +27,12 @@ class TestReport:
     is JSON-serializable.
     """
 
-    __test__ = False  # this tells pytest that the class is not a class of tests
+    __test__ = False  # tells pytest that this is not a test class
 
     results: tuple[TestResult, ...]
     """The results, sorted by file and line."""
     findings: tuple[Finding, ...]
-    """The reasons why the policies were refused. If there are any, no test ran."""
+    """The reasons why the policies were rejected. If there are any, no tests ran."""
     digest: str | None
     milliseconds: float
 
@@ -52,11 +52,11 @@ class TestReport:
 def run_tests(
     paths: Sequence[Path], *, data: Mapping[str, Json] | None = None, time_limit: float = 10.0
 ) -> TestReport:
-    """Run every ``test_...`` rule of the ``*_test.rego`` files below *paths*, in a worker process.
+    """Run every ``test_...`` rule in the ``*_test.rego`` files below *paths*, in a worker process.
 
     A test passes if its rule is true; ``todo_test_...`` is skipped. *time_limit* (seconds) applies
-    to each test: one that takes longer is an error, and the others continue. Rejected policies are
-    reported, not raised.
+    to each test. A test that takes longer is an error, and the remaining tests still run. Rejected
+    policies are reported, not raised.
     """
     started = time.perf_counter()
     digest: str | None = None
@@ -76,7 +76,7 @@ def run_tests(
 def _with_decisions(
     results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
 ) -> list[TestResult]:
-    """Return *results*, with the decisions made in each failed test."""
+    """Return *results*, with the decisions added to the messages of failed tests."""
     failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
     try:
         got = verdicts(compiled, bench, failed) if failed else {}
@@ -97,6 +97,6 @@ def _describe_decisions(got: Sequence[FiredRules]) -> str:
 
 
 def _verdict(got: FiredRules) -> str:
-    """Return the effect of one decision and the rules that fired, by effect."""
+    """Describe one decision: its effect, and the rules that fired, grouped by effect."""
     rules = ", ".join(f"{effect} {rule!a}" for effect, rule in sorted(got.rules))
     return f"{got.effect or 'no decision'} ({rules or 'no rule fired'})"

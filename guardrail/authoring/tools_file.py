@@ -1,4 +1,4 @@
-"""Loads a file of tool schemas: ``{tool name: JSON Schema of its arguments}``."""
+"""Loads a tools file: ``{tool name: JSON Schema of its arguments}``."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledSchema]:
-    """Return *tools* compiled for checking arguments. Raises ``ConfigError``, which contains the
-    tool's name, if a schema is rejected.
+    """Compile *tools* for checking arguments. Raises ``ConfigError``, which contains the tool's
+    name, if a schema is rejected.
     """
     compiled = {}
     for name, schema in tools.items():

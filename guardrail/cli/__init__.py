@@ -1,8 +1,8 @@
-"""The command line. It only parses and formats; the data comes from ``guardrail.review`` and
-``guardrail.authoring``.
+"""The command line. It only parses arguments and formats output; the data comes from
+``guardrail.review`` and ``guardrail.authoring``.
 
-Importing this package loads nothing else: ``main`` imports only the modules that the given command
-needs, so ``guardrail --help`` is fast.
+Importing this package loads nothing else: ``main`` imports only the modules that the command needs,
+so ``guardrail --help`` is fast.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ def main() -> NoReturn:
     from guardrail.cli.app import run
 
     code = run(sys.argv[1:])
-    gc.freeze()  # the interpreter would examine every object again before it ends
+    gc.freeze()  # otherwise, the interpreter examines every object again at exit
     sys.exit(code)
 
 
 _MODULES = 100_000
-"""More objects than the modules of a command that reads."""
+"""Larger than the number of objects that the modules of a reading command create."""
 
 
 def _collect_later() -> None:
-    """Delay garbage collection until a command has created more objects than loading it does:
-    modules are never freed, but would be examined again and again while they are loaded.
+    """Delay garbage collection until a command has created more objects than its modules do.
+    Modules are never freed, but would be examined again and again while they are loaded.
     """
     import gc
 

@@ -62,7 +62,7 @@ def _access_log_name(path: Path) -> str:
     """Return the name of the access log at *path*, or an empty string if the file is not an access
     log or can't be read.
 
-    Heads that belong to the ledger must not be compared with another file, such as the ledger
+    Heads that belong to the ledger must not be compared with a different file, such as the ledger
     itself under the access log's name.
     """
     from guardrail.access_log.log import HOLDS
@@ -76,9 +76,9 @@ def _access_log_name(path: Path) -> str:
 
 
 def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
-    """Return the exit code for both results together.
+    """Return the combined exit code for both results.
 
-    An access log that is not anchored has no effect on the ledger's code. Otherwise, the first
+    An access log that is not anchored does not affect the ledger's code. Otherwise, the first
     recorded read of an anchored ledger would change the exit code. If the access log can't be
     opened, the code is 5.
     """

@@ -1,4 +1,4 @@
-"""Defines the tree of commands, which are loaded one at a time, and turns every exception into an
+"""Defines the command tree, loads each command on first use, and converts every exception to an
 exit code.
 """
 
@@ -46,22 +46,22 @@ class Exit(IntEnum):
     """Yes, with a caveat."""
     INTERRUPTED = 130
     PIPE = 141
-    """The reader of the output closed it before the end."""
+    """The reader of stdout closed it before all output was written."""
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors that mean that stdout accepts no more output. Code that writes guardrail's own files
-converts them to guardrail's errors.
+"""Errors that mean that stdout can't accept more output. Code that writes guardrail's own files
+converts these errors to guardrail's own.
 """
 
 _EXISTS = (".exists", ".exist")
-"""Suffixes of error codes for something that already exists. These are usage errors, because the
-command line asked to create it.
+"""Suffixes of error codes for files that already exist. These are usage errors, because the command
+line asked to create the files.
 """
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are used, but not when help lists them."""
+    """A group whose commands are imported on use, but not for the list in ``--help``."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class LazyGroup(click.Group):
         groups: Mapping[str, Sequence[str]] | None = None,
         **kwargs: object,
     ) -> None:
-        """Make a group of the commands *entries*. *groups* are the titles of the sections in the
-        help's list of commands; without it, there is one section.
+        """Create a group of the commands in *entries*. *groups* maps the titles of the sections in
+        the help's list of commands to the names in each section; without it, there is one section.
         """
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.entries = entries
@@ -99,7 +99,7 @@ class LazyGroup(click.Group):
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the entries alone, with aligned summaries."""
+        """Write the list of commands, with aligned summaries, from the entries alone."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in self.groups.items():
             with formatter.section(title):
@@ -140,8 +140,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     groups=GROUPS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, "
-        "5 yes, with a caveat."
+        "Exit codes: 0 yes, 1 no, 2 usage error, 3 undetermined, 4 a bug, 5 yes, with a caveat."
     ),
 )
 @click.option(
@@ -159,14 +158,14 @@ def cli() -> None:
 
 
 _MISSING = frozenset({"config.policies", "ledger.missing"})
-"""Codes of errors that a command started in the wrong folder ends with."""
+"""Codes of errors that a command can raise because it was started in the wrong folder."""
 
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. No exception leaves this function."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # the parent process has closed it
+        if stream is None:  # the parent process closed it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -179,7 +178,7 @@ def run(args: Sequence[str]) -> int:
         return Exit.PIPE
     except OSError as error:
         _discard_stdout()
-        remark(f"error: the answer can't be written ({os_reason(error)})", Style.BAD)
+        remark(f"error: the output can't be written ({os_reason(error)})", Style.BAD)
         return Exit.UNKNOWN
     except (KeyboardInterrupt, click.Abort):
         remark("interrupted")
@@ -195,7 +194,7 @@ def _discard_stdout() -> None:
 
 def _dispatch(args: Sequence[str]) -> int:
     try:
-        # cli.main is not used, because it would report a closed pipe as the answer "no".
+        # cli.main is not used, because it would exit with the code for "no" if the pipe is closed.
         with cli.make_context("guardrail", list(args)) as context:
             try:
                 result = cli.invoke(context)
@@ -214,7 +213,7 @@ def _dispatch(args: Sequence[str]) -> int:
 
 
 def report(error: Exception, args: Sequence[str]) -> Exit:
-    """Write an error of the command line *args* to stderr, and return its exit code. Raises
+    """Write an error raised by the command line *args* to stderr, and return its exit code. Raises
     ``OSError`` if the disk is full.
     """
     if isinstance(error, click.exceptions.NoArgsIsHelpError):
@@ -248,7 +247,7 @@ def _report_usage(error: click.UsageError) -> None:
 
 
 def report_error(error: GuardrailError, args: Sequence[str]) -> None:
-    """Write the error of the command line *args* and the next step to stderr."""
+    """Write an error raised by the command line *args*, and the next step, to stderr."""
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
 
@@ -263,8 +262,8 @@ def report_error(error: GuardrailError, args: Sequence[str]) -> None:
 
 
 def _without_project(error: GuardrailError, args: Sequence[str]) -> str:
-    """Return the folder in which settings were looked for, in words, if *error* may only mean that
-    the command was started in another folder. Otherwise return an empty string.
+    """Return a note with the folder in which guardrail looked for settings, if the cause of *error*
+    may be that the command was started in the wrong folder. Otherwise, return an empty string.
     """
     from guardrail.config import ENVIRONMENT
     from guardrail.config.file import FILE_NAME, find
@@ -276,7 +275,7 @@ def _without_project(error: GuardrailError, args: Sequence[str]) -> str:
 
 
 def code_of(error: GuardrailError) -> Exit:
-    """Return the exit code of an error that guardrail raised on purpose."""
+    """Return the exit code for an error that guardrail raised deliberately."""
     if isinstance(error, Denied | ApprovalRequired):
         return Exit.NO
     wrong_use = isinstance(error, UsageError) or error.code.endswith(_EXISTS)

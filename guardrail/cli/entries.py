@@ -1,4 +1,6 @@
-"""The table of commands: the module of each, its line in ``--help``, and the data that it reads."""
+"""The table of commands: each command's module, its line in ``--help``, and the data that it
+reads.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,15 @@ class CommandReads(StrEnum):
     """The kind of data that a command reads."""
 
     LEDGER = "ledger"
-    """The ledger that ``--ledger`` names, if the command has that option. The access log gets a
-    record first.
+    """The ledger selected by ``--ledger``, if the command has that option. The read is recorded in
+    the access log first.
     """
     ACCESS_LOG = "access-log"
     """The access log of that ledger, which also records this read."""
     NO_RECORDS = "no-records"
-    """No records are shown or copied, or the ledger itself records the command's effect."""
+    """The command does not show or copy records, or the ledger itself records the command's
+    effect.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +36,9 @@ class CommandEntry:
     attribute: str
     summary: str
     reads: CommandReads = CommandReads.LEDGER
-    """The records that the command reads. By default, those of the ledger."""
+    """The data that the command reads. Default: the ledger."""
     instead: str = ""
-    """A parameter that names a file to read instead of the ledger."""
+    """The parameter for a file to read instead of the ledger."""
 
 
 _HERE = "guardrail.cli.commands"
@@ -58,7 +62,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "bench": CommandEntry(
         f"{_HERE}.bench",
         "bench",
-        "Measure what a governed call costs on this machine.",
+        "Measure the cost of a governed call on this machine.",
         reads=CommandReads.NO_RECORDS,
     ),
     "sessions": CommandEntry(
@@ -79,7 +83,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "Re-derive recorded decisions from the kept policies.",
     ),
     "approvals": CommandEntry(
-        f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
+        f"{_HERE}.approvals",
+        "approvals",
+        "List the calls that are waiting for a person's approval.",
     ),
     "approve": CommandEntry(
         f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
@@ -97,7 +103,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "upgrade": CommandEntry(
         f"{_HERE}.upgrade",
         "upgrade",
-        "Give a ledger of an earlier version the current format.",
+        "Convert a ledger from an earlier version to the current format.",
         reads=CommandReads.NO_RECORDS,
     ),
     "export": CommandEntry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
@@ -118,7 +124,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "seal": CommandEntry(
         f"{_HERE}.seal",
         "seal",
-        "Close a segment with the records since the previous one, and copy it.",
+        "Close a segment with the records since the previous segment, and copy it.",
     ),
     "archive": CommandEntry(
         f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."

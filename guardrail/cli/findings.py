@@ -1,4 +1,4 @@
-"""Prints findings about policies; used by several commands."""
+"""Prints findings about policies for several commands."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["print_finding", "print_findings"]
 
 
 def print_findings(findings: Iterable[Finding], style: Style, *, label: str = "") -> None:
-    """Print each finding with its location and hint. *label* precedes its code."""
+    """Print each finding with its location and hint. *label* precedes the code."""
     for finding in findings:
         place = one_line(f"{finding.file}:{finding.line}" if finding.line else finding.file)
         print_finding(place, finding.message, (f"[{label}{finding.code}]", style), finding.hint)
 
 
 def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
-    """Print one finding, wrapped to the width: the location, the message and *code*, followed by
-    *hint*.
+    """Print one finding, wrapped to the terminal width: the location, the message and *code*,
+    followed by *hint*.
     """
     shown = (one_line(message), Style.PLAIN)
     for line in sentence((f"{place}:", Style.STRONG), shown, code):

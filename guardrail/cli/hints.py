@@ -15,7 +15,7 @@ _PROGRAM = "guardrail"
 _DOCTOR = "guardrail doctor"
 _PROSE = re.compile(r"(?!(?:last|forget|move|accept|token)\b)[a-z][a-z']*[,;:.]*")
 """Matches a word that continues the sentence after a command. The excluded words are values,
-actions or subcommands of a command.
+actions or subcommands.
 """
 
 
@@ -36,8 +36,8 @@ def command_path(cli: click.Group, args: Sequence[str]) -> str:
 
 
 def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
-    """Return True if *hint* begins with the command *path* and adds no option, value or action to
-    *args*.
+    """Return True if *hint* begins with the command *path* and does not add an option, value or
+    action to *args*.
     """
     if re.match(rf"{re.escape(path)}(?![\w-])", hint) is None:
         return False
@@ -54,7 +54,9 @@ def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
 
 
 def other_than(hint: str, path: str, args: Sequence[str]) -> str:
-    """Return *hint*, or a more useful step if *hint* is the command that *args* have just run."""
+    """Return *hint*, or a more useful step if *hint* is the command that has just been run with
+    *args*.
+    """
     if not repeats(hint, path, args):
         return hint
     return (

@@ -1,5 +1,5 @@
-"""Suggests the next step if a ledger is missing (another one that may be meant, or how to create
-one), or if the packages for a server are missing.
+"""Suggests the next step if a ledger is missing (a different ledger that may have been meant, or
+how to create one), or if the packages for a server are missing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 @contextlib.contextmanager
 def server_packages() -> Generator[None]:
-    """Import the packages for a server inside the block. Raises ``ConfigError`` with the command
-    that installs them if one is missing.
+    """Wrap imports of the packages for a server. Raises ``ConfigError``, which says how to install
+    them, if any is missing.
     """
     try:
         yield
@@ -48,7 +48,7 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
     from guardrail.ledger.sqlite.signs import was_ledger
 
     known = error.code not in _NONE and (ledger is None or was_ledger(ledger))
-    if known or error.code == "ledger.permission":  # a file that this user can't read may be one
+    if known or error.code == "ledger.permission":  # it may be a ledger
         return error
     message = error.message
     if ledger is not None and ledger.name not in message:
@@ -58,8 +58,8 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
 
 
 def is_other_file(path: Path, detail: str) -> bool:
-    """Return True if *detail* says that the file at *path* is not a ledger, and no file next to it
-    shows that it was one.
+    """Return True if *detail* says that the file at *path* is not a ledger, and no file next to
+    *path* shows that there was one.
     """
     from guardrail.ledger.sqlite.signs import was_ledger
 
@@ -67,8 +67,8 @@ def is_other_file(path: Path, detail: str) -> bool:
 
 
 def refuse_folder(folder: Path) -> None:
-    """Raise ``UsageError`` if *folder* contains a ledger with the default name, which may have been
-    meant.
+    """Raise ``UsageError`` if *folder* contains a ledger with the default name, which the user may
+    have meant.
     """
     from guardrail.config import DEFAULT_LEDGER
 
@@ -83,7 +83,8 @@ def refuse_folder(folder: Path) -> None:
 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     """Return the next step if there is no ledger at *ledger* or, without it, at the path in the
-    settings. The result is empty if a ledger was lost there, because it must be restored first.
+    settings. The result is empty if the ledger at that path was lost, because it must be restored
+    first.
     """
     from guardrail.config import Settings
     from guardrail.ledger.half_moved import way_to_finish
@@ -98,7 +99,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     if moved:
         return one_line(moved)
     if path is None or was_ledger(path) or _is_remembered(settings, path):
-        return ""  # `guardrail doctor` examines the files next to it, and finds out more
+        return ""  # `guardrail doctor` also examines the files next to it
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
         return f"{_REPEAT} {_shown(own)}, or without --ledger: that ledger exists"
@@ -115,8 +116,8 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:
-    """Return True if this machine remembers a ledger at *path*: the ledger was removed, and the
-    path was not mistyped.
+    """Return True if this machine remembers a ledger at *path*, which means that the ledger was
+    removed, not that the path was mistyped.
     """
     from guardrail.anchoring import remembered_head
     from guardrail.config import Settings

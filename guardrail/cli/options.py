@@ -36,7 +36,7 @@ _PATH = click.Path(path_type=Path, readable=False)
 def _store_option(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Store the option's value for the code that explains an error after the command has ended."""
+    """Store the option's value for the code that explains errors after the command has ended."""
     ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
     return value
 
@@ -71,7 +71,7 @@ _ledger_option = click.option(
     help="Ledger file. Default: the settings' ledger, or GUARDRAIL_LEDGER.",
 )
 json_option = click.option(
-    "--json", "as_json", is_flag=True, help="Answer with one JSON document (docs/cli.md)."
+    "--json", "as_json", is_flag=True, help="Print one JSON document (docs/cli.md)."
 )
 
 
@@ -81,8 +81,8 @@ def ledger_options(command: _F) -> _F:
 
 
 def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
-    """Return the settings that a command works with. *ledger* overrides the environment, which
-    overrides the file.
+    """Return the settings for a command. *ledger* overrides the environment, which overrides the
+    file.
 
     If *ledger* is the access log of these settings, its keys are used.
     """
@@ -117,8 +117,8 @@ def _with_folder_access_rule(settings: Settings) -> Settings:
     """Return *settings* with ``[access]`` from the settings next to the ledger itself, if those are
     stricter.
 
-    A read from another folder or through a link is therefore recorded as the ledger's owner
-    requires.
+    This ensures that a read from a different folder or through a link is recorded as the ledger's
+    owner requires.
     """
     from guardrail.config import access_rule
 
@@ -134,11 +134,11 @@ def _with_folder_access_rule(settings: Settings) -> Settings:
 
 
 def settings_about(ledger: Path) -> Settings:
-    """Return the settings found in this folder or above if they are about *ledger* or its access
-    log. Otherwise return the defaults for *ledger*.
+    """Return the settings found in this folder or above if they are for *ledger* or its access log.
+    Otherwise, return the defaults for *ledger*.
 
-    Settings that can't be read, or that are about another ledger, don't prevent anyone from reading
-    this one.
+    Settings that can't be read, or that are for a different ledger, do not prevent anyone from
+    reading *ledger*.
     """
     from guardrail.config import Settings
     from guardrail.errors import ConfigError
@@ -160,7 +160,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def ledger_path(config: Path | None, ledger: Path | None) -> Path:
     """Return the ledger that a command reads. Raises ``ConfigError`` if the settings are rejected.
 
-    With ``--ledger`` alone, no settings are read, so a ledger can be examined no matter what the
+    With ``--ledger`` alone, settings are not read, so a ledger can be examined no matter what the
     folder contains.
     """
     if ledger is not None and config is None:
@@ -176,7 +176,7 @@ def open_ledger(config: Path | None, ledger: Path | None) -> LedgerReader:
 
 
 def open_ledger_or_copy(path: Path) -> LedgerReader:
-    """Open the ledger at *path*, or a copy of one, as ``open_ledger`` does."""
+    """Open the ledger, or the copy of a ledger, at *path*, as ``open_ledger`` does."""
     from guardrail.errors import LedgerOpenError
     from guardrail.ledger.reader import LedgerReader
 

@@ -71,14 +71,14 @@ _LOOKS: dict[Style, dict[str, object]] = {
 
 
 def _colour(err: bool) -> bool:
-    # https://no-color.org: any value that is not empty counts
+    # https://no-color.org: any non-empty value disables colour
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return (sys.stderr if err else sys.stdout).isatty()
 
 
 def paint(text: str, style: Style, *, err: bool = False) -> str:
-    """Return *text* in *style* if colour is wanted, otherwise unchanged."""
+    """Return *text* in *style* if colour is enabled, otherwise unchanged."""
     if style is Style.PLAIN or not text or not _colour(err):
         return text
     return click.style(text, **_LOOKS[style])  # type: ignore[arg-type]
@@ -87,8 +87,8 @@ def paint(text: str, style: Style, *, err: bool = False) -> str:
 def columns() -> int:
     """Return the width of a table: ``COLUMNS``, the terminal's width, or ``PIPE_COLUMNS``.
 
-    If stdout is a pipe (``| head``), the terminal of stderr or stdin is used, because the text ends
-    up there.
+    If stdout is a pipe (``| head``), the width of the terminal at stderr or stdin is used, because
+    the text ends up on that terminal.
     """
     given = os.environ.get("COLUMNS", "")
     asked = int(given) if given.isdecimal() and len(given) < 10 else 0
@@ -107,7 +107,7 @@ def _terminal() -> int | None:
 
 
 class OutputError(GuardrailError):
-    """The answer could not be written to stdout. A closed pipe raises ``BrokenPipeError``
+    """The output could not be written to stdout. A closed pipe raises ``BrokenPipeError``
     instead.
     """
 
@@ -115,7 +115,7 @@ class OutputError(GuardrailError):
 
 
 def data(line: str = "") -> None:
-    """Write one line of the answer to stdout. *line* must be escaped already. Raises
+    """Write one line of output to stdout. *line* must already be escaped. Raises
     ``OutputError``.
     """
     try:
@@ -123,16 +123,16 @@ def data(line: str = "") -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise OutputError(f"the answer can't be written ({os_reason(error)})") from None
+        raise OutputError(f"the output can't be written ({os_reason(error)})") from None
 
 
 LEDGER = "guardrail.ledger"
-"""Key in a command's context for the values of ``--config`` and ``--ledger``, if given."""
+"""Key in a command's context for the values of ``--config`` and ``--ledger``, if set."""
 
 
 ACCESS = "guardrail.access"
-"""Key in a command's context for the access log's answer: None if it recorded the read, otherwise
-the reason. The key is absent if the command reads no ledger.
+"""Key in a command's context for the result of recording the read in the access log: None if it was
+recorded, otherwise the reason why not. The key is absent if the command does not read a ledger.
 """
 
 
@@ -143,10 +143,10 @@ ledger is read.
 
 
 def access_fields() -> dict[str, Any]:
-    """Return the part of a JSON answer about the access log, and about a file that was read instead
-    of a ledger.
+    """Return the fields of a JSON document about the access log, and about a file that was read
+    instead of a ledger.
 
-    Empty if the command reads neither.
+    The result is empty if the command reads neither.
     """
     context = click.get_current_context(silent=True)
     if context is None:
@@ -161,7 +161,7 @@ def access_fields() -> dict[str, Any]:
 
 
 def emit_json(value: Mapping[str, Any]) -> None:
-    """Write the answer to stdout as one JSON document, which says whether the access log recorded
+    """Write *value* to stdout as one JSON document, which also says whether the access log recorded
     the read.
     """
     data(json_text({**value, **access_fields()}, indent=2))
@@ -202,11 +202,11 @@ def prose(text: str, *, indent: int = 0) -> list[str]:
 
 
 def field(head: str, text: str) -> Iterator[str]:
-    """Yield escaped *text* after *head*, wrapped to the width, with later lines indented to match.
-    Nothing is omitted.
+    """Yield *head*, followed by escaped *text*, wrapped to the width, with later lines indented to
+    match. No text is omitted.
 
-    A line of recorded text never begins in the same column as guardrail's own lines, no matter what
-    the text and the terminal's width are.
+    Whatever the text and the terminal's width, a line of recorded text never begins in the same
+    column as guardrail's own lines.
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
@@ -215,8 +215,8 @@ def field(head: str, text: str) -> Iterator[str]:
 
 
 def hanging(lines: Iterable[str], *, indent: int = 2) -> Iterator[str]:
-    """Yield escaped *lines*, wrapped to the width less *indent* columns. The continuation of a line
-    is indented by two more columns than the line.
+    """Yield escaped *lines*, wrapped to the width minus *indent* columns. Continuation lines are
+    indented by two more columns.
     """
     for line in lines:
         text = line.lstrip(" ")
@@ -229,7 +229,7 @@ def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
     """Yield painted *parts* separated by spaces, wrapped to the width, with later lines indented by
     *indent* columns.
 
-    Words stay whole, so that paths and commands can be copied.
+    Words are never split, so that paths and commands can be copied.
     """
     words = [(word, style) for text, style in parts for word in text.split(" ")]
     line, used = "", 0
@@ -274,7 +274,7 @@ class Column:
     limit: int = 200
     """Maximum width."""
     flexible: bool = False
-    """Takes the remaining width, and is cut first."""
+    """True if the column takes the remaining width, and is truncated first."""
     floor: int = 8
     """Minimum width of a flexible column."""
 
@@ -289,8 +289,8 @@ def _widths(spec: Sequence[Column], rows: Sequence[Sequence[Cell]], total: int) 
     ]
     over = sum(widths) + _GAP * (len(spec) - 1) - total
     flexible = [index for index, column in enumerate(spec) if column.flexible]
-    # The widest flexible column is cut first, one column at a time, so that the columns end up
-    # equally wide.
+    # The widest flexible column is narrowed first, by one character at a time, so that the columns
+    # end up equally wide.
     while over > 0:
         candidates = [index for index in flexible if widths[index] > spec[index].floor]
         if not candidates:
@@ -304,8 +304,8 @@ def _widths(spec: Sequence[Column], rows: Sequence[Sequence[Cell]], total: int) 
 def table(
     spec: Sequence[Column], rows: Sequence[Sequence[Cell]], *, total: int | None = None
 ) -> Iterable[str]:
-    """Yield the lines of a table of escaped cells, at most *total* columns wide if the columns'
-    minimum widths allow.
+    """Yield the lines of a table of escaped cells, at most *total* characters wide if the columns'
+    minimum widths permit.
     """
     widths = _widths(spec, rows, columns() if total is None else total)
     titles: list[Cell] = [(column.title, Style.DIM) for column in spec]
@@ -319,7 +319,7 @@ def table(
 
 
 class Progress:
-    """A progress line on stderr, only on a terminal and only after a second."""
+    """A progress line on stderr, shown only on a terminal and only after a second."""
 
     def __init__(
         self, what: str, *, after: float = 1.0, clock: Callable[[], float] = time.monotonic

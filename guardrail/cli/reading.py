@@ -1,7 +1,8 @@
-"""Records every command that reads a ledger in the access log, before the command shows anything.
+"""Records every command that reads a ledger in the access log before the command shows anything.
 
-The commands need no code for this. Each command is wrapped when it is loaded, unless its entry in
-the table of commands says that it reads no records. A new command therefore can't be forgotten.
+The commands do not contain code for this. Each command is wrapped when it is loaded, unless its
+entry in the table of commands says that it does not read records, so a new command can't be
+forgotten.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
 """Parameters that the record already contains, or that do not affect which records are read."""
 _FILES = ("exported", "segment", "backup")
-"""Parameters that name a file to read instead of a ledger."""
+"""Parameters for a file to read instead of a ledger."""
 
 
 def _store_reason(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
@@ -57,8 +58,8 @@ def recorded_command(
 ) -> click.Command:
     """Return *command*, wrapped so that every run on a ledger is recorded.
 
-    If *access_log_itself* is True, the command reads the access log. A command reads no ledger if
-    its parameter *instead* is given, or if it has no ``--ledger`` option.
+    If *access_log_itself* is True, the command reads the access log. A command does not read a
+    ledger if its parameter *instead* is set, or if it has no ``--ledger`` option.
     """
     names = {parameter.name for parameter in command.params}
     body = command.callback
@@ -87,8 +88,8 @@ class _RecordedCommand:
 
 
 def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
-    """Record that the current command reads. Raises ``AccessError`` if the command may not read
-    without a record.
+    """Record the current command's read. Raises ``AccessError`` if the read must be recorded but
+    can't be.
     """
     context = click.get_current_context()
     file = next((params[name] for name in _FILES if params.get(name) is not None), None)
@@ -97,7 +98,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     except ConfigError as error:
         if file is not None:
             _without_settings(error, params)
-        return  # there is no ledger to read, which the command itself reports
+        return  # there is no ledger to read; the command itself reports that
     from guardrail.access_log.log import MAX_PURPOSE, PlannedRead, UnrecordedRead, record_read
 
     if access_log_itself:
@@ -128,7 +129,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
 
 
 def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
-    """Say that reading a file is not recorded. Raises *error* if the settings were specified
+    """Warn that the read of a file is not recorded. Raises *error* if the settings were specified
     explicitly.
     """
     if params.get("config") is not None:
@@ -143,7 +144,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
 def _given_values(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the values from the command line in two groups: names and paths, and free text."""
+    """Return the values from the command line as two groups: names and paths, and free text."""
     names: dict[str, object] = {}
     texts: dict[str, object] = {}
     for parameter in context.command.params:
@@ -152,23 +153,23 @@ def _given_values(
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name
-        # The record names the file, and this field states how it was read.
+        # The record contains the file's path, and this field states how the file was read.
         value = True if name in _FILES else params.get(name)
         (texts if free else names)[label] = value
     return names, texts
 
 
 def recorded_in() -> Path | None:
-    """Return the access log that recorded or should have recorded the current command, or None if
-    there is no ledger.
+    """Return the path of the access log that recorded or should have recorded the current command,
+    or None if there is no ledger.
     """
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
 
 
 def access_log_lost() -> str:
-    """Return the reason that the access log does not belong to the ledger, or an empty string if
-    this machine's memory gives no such reason.
+    """Return the reason why the access log does not belong to the ledger, according to this
+    machine's memory, or an empty string if it does.
     """
     from guardrail.access_log.memory import LOST
 
@@ -177,8 +178,8 @@ def access_log_lost() -> str:
 
 
 def access_log_incomplete() -> str:
-    """Return the reason that a part of the access log, its file or its keys, is missing, or an
-    empty string if none is.
+    """Return the reason why the access log is incomplete (its file or its keys are missing), or an
+    empty string if it is complete.
     """
     meta = click.get_current_context().meta
     if meta.get(_CODE) != "access.half":
@@ -187,8 +188,8 @@ def access_log_incomplete() -> str:
 
 
 def _refuse_incomplete() -> None:
-    """Raise ``LedgerOpenError`` if an access log existed or part of one is left. ``doctor`` also
-    reports this.
+    """Raise ``LedgerOpenError`` if there was an access log, or only part of one is left. ``doctor``
+    also reports this.
     """
     from guardrail.review.doctor.access import access_log as look
     from guardrail.review.doctor.result import CheckState
@@ -211,8 +212,8 @@ def access_log() -> Path:
         _refuse_incomplete()
     if path is None or not path.exists():
         raise LedgerOpenError(
-            "there is no access log, so no read of this ledger is recorded",
+            "there is no access log, so no reads of this ledger are recorded",
             code="ledger.missing",
-            hint="guardrail sessions, or another command that reads, creates one",
+            hint="guardrail sessions, or any other command that reads records, creates one",
         )
     return path

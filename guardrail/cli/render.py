@@ -42,10 +42,10 @@ _VERDICTS = {
 }
 _MINIMAL = {
     "undeclared": "the tool is not declared",
-    "unfit": "the tool's schema refused the arguments",
-    "undecided": "the policy did not say which arguments to hide",
+    "unfit": "the tool's schema rejected the arguments",
+    "undecided": "the policy did not determine which arguments to hide",
 }
-"""The reason for recording only keys, types, lengths and tokens, by class."""
+"""The reason why only keys, types, lengths and tokens were recorded, keyed by class."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
@@ -54,14 +54,14 @@ _ASKED = 80
 
 
 def verdict(call: RecordedCall) -> Cell:
-    """Return the decision as a word."""
+    """Return the decision on *call* as a word, with its style."""
     word = headline(call.effect, rejected=call.type == "call.rejected")
     return word, _VERDICTS[word]
 
 
 def outcome(call: RecordedCall) -> Cell:
-    """Return the outcome as a word: ``OPEN`` if the call may still run, ``not run`` if it was not
-    allowed to.
+    """Return the outcome as a word, with its style: ``OPEN`` if the call may still be running,
+    ``not run`` if it was not allowed.
     """
     if call.outcome is not None:
         status = escape(call.outcome.status) or "unreadable"
@@ -76,8 +76,8 @@ def outcome(call: RecordedCall) -> Cell:
 
 
 def asked_by(call: RecordedCall) -> Iterator[str]:
-    """Yield the model that requested *call*, the framework that made it, each with its assurance,
-    and the call inside which *call* was made. Facts that are not recorded are omitted.
+    """Yield the model that requested *call* and the framework that made it, each with its
+    assurance, and the call inside which *call* was made. Facts that are not recorded are omitted.
     """
     if call.model:
         model, response = text(call.model, "name"), text(call.model, "response")
@@ -97,7 +97,7 @@ def _assurance(said: Mapping[str, Any]) -> str:
 
 
 def approver(who: RecordedPerson | Approver) -> str:
-    """Return the approver, and how well the identity was established."""
+    """Return the approver, and the assurance of the approver's identity."""
     return (
         f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by"
         f" {escape(who.method) or '?'})"
@@ -105,14 +105,14 @@ def approver(who: RecordedPerson | Approver) -> str:
 
 
 def approval_lines(call: RecordedCall) -> Iterator[str]:
-    """Yield the approvers that allowed *call*, or the answers to its request. Yield nothing if no
-    approval is involved.
+    """Yield the approvers who allowed *call*, or the answers to its request. Yields nothing if
+    *call* does not involve an approval.
     """
     if call.approval:
         people = ", ".join(approver(who) for who in call.approvers) or "nobody on record"
         yield f"approved by {people}, on request {escape(call.approval)}"
     if call.presented:
-        yield f"it presented the approval {escape(call.presented)}, which was not valid"
+        yield f"the call presented the approval {escape(call.presented)}, which was not valid"
     if call.differs is not None:
         yield _difference(call.differs)
     for answer in call.answers:
@@ -189,7 +189,7 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
 
 
 def recovery(found: Recovered) -> dict[str, Any]:
-    """Return a recovery of the log in its form for ``--json``."""
+    """Return a recovery of the log in the format for ``--json``."""
     return {
         "seq": found.seq,
         "ts": found.ts,

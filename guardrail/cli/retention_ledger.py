@@ -27,7 +27,7 @@ reason_option = click.option(
 
 
 def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
-    """Return the reason to record, with text that looks sensitive redacted. *needed* is the command
+    """Return the reason to record, with sensitive-looking text redacted. *needed* is the command
     that requires a reason.
 
     Raises ``UsageError``.
@@ -36,7 +36,7 @@ def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
         return None
     if reason is None or not reason.strip() or len(reason) > _MAX:
         raise UsageError(
-            f"give a reason of at most {_MAX} characters; it is recorded in the ledger",
+            f"a reason of at most {_MAX} characters is required; it is recorded in the ledger",
             hint=f'{needed} --reason "..."',
         )
     from guardrail.core.redaction.redactor import Redactor
@@ -44,7 +44,7 @@ def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
     from guardrail.keys.tenant_keys import TenantKeys
 
     mark = TenantKeys.mark
-    # The reason needs no token: sensitive-looking text in it gets a random mark.
+    # No tokens are needed: sensitive-looking text in the reason is replaced with random marks.
     return Redactor(token=lambda cls, _: mark(cls), mark=mark).text(reason, Memory())
 
 

@@ -55,8 +55,8 @@ def source_options(command: _F) -> _F:
 
 
 def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) -> Path | None:
-    """Return the file to read instead of a ledger, or None. Raises ``click.UsageError`` if two
-    sources are given.
+    """Return the file to read instead of a ledger, or None. Raises ``click.UsageError`` if more
+    than one source is specified.
     """
     if sum(each is not None for each in (ledger, exported, segment)) > 1:
         raise click.UsageError(
@@ -69,7 +69,7 @@ def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) ->
 def open_records(
     config: Path | None, ledger: Path | None, exported: Path | None, segment: Path | None
 ) -> Iterator[RecordReader]:
-    """Open the source. If a record was pruned, the error contains the path of the segment's
+    """Open the source. If a record has been pruned, the error contains the path of the segment's
     copy.
     """
     file = file_of(ledger, exported, segment)
@@ -97,7 +97,7 @@ def open_records(
         }
         remark(
             f"NOT VERIFIED: these records come from {one_line(str(file))}, and anyone who can "
-            "write that file may have changed them",
+            "write to that file may have changed them",
             Style.WARN,
         )
         remark(
@@ -108,7 +108,7 @@ def open_records(
 
 @contextmanager
 def open_indexed(config: Path | None, ledger: Path | None) -> Iterator[IndexedRecords]:
-    """Open the ledger with this user's index of it, which is brought up to date when it is needed.
+    """Open the ledger with this user's index of it, which is updated when it is needed.
 
     Raises ``LedgerOpenError``.
     """
@@ -124,7 +124,7 @@ def open_indexed(config: Path | None, ledger: Path | None) -> Iterator[IndexedRe
     reader = open_ledger(config, ledger)
     try:
         settings = settings_for(config, ledger).review
-    except ConfigError:  # --ledger alone reads a ledger whatever the settings contain
+    except ConfigError:  # --ledger alone reads a ledger, whatever the settings contain
         settings = ReviewSettings()
     file = index_file(settings, reader.path)
     with IndexedRecords(reader, file, tell=tell, progress=progress) as records:
@@ -137,8 +137,8 @@ def open_indexed(config: Path | None, ledger: Path | None) -> Iterator[IndexedRe
 def known_copies(
     records: RecordReader, config: Path | None, ledger: Path | None
 ) -> list[SegmentCopy]:
-    """Return the copies of segments in the folders from the settings. The result is empty if the
-    settings can't be read.
+    """Return the copies of segments in the folders that are set in the settings. The result is
+    empty if the settings can't be read.
     """
     from guardrail.review.pruned import copies_of
 
@@ -149,7 +149,7 @@ def known_copies(
 
 
 def report_pruned(lost: PrunedRange, copies: list[SegmentCopy]) -> None:
-    """Print the numbers of deleted records, and the files in which they can still be read."""
+    """Print the sequence numbers of the deleted records, and the files that still contain them."""
     from guardrail.review.pruned import way_to_copy
 
     remark(f"PRUNED: {lost.sentence}", Style.WARN)

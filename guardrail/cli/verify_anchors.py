@@ -1,4 +1,4 @@
-"""Reads the heads that anchors hold for a ledger under verification, even if the name of its log
+"""Reads the heads that anchors store for the ledger under verification, even if the name of its log
 can't be read.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MOVE", "configured_heads", "missing_head", "origin_of", "witness_ca", "witness_heads"]
 
 _RESTARTS = 64
-"""Maximum number of restarts of a log that anchors are asked about."""
+"""Maximum number of a log's restarts whose heads are requested from anchors."""
 
 
 def origin_of(path: Path) -> str:
@@ -49,7 +49,9 @@ def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
 def witness_heads(
     witnesses: tuple[str, ...], origin: str | None, ca: Path | None
 ) -> list[OutsideHead]:
-    """Ask each witness given on the command line. Raises ``AnchorError`` if one does not answer."""
+    """Request heads from each witness on the command line. Raises ``AnchorError`` if any witness
+    does not respond.
+    """
     from guardrail.anchors.witness.client import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
@@ -64,12 +66,12 @@ def witness_heads(
             anchor = WitnessAnchor(url, key=NoteKey.parse(rest), verify=verify_signature, ca=own)
         except (NoteError, ConfigError):
             raise click.UsageError(
-                "--witness takes a URL, a space and the witness's key, in one argument",
+                "--witness requires one argument: a URL, a space and the witness's key",
                 click.get_current_context(),
             ) from None
         if not origin:
             raise AnchorError(
-                "the log's name can't be read, so the witness can't be asked about it",
+                "the log's name can't be read, so its head can't be requested from the witness",
                 code="anchor.refused",
                 hint="guardrail verify --checkpoint FILE",
             )
@@ -87,8 +89,8 @@ def configured_heads(
     *,
     own: bool = True,
 ) -> list[OutsideHead]:
-    """Return the heads that the configured anchors hold for the ledger at *path*. An anchor that
-    can't be asked adds a notice.
+    """Return the heads that the configured anchors store for the ledger at *path*. An anchor that
+    can't be read adds a notice.
 
     If the log's name can't be read, its possible names are tried, but only for the settings' *own*
     ledger.
@@ -112,14 +114,14 @@ def configured_heads(
             log, publics = reader.log, {str(reader.genesis["key"]["public"])}
     except (GuardrailError, OSError, KeyError, TypeError, ValueError):
         if not own:
-            return []  # verify reports why it can't be read
+            return []  # verify reports why the ledger can't be read
         publics = _publics(settings)
     names = [log] if log else _names(settings, publics)
     try:
         anchors = anchors_at(settings, min(publics, default="00" * 32), names[0])
     except (GuardrailError, ValueError) as error:
         why = error.message if isinstance(error, GuardrailError) else type(error).__name__
-        notices.append(f"The anchors could not be asked: {why}.")
+        notices.append(f"The anchors could not be read: {why}.")
         return []
     found = []
     for anchor in anchors:
@@ -127,7 +129,7 @@ def configured_heads(
             notes = list(anchor.heads(log)) if log else list(_heads_of_any(anchor, names, publics))
             others = _replaced_logs(anchor, settings, log, publics) if own else []
         except AnchorError as error:
-            notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
+            notices.append(f"The anchor {anchor.name} could not be read: {error.message}.")
             continue
         found += [OutsideHead.parse(anchor.name, str(note)) for note in (*notes, *others)]
         missing = missing_head(anchor, path, log, notes) if own else ""
@@ -137,14 +139,14 @@ def configured_heads(
 
 
 MOVE = (
-    "Put the file back; if you changed [anchors] file: guardrail anchor move OLD_FILE --reason "
-    "TEXT; if it is gone for good: guardrail anchor move --lost --reason TEXT"
+    "Restore the file; if you changed [anchors] file: guardrail anchor move OLD_FILE --reason "
+    "TEXT; if the file is permanently lost: guardrail anchor move --lost --reason TEXT"
 )
 
 
 def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
-    """Describe the head that the anchor file accepted from the ledger at *path* and that is not
-    among *notes*, the heads that it holds now. The result is empty if none is missing.
+    """Describe the head that the anchor file accepted from the ledger at *path* but that is not in
+    *notes*, the heads that the file contains now. The result is empty if no head is missing.
 
     The accepted head comes from the state file next to the ledger, which guards also check before
     they accept a call.
@@ -173,12 +175,12 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
 def _replaced_logs(
     anchor: Anchor, settings: Settings, log: str, publics: set[str]
 ) -> list[SignedNote]:
-    """Find the other logs of this project that *log* may have replaced, and return the newest head
-    of each in an anchor file. *log* is empty if its name can't be read.
+    """Find the other logs of this project that *log* may have replaced, and return each log's
+    newest head in an anchor file. *log* is empty if the name can't be read.
 
     A log that a recovery continued is omitted, because it keeps its name and records the recovery.
-    If its keys *publics* are known, only an unreadable log's own name is searched for. Raises
-    ``AnchorError``.
+    For an unreadable log whose keys *publics* are known, only the log's own name is searched for.
+    Raises ``AnchorError``.
     """
     from guardrail.anchors.file import FileAnchor
     from guardrail.config.log_names import is_of_project
@@ -200,8 +202,8 @@ def _size(note: SignedNote) -> int:
 
 
 def _names(settings: Settings, publics: set[str]) -> list[str]:
-    """Return the possible names of the log under *settings*: names that are remembered, names
-    stored with the keys, or the name of a new log with one of the keys *publics*.
+    """Return the possible names of the log under *settings*: remembered names, names stored with
+    the keys, and the name that a new log with one of the keys *publics* would have.
     """
     from guardrail.anchoring import remembered_head, stored_names
     from guardrail.config.log_names import possible_names
@@ -233,11 +235,11 @@ def _publics(settings: Settings) -> set[str]:
 
 
 def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator[SignedNote]:
-    """Yield the heads of logs with these *names*, and of their restarts, that one of *publics*
-    signed.
+    """Yield the heads of logs with these *names*, and of their restarts, that were signed by one of
+    the keys *publics*.
 
-    If no key is known, every head is yielded, because they can only show that the anchor knows such
-    a log.
+    If no keys are known, every head is yielded, because the heads can then show only that the
+    anchor knows such a log.
     """
     from guardrail.anchoring import is_signed
     from guardrail.ledger.maintenance.known_heads import family, generation
@@ -249,7 +251,7 @@ def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> It
             name = base if number == 1 else f"{base}~{number}"
             notes = anchor.heads(name)
             if notes:
-                last = max(last, number)  # that restart may have been followed by another one
+                last = max(last, number)  # another restart may have followed that one
             for note in notes:
                 if not publics or any(is_signed(note, name, each) for each in publics):
                     yield note

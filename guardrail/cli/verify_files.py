@@ -1,6 +1,4 @@
-"""``guardrail verify`` for files: exports, and copies of segments with the records that sealed
-them.
-"""
+"""``guardrail verify`` for files: exports, copies of segments, and backups."""
 
 from __future__ import annotations
 
@@ -28,8 +26,8 @@ __all__ = ["VerifySources", "one_source", "verify_file"]
 def one_source(
     exported: Path | None, segment: Path | None, backup: Path | None, *, other: bool
 ) -> None:
-    """Raise ``click.UsageError`` if more than one file is given, or if an export is combined with
-    ``--ledger`` or ``--config`` (*other*).
+    """Raise ``click.UsageError`` if more than one file is specified, or if an export is combined
+    with ``--ledger`` or ``--config`` (*other*).
     """
     if sum(each is not None for each in (exported, segment, backup)) > 1:
         raise click.UsageError(
@@ -44,7 +42,7 @@ def one_source(
 
 @dataclass(frozen=True, slots=True)
 class VerifySources:
-    """The sources chosen on the command line; exactly one of the three files is set."""
+    """The sources from the command line. At most one of the three files is set."""
 
     config: Path | None
     ledger: Path | None
@@ -98,8 +96,8 @@ def verify_file(
 
 
 def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentRecords | None:
-    """Return the statement about segments in *ledger*, or None if *ledger* can't be read or belongs
-    to a different log than *file*.
+    """Return the records about segments in *ledger*, or None if *ledger* can't be read or contains
+    a different log than *file*.
     """
     from guardrail.review.verify import read_segment_records, readable
 
@@ -114,8 +112,10 @@ def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentR
     if found.log == name:
         return found
     if not name:
-        return None  # the report says what is wrong with the file
-    notices.append(f"The ledger {ledger} contains another log, so nothing was compared with it.")
+        return None  # the report describes the problem with the file
+    notices.append(
+        f"The ledger {ledger} contains a different log, so nothing was compared with it."
+    )
     return None
 
 

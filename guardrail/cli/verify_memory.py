@@ -19,8 +19,8 @@ _SOURCE = "this machine's memory of heads"
 def remembered_heads(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
-    """Return this machine's remembered head of the ledger at *path*. An unreadable memory becomes a
-    notice.
+    """Return this machine's remembered head of the ledger at *path*. If the memory can't be read, a
+    notice is added.
 
     If the settings can't be read, the memory at its default location is used.
     """
@@ -45,7 +45,7 @@ def remembered_heads(
 
 
 def headline_end(report: VerifyReport) -> str:
-    """Return the end of the headline for a missing or torn ledger if a head covers its records."""
+    """Return the end of the headline for a missing or torn ledger whose records a head covers."""
     from guardrail.review.verify.report import Recall
 
     if report.exit_code != 1:
@@ -56,11 +56,11 @@ def headline_end(report: VerifyReport) -> str:
 
 
 def memory_way_out(path: Path, report: VerifyReport) -> str:
-    """Return how to resolve a contradiction with the memory if the change was intended, or an
-    empty string if there is none.
+    """Return the step that resolves a contradiction with the memory if the change was intended, or
+    an empty string if there is no contradiction.
     """
     from guardrail.review.verify.report import Recall
 
     if report.recall is not Recall.CONTRADICTS:
         return ""
-    return f"if the ledger was removed or replaced on purpose: guardrail anchor forget {path}"
+    return f"if the ledger was removed or replaced deliberately: guardrail anchor forget {path}"

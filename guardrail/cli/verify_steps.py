@@ -1,5 +1,5 @@
-"""The next steps after each result of ``guardrail verify``, which are the same in the text and in
-the JSON document.
+"""The next steps after each result of ``guardrail verify``. Text and JSON output contain the same
+steps.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 __all__ = ["left_notice", "next_steps", "way_to_check"]
 
-_KEEP = "keep the file unchanged, make a copy, and compare the copy with a backup or an export"
+_KEEP = "leave the file unchanged, copy it, and compare the copy with a backup or an export"
 
 
 def next_steps(
     path: Path, report: VerifyReport, *, is_file: bool, backup: bool = False, way: str = ""
 ) -> list[str]:
-    """Return the next steps in order. The list is empty only for an answer without caveats.
+    """Return the next steps in order. The list is empty only for a result without caveats.
 
     If *is_file* is True, an export, a copy of a segment or a *backup* was verified instead of a
-    ledger. *way* is the hint if the ledger is missing.
+    ledger. *way* is the hint to use if the ledger is missing.
     """
     from guardrail.review.verify import VerifyState
 
@@ -55,11 +55,11 @@ def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: boo
 
     if report.state is VerifyState.MISSING:
         yield (
-            "put the file back, or correct its path"
+            "restore the file, or correct its path"
             if is_file
             else (
-                "put the ledger back if it was moved; otherwise run guardrail recover, with "
-                "--backup FILE if there is a copy, which begins a new log that states the loss"
+                "move the ledger back if it was moved; otherwise run guardrail recover, with "
+                "--backup FILE if there is a copy, which starts a new log that states the loss"
             )
         )
     elif _is_head_of_the_log_before(report):
@@ -145,7 +145,7 @@ def _caveat_steps(shown: str, report: VerifyReport, *, is_file: bool) -> Iterato
             "guardrail verify --checkpoint FILE with an external head"
             if is_file or not report.note
             else (
-                "guardrail checkpoint > FILE, and store FILE where nobody who can write the "
+                "guardrail checkpoint > FILE, and store FILE where nobody who can write to the "
                 "ledger can change it"
             )
         )
@@ -161,13 +161,13 @@ def left_notice(path: Path) -> list[str]:
     from guardrail.ledger.half_moved import unmoved_wal
 
     wal = unmoved_wal(path)
-    what = "was not moved together with this ledger, and may contain newer records"
+    what = "was not moved with this ledger, and may contain newer records"
     return [] if wal is None else [f"{one_line(str(wal))} {what}"]
 
 
 def way_to_check(path: Path, config: Path | None, ledger: Path | None) -> str:
-    """Return the next step if the ledger at *path* could not be checked: the command that makes it
-    readable, or the ledger that may have been meant.
+    """Return the next step if the ledger at *path* could not be checked: the command that makes the
+    ledger readable, or a different ledger that may have been meant.
     """
     from guardrail.cli.missing import way_to_a_ledger
     from guardrail.system.ownership import find_denial

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["BatchRun"]
 
 _THREADS = 64
-"""Maximum number of calls of one response that run in threads at the same time."""
+"""Maximum number of calls from one response that run in threads at the same time."""
 _SHOWN = 64
-"""Maximum number of characters of an unknown tool's name that the model is shown."""
+"""Maximum number of characters of an unknown tool's name in a message to the model."""
 
 
 class BatchRun:
-    """Runs the calls of one response."""
+    """Runs the calls in one response."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class BatchRun:
     def run_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
         """Run each call, in its own thread if there are several. Return the answers in order.
 
-        If a call raises ``LedgerError``, it is raised again after every call has ended.
+        If a call raises ``LedgerError``, the error is raised again after every call has ended.
         """
         for _, entry in pairs:
             if entry is not None and is_async(entry.body):
@@ -153,13 +153,11 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
 
 
 def _told(error: BaseException) -> ToolAnswer:
-    """Return *error* as a result for the model, or raise it if the error is meant for the
-    program.
-    """
+    """Return *error* as a result for the model, or raise *error* if it is meant for the program."""
     if isinstance(error, Denied | ApprovalRequired):
         return _failure(refusal_text(error))
     if isinstance(error, BaseExceptionGroup):
-        # A task group in a body groups the exceptions of the calls that it made.
+        # A task group in a body wraps the exceptions of its calls in an exception group.
         error = _first_of(error, LedgerError) or error
     if isinstance(error, LedgerError | UsageError) or not isinstance(error, Exception):
         raise error
@@ -181,8 +179,8 @@ def _first_of(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> Base
 
 
 def _raise_first(ended: Sequence[object]) -> None:
-    """If a call raised an exception, raise it: the first ``LedgerError`` if there is one, otherwise
-    the first exception.
+    """Raise the first ``LedgerError`` that a call raised, otherwise the first exception, if there
+    is any.
     """
     problems = [each for each in ended if isinstance(each, BaseException)]
     for problem in (*(each for each in problems if isinstance(each, LedgerError)), *problems):

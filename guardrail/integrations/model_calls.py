@@ -26,8 +26,8 @@ _SHOWN = 20
 
 
 class ContentParts(list[Any]):
-    """A result made of parts (text, images, files) in the format of the provider's API. The parts
-    go to the model unchanged.
+    """A result that consists of parts (text, images, files) in the format of the provider's API.
+    The parts are passed to the model unchanged.
     """
 
 
@@ -49,16 +49,16 @@ class CallBatch:
     calls: Sequence[AskedCall]
     context: CallContext
     problem: UsageError | None = None
-    """If set, the error that keeps the program from continuing with this response: ``calls`` are
-    recorded, but none is run.
+    """If set, the error that prevents the program from continuing with this response: ``calls`` are
+    recorded but not run.
     """
     compose: Callable[[list[Any]], list[Any]] = field(default=list)
-    """Makes the messages to append from the answers."""
+    """Creates the messages to append from the answers."""
 
 
 def listed(value: object, name: str) -> list[Any]:
-    """Return *value*, the list in the field *name* of a response, or an empty list if it is None.
-    Raises ``UsageError`` if it is anything else.
+    """Return *value*, the content of the field *name* in a response, if it is a list, or an empty
+    list if it is None. Otherwise, raises ``UsageError``.
     """
     if value is None:
         return []

@@ -1,4 +1,4 @@
-"""Copies a function's name, docstring and parameters to a wrapper that does not give access to the
+"""Copies a function's name, docstring and parameters to a wrapper that does not expose the
 original.
 """
 
@@ -17,9 +17,9 @@ def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callabl
     """Give *function* the name, docstring and signature of *original*, but no reference to it.
     Annotations are resolved.
 
-    ``functools.wraps`` would set ``__wrapped__``, which gives any code access to the ungoverned
-    body. Without that attribute, Python can't look up the names in annotations in the original's
-    module, so they are resolved here.
+    ``functools.wraps`` would set ``__wrapped__``, which exposes the ungoverned body to any code.
+    Without that attribute, Python can't look up names in the annotations in the original's module,
+    so the annotations are resolved here.
     """
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         value = getattr(original, name, None)
@@ -52,8 +52,8 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of *function*. Each is resolved separately; one that can't be resolved
-    stays a string.
+    """Return the annotations of *function*. Each annotation is resolved separately; an annotation
+    that can't be resolved remains a string.
     """
     try:
         signature = inspect.signature(function)

@@ -1,4 +1,4 @@
-"""The part of a ToolBox that all providers' clients share: the functions that a model may call."""
+"""The base of the ToolBoxes for all providers: the functions that a model may call."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _OPTIONS = frozenset({"name", "description", "server", "target", "labels", "log_output", "timeout"})
-"""Options of a tool that ``Guard.tool`` also accepts."""
+"""Tool options that ``Guard.tool`` also accepts."""
 
 
 class ToolBoxBase(ABC):
-    """Functions that a model may call. No body runs without a durable, well-formed ``allow``.
+    """Functions that a model may call. A body runs only after a durable, well-formed ``allow``.
 
-    Thread-safe, once every function is registered.
+    Thread-safe once every function is registered.
     """
 
     _adapter: ClassVar[str]
     _names: ClassVar[re.Pattern[str]]
-    """Pattern of the names that the API accepts."""
+    """Pattern for the tool names that the API accepts."""
 
     def __init_subclass__(cls) -> None:
-        """Rename the class and its methods to the names that programs import, because a
-        ``TypeError`` shows these names.
+        """Rename the class and its methods to the names that programs import, because these names
+        appear in a ``TypeError``.
         """
         super().__init_subclass__()
         cls.__name__ = cls.__qualname__ = "ToolBox"
@@ -53,7 +53,7 @@ class ToolBoxBase(ABC):
 
     def __init__(self, guard: Guard, *, wait_for_approval: float | None = None) -> None:
         """*wait_for_approval* is the number of seconds that a call waits for a person to approve
-        it. Without it, the model is told that the call needs an approval.
+        it. By default, the call does not wait, and the model is told that the call needs approval.
         """
         self._guard = guard
         self._wait = wait_for_approval
@@ -76,13 +76,14 @@ class ToolBoxBase(ABC):
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Register a function, or a method of an object. Its signature and docstring give the
-        tool's name, schema and descriptions. Returns the governed function, as ``guard.tool`` does.
+        """Register a function, or a bound method. The tool's name, schema and descriptions come
+        from its signature and docstring. Returns the governed function, as ``guard.tool`` does.
 
-        *strict* makes the model's arguments follow the schema. The other options have the same
-        meaning as in ``guard.tool``; a function that was already registered with ``guard.tool``
-        keeps its options. Raises ``UsageError`` for a second tool with the same name, a name that
-        the API does not accept, and a signature that JSON Schema can't describe.
+        *strict* makes the API enforce the schema on the model's arguments. The other options have
+        the same meaning as in ``guard.tool``; a function that was already registered with
+        ``guard.tool`` keeps its options. Raises ``UsageError`` for a second tool with the same
+        name, for a name that the API does not accept, and for a signature that JSON Schema can't
+        describe.
         """
         if function is None:
             return lambda decorated: self._add(decorated, CallKind.FUNCTION, **options)
@@ -114,7 +115,7 @@ class ToolBoxBase(ABC):
             raise UsageError(
                 f"{made.name}: this ToolBox already has a tool with this name",
                 code="usage.tool_name",
-                hint="pass another name=",
+                hint="pass a different name=",
             )
         if kind is CallKind.CUSTOM and len(made.parameters) != 1:
             raise UsageError(
@@ -133,18 +134,21 @@ class ToolBoxBase(ABC):
     def _made(
         self, function: Any, called: str, strict: bool, options: dict[str, Any]
     ) -> tuple[Tool, Any]:
-        """Return the tool and the body of *function*. Error messages use the name *called*."""
+        """Return the tool and the body for *function*. Error messages use the name *called*."""
         found = getattr(function, "__guardrail_tool__", None)
         if isinstance(function, GovernedMethod):
             raise UsageError(
-                f"{called}: this is an unbound method, and a model can't supply its object",
+                f"{called}: this is an unbound method, and a model can't supply the object",
                 code="usage.method",
                 hint="register the method of an object: box.tool(orders.find)",
             )
         if isinstance(found, Tool):
             if options:
                 raise UsageError(
-                    (f"{found.name}: this is already a tool of guard.tool, with its own options"),
+                    (
+                        f"{found.name}: guard.tool has already registered this tool, with its own "
+                        "options"
+                    ),
                     code="usage.governed",
                     hint="pass the options to guard.tool",
                 )

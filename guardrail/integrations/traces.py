@@ -10,13 +10,14 @@ from guardrail.core.call_context import is_traceparent
 __all__ = ["current_trace"]
 
 _VARIABLE = "TRACEPARENT"
-"""Environment variable that passes a trace from one process to another, as OpenTelemetry specifies.
+"""Environment variable that passes a trace from one process to another, as specified by
+OpenTelemetry.
 """
 
 
 def current_trace() -> str | None:
-    """Return the W3C traceparent of the current OpenTelemetry span, otherwise the one in the
-    environment variable ``TRACEPARENT``. Return None if neither is present and valid.
+    """Return the W3C traceparent of the current OpenTelemetry span, otherwise the traceparent in
+    the environment variable ``TRACEPARENT``. Return None if neither is present and valid.
 
     OpenTelemetry is never imported: if the program has not imported it, there is no span.
     """

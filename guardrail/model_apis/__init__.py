@@ -1,4 +1,4 @@
-"""The APIs of model providers: finds the tool calls in their answers, submits them for a decision,
-and replaces denied calls with refusals. The package needs no HTTP library, and is used by clients
-and proxies.
+"""Governs the APIs of model providers: finds the tool calls in responses, submits the calls for a
+decision, and replaces denied calls with refusals. The package does not need an HTTP library.
+Clients and proxies use it.
 """

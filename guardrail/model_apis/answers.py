@@ -45,11 +45,11 @@ def govern_body(
     *,
     hosts_shell: bool = False,
 ) -> Deciding[bytes]:
-    """Return the answer *body* without its refused calls. If no call is refused, the bytes are
-    unchanged.
+    """Return *body*, the body of a response, without its refused calls. If no call is refused, the
+    bytes are unchanged.
 
-    *refused* is called with each refused output item. *about* is called with the ids from which a
-    later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
+    *refused* is called with each refused output item. *about* is called with the ids that a later
+    request can continue from. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
     answer = read_answer(api, body)
@@ -65,7 +65,7 @@ def in_one_line(body: bytes, answer: Mapping[str, Any]) -> bytes:
 
 
 def read_answer(api: Api, body: bytes) -> Mapping[str, Any]:
-    """Return the answer in *body*. Raises ``ModelAnswerError``."""
+    """Parse *body*, the body of a response. Raises ``ModelAnswerError``."""
     return read_message(body) if api is Api.MESSAGES else read_object(body)
 
 
@@ -78,7 +78,7 @@ def govern_answer(
     hosts_shell: bool = False,
 ) -> Deciding[Mapping[str, Any]]:
     """Return *answer*, the result of ``read_answer``, without its refused calls. If no call is
-    refused, it is the same object. The other arguments are those of ``govern_body``.
+    refused, this is the same object. The other arguments are those of ``govern_body``.
     """
     kept = _without_private(answer)
     if api is Api.MESSAGES:
@@ -91,7 +91,7 @@ def govern_answer(
 
 
 class AnswerStream:
-    """One streamed response. Takes the provider's bytes, and returns the bytes for the program."""
+    """A streamed response. Consumes the provider's bytes, and returns the bytes for the program."""
 
     def __init__(
         self,
@@ -114,11 +114,11 @@ class AnswerStream:
         else:
             self._rewriter = ResponseStream(ResponseItems(refused, about, hosts_shell))
         self.ended = False
-        """True after the last event: clients stop reading there."""
+        """True after the last event, after which clients stop reading."""
 
     @property
     def broken(self) -> bool:
-        """True if the answer is not complete."""
+        """True if the response is not complete."""
         return self._rewriter.broken
 
     @property
@@ -127,8 +127,8 @@ class AnswerStream:
         return self._rewriter.number if isinstance(self._rewriter, ResponseStream) else None
 
     def dropped(self) -> Asked:
-        """Return the calls that had begun but were not decided when the answer failed. Each is
-        refused.
+        """Return the calls that had begun but were not decided when the response failed. Each of
+        them is refused.
         """
         try:
             return self._rewriter.dropped()
@@ -146,7 +146,7 @@ class AnswerStream:
         if self.ended:
             return b""
         if event.comment is not None:
-            # some clients also end a line at characters that are not printable
+            # some clients also treat non-printable characters as line breaks
             safe = event.comment.isascii() and event.comment.isprintable()
             return f":{event.comment if safe else ''}\n\n".encode()
         if event.last:
@@ -188,8 +188,8 @@ def _is_one_line(data: str) -> bool:
 
 
 def _without_private(found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *found* without the fields whose names start with an underscore: some servers write
-    logs there, and some clients keep their own state there.
+    """Return *found* without the fields whose names start with an underscore, which some servers
+    use for logs and some clients for their own state.
     """
     if not names_in(found).private:
         return found

@@ -1,4 +1,4 @@
-"""The APIs of model providers that guardrail reads."""
+"""The model APIs that guardrail supports."""
 
 from __future__ import annotations
 

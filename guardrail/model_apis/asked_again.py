@@ -1,4 +1,4 @@
-"""Remembers the approval that a refused call waits for, so that the model can request the call
+"""Remembers the approvals that refused calls wait for, so that the model can request these calls
 again.
 """
 
@@ -17,12 +17,12 @@ from guardrail.model_apis.open_calls import Owner
 __all__ = ["AskedAgain", "digest_of"]
 
 _MOST = 4_096
-"""Maximum number of approvals that are kept."""
+"""Maximum number of stored approvals."""
 
 
 class AskedAgain:
-    """The ids of approvals for calls that were refused because nobody had approved them in time.
-    The guard itself checks that an approval covers the call. Thread-safe and bounded.
+    """The ids of approvals for calls that were refused because they were not approved in time. The
+    guard itself checks that an approval covers the call. Thread-safe and bounded.
     """
 
     def __init__(self) -> None:
@@ -30,7 +30,7 @@ class AskedAgain:
         self._approvals: OrderedDict[tuple[Owner, str], str] = OrderedDict()
 
     def approval(self, owner: Owner, call: AskedCall) -> str | None:
-        """Return the id of the approval that an equal call of *owner* waits for, or None if there
+        """Return the id of the approval that an equal call from *owner* waits for, or None if there
         is none.
         """
         if not self._approvals:
@@ -45,7 +45,7 @@ class AskedAgain:
                 self._approvals.popitem(last=False)
 
     def forget(self, owner: Owner, call: AskedCall) -> None:
-        """Forget the approval of a call, because it was used, was refused, or has expired."""
+        """Forget a call's approval, because the approval was used, was refused, or has expired."""
         with self._lock:
             self._approvals.pop((owner, digest_of(call)), None)
 

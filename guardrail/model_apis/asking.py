@@ -1,7 +1,7 @@
 """The protocol between code that rewrites a model's response and code that decides its tool calls.
 
-The rewriting code is a generator: it yields the calls to decide, and receives a ruling for each. It
-performs no I/O, so it can be used by clients, streams and proxies, in threads and on event loops.
+The rewriting code is a generator, which yields the calls to decide and receives a ruling on each
+call. It performs no I/O, so clients, streams and proxies can use it, in threads and in event loops.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ R = TypeVar("R")
 
 
 class ItemKind(StrEnum):
-    """The kind of a part of an answer: whether the part is a call, and who runs that call."""
+    """The kind of an item in a response: whether the item is a call, and who runs that call."""
 
     PLAIN = "plain"
     """Not a call."""
     HOSTED = "hosted"
-    """A call that the provider has already run, so nobody decided it."""
+    """A call that the provider has already run, without a decision."""
     CALL = "call"
     """A call that the program runs."""
     UNKNOWN = "unknown"
-    """It looks like a call, but guardrail does not know its type."""
+    """An item that looks like a call but whose type guardrail does not know."""
 
 
 class Asked(NamedTuple):
-    """Calls that must be decided before the program gets them."""
+    """Calls that must be decided before the program receives them."""
 
     calls: list[AskedCall]
     model: Any
-    """The name of the model, as given in its answer."""
+    """The name of the model, from its response."""
     response: Any
-    """The id of the answer."""
+    """The id of the response."""
 
 
 Deciding = Generator[Asked, list[str | None], R]
@@ -62,7 +62,7 @@ call is allowed.
 
 class ModelAnswerError(GuardrailError):
     """A model's response can't be governed because it is malformed or incomplete. The program does
-    not get its undecided calls.
+    not receive its undecided calls.
     """
 
     default_code = "model_answer"
@@ -72,8 +72,8 @@ _CALL = re.compile(r"(?i:(?:^|_)calls?(?:$|_))|[a-z0-9]Calls?(?:$|_|[A-Z])")
 
 
 def looks_like_call(name: str) -> bool:
-    """Return True if *name*, the name of a field or a type, suggests a call. The case of letters is
-    ignored, as some clients do.
+    """Return True if *name*, the name of a field or a type, suggests a call. The comparison ignores
+    case, as some clients do.
     """
     return "call" in name.lower() and _CALL.search(name) is not None
 
@@ -137,29 +137,33 @@ _READ = frozenset(
         "type",
     }
 )
-"""Names of fields from which clients assemble a call."""
+"""Names of the fields from which clients assemble a call."""
 
 
 class FieldNames(NamedTuple):
-    """What the names of an object's fields say, apart from their values."""
+    """Properties of an object that follow from the names of its fields alone."""
 
     like_calls: tuple[str, ...]
     """The names for which ``looks_like_call`` is True."""
     misleading: bool
-    """True if a name is that of a field of a call, apart from the case of its letters."""
+    """True if a name differs from the name of a field of a call only in case."""
     private: bool
-    """True if a name starts with an underscore, like those in which clients keep their state."""
+    """True if a name starts with an underscore, as do the fields in which clients store their own
+    state.
+    """
 
 
 SEEN: dict[tuple[str, ...], FieldNames] = {}
-"""The names of objects that were met before: the events of a stream have the same few."""
+"""A cache, keyed by the names of an object's fields. The events of a stream use only a few sets of
+names.
+"""
 _MOST_SEEN = 1_024
 _LONGEST_SEEN = 512
-"""Maximum number of characters of the names of one object that are kept."""
+"""Maximum number of characters in the names of one object that are cached."""
 
 
 def names_in(found: Mapping[str, Any]) -> FieldNames:
-    """Return what the names of the fields of *found* say."""
+    """Return the properties that follow from the names of the fields in *found*."""
     names = tuple(found)
     known = SEEN.get(names)
     if known is None:
@@ -169,36 +173,38 @@ def names_in(found: Mapping[str, Any]) -> FieldNames:
             any(way in _READ and way != name for way, name in zip(folded, names, strict=True)),
             any(name.startswith("_") for name in names),
         )
-        # An upstream chooses the names, so their number and their size are bounded.
+        # The upstream chooses the names, so their number and their size are limited.
         if len(SEEN) < _MOST_SEEN and sum(map(len, names)) <= _LONGEST_SEEN:
             SEEN[names] = known
     return known
 
 
 def object_of(value: object, name: str, *, outermost: bool = False) -> Mapping[str, Any]:
-    """Return *value*, the object in the field *name* of an answer. Raises ``ModelAnswerError`` if
-    it is not an object, or has a field whose name some clients would mistake for another: they
-    ignore the case of letters, and would find a call that guardrail does not see. The same applies
-    to a name with an underscore in front, unless the object is the *outermost* one: a client would
-    take the field for its own state.
+    """Return *value*, the content of the field *name* in a response, if it is an object. Raises
+    ``ModelAnswerError`` if it is not an object, or if some clients could misread one of its fields
+    and find a call that guardrail does not see. This is the case for a name that differs from a
+    known name only in case, because some clients ignore case, and for a name that starts with an
+    underscore, because a client could mistake the field for its own state. Such underscores are
+    allowed in the *outermost* object.
     """
     if not isinstance(value, dict):
-        raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
+        raise ModelAnswerError(f"the model's response is malformed: its {name} is not an object")
     if names_in(value).misleading:
         raise ModelAnswerError(
-            f"the model's answer is malformed: its {name} has a field in unusual capital letters"
+            f"the model's response is malformed: its {name} has a field name with unusual "
+            "capitalization"
         )
     if names_in(value).private and not outermost:
         raise ModelAnswerError(
-            f"the model's answer is malformed: its {name} has a field whose name starts with an"
+            f"the model's response is malformed: its {name} has a field whose name starts with an"
             " underscore"
         )
     return value
 
 
 def place_of(found: Mapping[str, Any], field: str) -> int | None:
-    """Return the number in *field*, or None if it is missing. Raises ``ModelAnswerError`` for
-    anything else.
+    """Return the number in *field*, or None if the field is missing. Raises ``ModelAnswerError``
+    for any other value.
     """
     value = found.get(field)
     if value is None or (type(value) is int and value >= 0):
@@ -209,6 +215,6 @@ def place_of(found: Mapping[str, Any], field: str) -> int | None:
 
 
 def told(call: AskedCall, refusal: str) -> str:
-    """Return the text of a refusal together with the name of its tool."""
+    """Return the text of a refusal, preceded by the name of the tool."""
     name = call.name if isinstance(call.name, str) and call.name.isprintable() else "a tool call"
     return f"{name[:256]}: {refusal}"

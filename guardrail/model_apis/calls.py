@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 _LONGEST = 64
-"""Maximum number of characters of a provider's field that are repeated to the model."""
+"""Maximum number of characters from a provider's field in a message to the model."""
 
 
 class CallKind(StrEnum):
@@ -34,7 +34,7 @@ class CallKind(StrEnum):
 
 
 class ToolAnswer(NamedTuple):
-    """The result of one call, as the model reads it."""
+    """The result of one call, in the form that the model reads."""
 
     content: str | list[Any]
     failed: bool
@@ -42,7 +42,7 @@ class ToolAnswer(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """The reason that a call is refused before it is decided."""
+    """The reason why a call is refused before it is decided."""
 
     reason: str
     """The stable code in the record."""
@@ -51,11 +51,11 @@ class Refusal(NamedTuple):
 
     @classmethod
     def incomplete(cls, field: str, value: object) -> Refusal:
-        """Return the refusal of a call in an answer that was cut off, as *field* shows. Even if the
-        call's arguments can be parsed, they may be incomplete.
+        """Return the refusal for a call in a response that was truncated, according to *field*.
+        Even if the call's arguments can be parsed, they may be incomplete.
         """
         shown = str(value)[:_LONGEST]
-        return cls("incomplete", f"the answer was cut off ({field}: {shown})")
+        return cls("incomplete", f"the response was truncated ({field}: {shown})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +63,11 @@ class AskedCall:
     """A call that a model requests, independent of the provider's API."""
 
     name: object
-    """The name that the model or the provider wrote. It can be any value."""
+    """The name from the model or the provider. It can be any value."""
     arguments: Any
     id: str | None
     answer: Callable[[ToolAnswer], Any] | None
-    """Makes the message or item that the model reads, or None if the call is not answered."""
+    """Creates the message or item that the model reads, or None if the call is not answered."""
     kind: CallKind = CallKind.FUNCTION
     server: str | None = None
     refusal: Refusal | None = None
@@ -93,23 +93,23 @@ def text_or_none(value: object) -> str | None:
 
 
 def arguments_of(given: object) -> object:
-    """Return the arguments of a function call in the form that the guard accepts and parses
+    """Return the arguments of a function call in the form that the guard accepts, which it parses
     strictly.
     """
     return JsonArguments(given) if isinstance(given, str) else given
 
 
 _OPAQUE = frozenset({"extra_content", "provider_specific_fields", "signature", "thought_signature"})
-"""Fields that providers add to calls and want back with the results. Clients don't read them."""
+"""Fields that providers add to calls and expect back with the results. Clients don't read them."""
 _TEXT = "arguments"
 _BLANK = " \t\n\r"
 
 
 def decided_fields(call: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
-    """Return *call* with only its *known* fields and those that clients don't read: clients keep
-    their own state in other fields of a call, and take its arguments from them. Blank arguments are
-    written as ``{}``, because clients read blank text in different ways. If nothing changes, it is
-    the same object.
+    """Return *call* with only its *known* fields and fields that clients don't read. Clients store
+    their own state in other fields of a call, and take the call's arguments from there. Blank
+    arguments are replaced with ``{}``, because clients interpret blank text differently. If nothing
+    changes, this is the same object.
     """
     made = {name: call[name] for name in call if name in known or name in _OPAQUE}
     text = made.get(_TEXT)
@@ -119,8 +119,8 @@ def decided_fields(call: Mapping[str, Any], known: Collection[str]) -> Mapping[s
 
 
 def id_refusal(call: AskedCall, seen: Collection[str]) -> Refusal | None:
-    """Return the refusal of *call* if its id is missing or repeated, otherwise None. *seen* holds
-    the ids of earlier calls.
+    """Return the refusal for *call* if its id is missing or repeated, otherwise None. *seen*
+    contains the ids of earlier calls.
     """
     if call.has_id and not call.id:
         return Refusal("missing_id", "the call has no id")

@@ -1,5 +1,5 @@
-"""Finds the results of tool calls in a request to a model. They are claims by the program that ran
-the tools. Performs no I/O.
+"""Finds the results of tool calls in a request to a model. The results are claims by the program
+that ran the tools. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ _LEGACY = "function\n"
 
 
 _Results = Iterator[tuple[str, Any, bool]]
-"""Key and content of each result, and whether the call failed."""
+"""For each result: the key, the content, and True if the call failed."""
 
 
 class ResultClaim(NamedTuple):
     """The result of one call, as the program reports it to the model."""
 
     key: str
-    """The call's id. For a legacy call, ``legacy_key`` of its name."""
+    """The call's id, or the ``legacy_key`` of a legacy call's name."""
     content: Any
     occurrence: int
     """1 for the first result with this key in the request."""
@@ -34,7 +34,7 @@ class ResultClaim(NamedTuple):
 
     @property
     def status(self) -> Status:
-        """The status to record. A result alone does not show that the call succeeded."""
+        """The status to record. A result alone does not prove that the call succeeded."""
         return Status.ERROR if self.failed else Status.RETURNED
 
 
@@ -44,14 +44,14 @@ def legacy_key(name: object) -> str:
 
 
 def is_legacy(key: str) -> bool:
-    """Return True if ``legacy_key`` made *key*."""
+    """Return True if *key* was created by ``legacy_key``."""
     return key.startswith(_LEGACY)
 
 
 def claims_in(api: Api, body: Mapping[str, Any]) -> list[ResultClaim]:
-    """Return the results in the request *body*, oldest first. Most were also in earlier requests.
-
-    Legacy calls have no ids, so only their results after the model's last message are returned.
+    """Return the results in the request *body*, oldest first. Most of them also appeared in earlier
+    requests. Legacy calls have no ids, so only results of legacy calls after the model's last
+    message are returned.
     """
     field, read = _READERS[api]
     history = body.get(field)
@@ -101,4 +101,6 @@ _READERS: dict[Api, tuple[str, Callable[[Mapping[str, Any]], _Results]]] = {
     Api.RESPONSES: ("input", _of_item),
     Api.MESSAGES: ("messages", _of_blocks),
 }
-"""The field of a request that holds the history, and the function that reads one of its items."""
+"""For each API: the request field that contains the history, and the function that reads one of its
+items.
+"""

@@ -65,7 +65,7 @@ def _ignore(_call: AskedCall, _response: object) -> None:
 
 
 class Decider:
-    """Decides the calls of one answer. Admitted calls are withdrawn unless they are released."""
+    """Decides the calls in one response. Admitted calls are withdrawn unless they are released."""
 
     def __init__(
         self,
@@ -108,8 +108,8 @@ class Decider:
         self._admitted: list[tuple[AskedCall, Admission, object]] = []
 
     def decide(self, asked: Asked) -> list[str | None]:
-        """Decide each call. For each, return the text of its refusal, or None if it is allowed.
-        Raises ``LedgerError``; in that case, no call in *asked* may be released.
+        """Decide each call. Return, for each call, the text of the refusal, or None if the call is
+        allowed. Raises ``LedgerError``; the caller must then not release any call in *asked*.
         """
         rulings: list[str | None] = []
         for call in asked.calls:
@@ -172,7 +172,7 @@ class Decider:
             self._again.forget(self._owner, call)
 
     def _refused(self, call: AskedCall, tool: Tool, refused: Denied | ApprovalRequired) -> str:
-        """Return the text of a refusal. If the model can request the call again, remember the
+        """Return the text of the refusal. If the model can request the call again, remember the
         call's approval.
         """
         if tool.refused == NOT_REQUESTED and isinstance(refused, Denied):
@@ -264,7 +264,7 @@ def _wraps_calls(arguments: object) -> bool:
 
 
 def _arguments(call: AskedCall, tool: Tool) -> Any:
-    """Return the arguments of a call. The only argument of a custom tool is its text."""
+    """Return the arguments of a call. The only argument of a custom tool is the text."""
     if call.kind is not CallKind.CUSTOM:
         return call.arguments
     properties = {} if tool.schema is None else tool.schema.schema.get("properties", {})

@@ -1,5 +1,5 @@
-"""The text that a model reads about refused calls and failed bodies, and the tool that is recorded
-for a name that a model made up.
+"""The texts that a model reads about refused calls and failed bodies, and the tool that is recorded
+for a name that a model invented.
 """
 
 from __future__ import annotations
@@ -10,19 +10,19 @@ from guardrail.tools.tool import Tool, undeclared
 __all__ = ["error_text", "recorded_tool", "refusal_text"]
 
 _LONGEST = 4_000
-"""Longest text of an exception that a model gets, in characters."""
+"""Maximum length of an exception's text in a message to the model, in characters."""
 _UNNAMED = "(not a tool name)"
 """Tool name in records if the model's name for it can't be recorded."""
 
 
 def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> str:
-    """Return the reason that a call did not run: the public message, which contains no values.
+    """Return the reason why a call did not run: the public message, which does not contain values.
     *again* is True if the model can request the call again.
     """
     if again:
         return (
-            "not run: a person must approve this call; you can ask for it again after that:"
-            f" {refusal}"
+            "not run: a person must approve this call; after that, you can request it again: "
+            f"{refusal}"
         )
     if isinstance(refusal, ApprovalRequired):
         return f"not run: a person must approve this call first: {refusal}"
@@ -40,10 +40,10 @@ def error_text(error: Exception) -> str:
 
 
 def recorded_tool(name: object, server: object = None) -> Tool:
-    """Return the tool to record for *name*, which a model or a provider wrote. *name* can be any
+    """Return the tool to record for *name*, which comes from a model or a provider and can be any
     value.
     """
     try:
         return undeclared(name, server)  # type: ignore[arg-type]  # it checks the type
-    except UsageError:  # it can't be shown or recorded
+    except UsageError:  # the name can't be displayed or recorded
         return undeclared(_UNNAMED)

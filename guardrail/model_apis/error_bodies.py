@@ -1,4 +1,4 @@
-"""Finds answers in the bodies of error responses: some clients read them although the status says
+"""Finds calls in the bodies of error responses, which some clients read although the status says
 that the request failed. Performs no I/O.
 """
 
@@ -26,20 +26,22 @@ _PARTS_OF_ANSWER = frozenset(
         "tool_use",
     }
 )
-"""Names of fields with which an answer, or an event of a stream, contains calls."""
+"""Names of the fields that contain calls in a response or in an event of a stream."""
 _MESSAGE = "message"
-"""Name of a field that contains calls in an answer, and anything at all in an error."""
+"""Name of a field that contains calls in a normal response, and can contain anything in an
+error.
+"""
 _MOST = 10_000
-"""Maximum number of events and lines of JSON in an error."""
+"""Maximum number of events and JSON lines in an error."""
 _LINE = re.compile(r"\r\n|[\r\n]")
 _INHERITED = frozenset({"__proto__", "constructor"})
 """Names of the only fields for which ``hides_fields`` can return True."""
 
 
 def check_error_body(body: bytes) -> None:
-    """Raise ``ModelAnswerError`` if *body*, from a response with an error status, could be read as
-    an answer with calls: as JSON in any encoding that clients detect, or as a stream of events. The
-    time that it takes is proportional to the size of *body*.
+    """Raise ``ModelAnswerError`` if a client could interpret *body*, from a response with an error
+    status, as a response with calls: as JSON in any encoding that clients detect, or as a stream of
+    events. Runs in linear time.
     """
     for value in _documents(body):
         for each in value if isinstance(value, list) else [value]:
@@ -48,8 +50,9 @@ def check_error_body(body: bytes) -> None:
 
 
 class _Pairs:
-    """A JSON object with all its fields, even those that have the same name. Raises
-    ``ModelAnswerError`` for a field like ``__proto__``, in which a copy finds other fields.
+    """A JSON object with all its fields, including fields with the same name. Raises
+    ``ModelAnswerError`` for a field such as ``__proto__``, which can add fields to a copy of the
+    object.
     """
 
     __slots__ = ("pairs",)
@@ -72,8 +75,8 @@ def _error(why: str) -> ModelAnswerError:
 
 
 def _documents(body: bytes) -> Iterator[Any]:
-    """Yield the JSON values that clients could find in *body*. Each part of *body* is parsed only
-    a few times.
+    """Yield the JSON values that clients could find in *body*. Each part of *body* is parsed only a
+    few times.
     """
     found = list(_values(body))
     if found:
@@ -82,7 +85,7 @@ def _documents(body: bytes) -> Iterator[Any]:
     text = body.decode("utf-8", "replace")
     lines = _LINE.split(text)
     left = _MOST
-    # Some clients also end a line at characters that JSON allows in a string.
+    # Some clients also treat characters that JSON allows in strings as line breaks.
     for way in [lines] if len(lines) >= len(text.splitlines()) else [lines, text.splitlines()]:
         for each in _parts(way):
             if not left:
@@ -92,8 +95,8 @@ def _documents(body: bytes) -> Iterator[Any]:
 
 
 def _parts(lines: list[str]) -> Iterator[str]:
-    """Yield each event of a stream, and each line of JSON, also inside of an event, because some
-    clients do not join the lines of an event.
+    """Yield each event of a stream, and each JSON line, even inside an event, because some clients
+    do not join the lines of an event.
     """
     data: list[str] = []
     for line in [*lines, ""]:
@@ -115,13 +118,13 @@ def _is_json_line(line: str) -> bool:
 
 
 def _values(text: str | bytes) -> Iterator[Any]:
-    """Yield the value of *text*, or nothing if it is not JSON."""
+    """Yield the JSON value of *text*, or nothing if *text* is not JSON."""
     try:
         if isinstance(text, bytes):
             text = text.decode(json.detect_encoding(text), "surrogatepass")
         yield _DECODER.decode(text.lstrip("\ufeff"))
     except RecursionError:
-        failure = _error("is too deep")
+        failure = _error("is nested too deeply")
     except ValueError:
         return
     else:
@@ -130,14 +133,14 @@ def _values(text: str | bytes) -> Iterator[Any]:
 
 
 def _is_answer(name: str, value: object) -> bool:
-    """Return True if the field *name* of an error could be that of an answer. In an error, such
-    names have texts and numbers: ``{"message": "not found", "call_id": "c1"}``.
+    """Return True if the field *name* in an error could be a field with calls. In real errors, the
+    values of such fields are strings and numbers: ``{"message": "not found", "call_id": "c1"}``.
     """
     if not isinstance(value, _Pairs | list) or value == []:
         return False
     folded = name.casefold()
     if folded == _MESSAGE:
-        # Servers put the details of an error there: {"message": {"detail": []}}.
+        # Servers put the details of an error in this field: {"message": {"detail": []}}.
         return any(
             isinstance(each, _Pairs) and any(_is_part_of_message(field) for field, _ in each.pairs)
             for each in (value if isinstance(value, list) else [value])

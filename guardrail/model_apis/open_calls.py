@@ -1,4 +1,4 @@
-"""Keeps the admitted calls of a governed client until a request reports their results."""
+"""Stores the admitted calls of a governed client until a request reports their results."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from guardrail.model_apis.kept_names import kept_name
 __all__ = ["OpenCalls", "Owner", "owner_of"]
 
 Owner = tuple[str, str, str]
-"""Tenant, principal and agent. Only they can report the result of a call."""
+"""The tenant, principal and agent that made a call. Only this owner can report the call's
+result.
+"""
 
 _MOST = 4_096
-"""Maximum number of calls that are kept. If there are more, the results of the oldest can no longer
+"""Maximum number of stored calls. If there are more, the results of the oldest calls can no longer
 be reported.
 """
 _LARGEST = 64 * 1024 * 1024
-"""Maximum number of characters in the ids of the calls that are kept: a model chooses them."""
+"""Maximum total number of characters in the ids of stored calls, which the model chooses."""
 
 
 class _OpenCall(NamedTuple):
     admission: Admission
     since: float
-    """Time of ``time.monotonic`` at which the call was added."""
+    """Time (``time.monotonic``) at which the call was added."""
     size: int
-    """Number of characters in its id."""
+    """Number of characters in the call's id."""
     late: bool
     """True if the call was overdue and its outcome has been recorded."""
 
@@ -49,7 +51,7 @@ def _leave_open(_admission: Admission) -> None:
 
 
 class OpenCalls:
-    """Calls that have no result yet. Thread-safe and bounded."""
+    """Calls without a result. Thread-safe and bounded."""
 
     def __init__(self, forgotten: Callable[[Admission], None] = _leave_open) -> None:
         """*forgotten* is called with each call whose result can no longer be reported."""
@@ -65,7 +67,7 @@ class OpenCalls:
         return len(self._open) + len(self._late)
 
     def add(self, owner: Owner, key: str, admission: Admission) -> None:
-        """Keep a call that the program has received, without its arguments. An earlier call with
+        """Store a call that the program has received, without its arguments. An earlier call with
         the same id is forgotten.
         """
         place, size = (owner, key), len(key)
@@ -97,8 +99,9 @@ class OpenCalls:
         """Yield each open call for which *claims* reports a result, with that result, and close the
         call.
 
-        If calls with the same id were closed before, as many claims belong to those calls and are
-        skipped. Legacy calls have no ids, so each claim applies to the latest call.
+        If earlier calls with the same id have been closed, the same number of claims belongs to
+        those calls and is skipped. Legacy calls have no ids, so each claim applies to the latest
+        call.
         """
         for claim in claims:
             place = owner, claim.key
@@ -111,8 +114,8 @@ class OpenCalls:
             yield found.admission, claim
 
     def overdue(self, seconds: float) -> list[Admission]:
-        """Return the calls that have been open for *seconds*. Each is returned once, and its result
-        can still be reported.
+        """Return the calls that have been open for at least *seconds*. Each call is returned only
+        once, and its result can still be reported.
         """
         before = time.monotonic() - seconds
         found = []

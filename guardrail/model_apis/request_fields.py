@@ -1,5 +1,5 @@
-"""Checks the fields of a request: a provider could run tools of its own because of a field that
-guardrail does not know. Performs no I/O.
+"""Checks the fields of a request. A field that guardrail does not know could make the provider run
+its own tools. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COMMON = frozenset(
         "user",
     }
 )
-"""Fields of several APIs, and of services that route requests to providers."""
+"""Fields that several APIs, or services that route requests to providers, use."""
 _SERVERS = frozenset(
     {
         "allowed_token_ids",
@@ -56,7 +56,7 @@ _SERVERS = frozenset(
         "transforms",
     }
 )
-"""Fields with objects or lists that servers for open models add, and that run no tools."""
+"""Fields with objects or lists that servers for open models add, and that do not run tools."""
 _OPENAI = frozenset(
     {
         "moderation",
@@ -152,30 +152,30 @@ _HOSTED = {
     "search_parameters": "search_parameters",
     "web_search_options": "web_search",
 }
-"""Fields with which providers run tools of their own, and the names that the setting uses."""
+"""Fields that make providers run their own tools, with the names for the setting."""
 _ROUTING = frozenset({"fallbacks", "models", "provider", "reasoning", "thinking", "usage"})
-"""Known fields whose objects could contain a request to another model."""
+"""Known fields whose objects could contain a request to a different model."""
 _SUSPECT = re.compile(
     r"tool|function|plugin|mcp|search|brows|source|retriev|connector|agent|assistant|skill|memory"
     r"|internet|online|ground|knowledge|crawl|fetch|interpreter|codeexec|sandbox|extra|promptid"
     r"|action|workflow|apikey|credential|apibase|url|webhook|callback|endpoint"
 )
-"""In the name of a field, without underscores: the provider may run a tool, or send its answer, or
-the request, to another place.
+"""Matches a field name (without underscores) that suggests that the provider may run a tool, or
+send the request or the response to a different address.
 """
 _SEARCHES = re.compile(r":online(?![a-z0-9])|-search-(?:preview|api)", re.IGNORECASE)
-"""In the name of a model: the provider searches the web for each request."""
+"""Matches the name of a model for which the provider searches the web in each request."""
 
 
 def check_request_fields(
     api: Api | None, body: Mapping[str, Any], hosted: Collection[str], allowed: Collection[str]
 ) -> None:
-    """Raise ``ModelRequestError`` if a field of the request *body* could let the provider run tools
-    of its own. *api* is None for completions without messages.
+    """Raise ``ModelRequestError`` if a field of the request *body* could make the provider run its
+    own tools. *api* is None for completions without messages.
 
-    Known fields pass, and so do unknown ones with a text, a number or a boolean, unless their name
-    suggests a tool or another address. *hosted* contains the types of tools that the provider may
-    run, and *allowed* the names of further fields.
+    Known fields are accepted, and so are unknown fields whose value is a string, a number or a
+    boolean, unless the name suggests a tool or a different address. *hosted* contains the types of
+    tools that the provider may run, and *allowed* the names of additional fields.
     """
     known = _KNOWN[api]
     for name, value in body.items():
@@ -200,7 +200,7 @@ def check_request_fields(
 def check_completion(
     body: Mapping[str, Any], hosted: Collection[str], allowed: Collection[str]
 ) -> None:
-    """Check the request *body* of a completion without messages, whose answer contains only text.
+    """Check the request *body* of a completion without messages, whose response contains only text.
     Raises ``ModelRequestError``.
     """
     check_request_fields(None, body, hosted, allowed)
@@ -247,10 +247,10 @@ def _models(body: Mapping[str, Any]) -> list[str]:
 
 def _unknown(name: str, setting: str = "") -> ModelRequestError:
     return ModelRequestError(
-        f"guardrail does not know the field {_shown(name)} of the request: with it, the provider"
-        " could run tools whose calls can't be decided",
+        f"guardrail does not know the request field {_shown(name)}, which could make the provider "
+        "run tools whose calls can't be decided",
         code="model_request.field",
-        hint="leave the field out or, if it lets the provider run no tools, set [proxy]"
+        hint="remove the field or, if it does not make the provider run tools, set [proxy]"
         f' allow_fields = ["{_shown(setting or name)}"] and start the proxy again',
     )
 

@@ -1,4 +1,4 @@
-"""Reads the tools in a request: those that the program runs, and those that the provider runs.
+"""Reads the tools in a request: tools that the program runs, and tools that the provider runs.
 Performs no I/O.
 """
 
@@ -42,7 +42,7 @@ _CONTAINERS = ("container_auto", "container_reference")
 _DATED = re.compile(r"_(?:\d{8}|\d{4}_\d{2}_\d{2})\Z")
 
 _SAME = {"mcp_toolset": "mcp_servers", "web_search_preview": "web_search"}
-"""Types that the same name in the setting covers."""
+"""Types of tools that are covered by a different name in the setting."""
 _OPENAI_PROGRAMS = {
     "apply_patch": "apply_patch",
     "computer": "computer",
@@ -50,7 +50,7 @@ _OPENAI_PROGRAMS = {
     "local_shell": "local_shell",
     "shell": "shell",
 }
-"""Types of tools that the API defines and the program runs, with their names in calls."""
+"""The names in calls of tools that the API defines and the program runs, keyed by type."""
 _OPENAI_HOSTED = frozenset(
     {
         "code_interpreter",
@@ -87,7 +87,7 @@ _FIELDS_OF_TOOL = frozenset(
         "type",
     }
 )
-"""Fields of tools that guardrail reads, and others that contain no further tool."""
+"""Fields of tools that guardrail reads, and other fields that do not contain tools."""
 _SEARCHES = frozenset({"tool_search", "tool_search_tool_bm25", "tool_search_tool_regex"})
 """Tools that search among the tools of the same request."""
 
@@ -98,14 +98,14 @@ _checked_name = lru_cache(4_096)(tool_name)
 
 
 class ModelRequestError(GuardrailError):
-    """A request to a model can't be governed. Nothing was sent."""
+    """A request to a model can't be governed, and was not sent."""
 
     default_code = "model_request"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestedTool:
-    """A tool in a request, whose calls are run by the program."""
+    """A tool in a request, whose calls the program runs."""
 
     name: str
     """The name that calls use."""
@@ -118,8 +118,8 @@ class RequestedTool:
     """The format of a custom tool's text, if it has one."""
 
     digest: str = field(init=False)
-    """SHA-256, as 64 hex characters, of everything that determines which arguments the tool
-    accepts. The name and the description are not included.
+    """SHA-256, as 64 hex characters, over everything that determines which arguments the tool
+    accepts, without the name and the description.
     """
 
     def __post_init__(self) -> None:
@@ -136,7 +136,7 @@ def _deep(parts: Any) -> bytes:
         return json.dumps(parts, sort_keys=True).encode()
     except RecursionError:
         pass
-    raise ModelRequestError("the request is malformed: the schema of a tool is too deep")
+    raise ModelRequestError("the request is malformed: the schema of a tool is nested too deeply")
 
 
 class ToolEntry(NamedTuple):
@@ -150,13 +150,13 @@ class ToolEntry(NamedTuple):
 
 def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
     """Return the entry for *tool*. Raises ``ModelRequestError`` unless the program runs the tool,
-    each call of the tool is returned for a decision, or *hosted* contains its type.
+    each call of the tool is returned for a decision, or *hosted* contains the tool's type.
     """
     found = _object(tool, "tool")
     check_spelling(found, _FIELDS_OF_TOOL)
     entry = _READERS[api](found, hosted)
     if entry.tools:
-        # Some providers name a tool that they run by a field beside the type.
+        # Some providers identify a tool that they run by a field next to the type.
         for name, value in found.items():
             if isinstance(value, dict | list) and name not in _FIELDS_OF_TOOL:
                 raise _unknown(name)
@@ -165,7 +165,7 @@ def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
 
 @lru_cache(4_096)
 def plain_name(name: str) -> str:
-    """Return *name* in the form that is equal for all spellings of one name."""
+    """Return *name* in a form that is the same for all spellings of a name."""
     return _MARKS.sub("", name.casefold()) if len(name) <= 256 else name
 
 
@@ -175,15 +175,15 @@ def _spellings(names: frozenset[str]) -> Mapping[str, str]:
 
 
 def check_spelling(names: Iterable[str], known: frozenset[str]) -> None:
-    """Raise ``ModelRequestError`` if one of *names* is a known name in another spelling: some
-    servers ignore the case of letters, and would read a field that guardrail does not see.
+    """Raise ``ModelRequestError`` if any of *names* is a different spelling of a known name. Some
+    servers ignore case, and would read a field that guardrail does not see.
     """
     spellings = _spellings(known)
     for name in names:
         meant = spellings.get(plain_name(name))
         if meant is not None and name not in known:
             raise ModelRequestError(
-                f"the field {_shown(name)} is another spelling of {meant}",
+                f"the field {_shown(name)} is a different spelling of {meant}",
                 code="model_request.field",
                 hint=f"write {meant}",
             )
@@ -287,14 +287,14 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
     if kind in _OPENAI_PROGRAMS:
         return ToolEntry((_named(_OPENAI_PROGRAMS[kind], kind, None, {}),), tool)
     if kind == "mcp":
-        # Each call then comes back as a request for approval, which is decided.
+        # Each call then arrives as an approval request, which is decided.
         return ToolEntry((), {**tool, "require_approval": "always"})
     if kind in _SEARCHES:
         if tool.get("execution") not in (None, "server"):
             raise ModelRequestError(
                 "a tool search that the program runs can't be governed",
                 code="model_request.client_search",
-                hint='leave execution out of the tool_search tool, or set it to "server"',
+                hint='remove execution from the tool_search tool, or set it to "server"',
             )
         return ToolEntry((), tool)
     if base in _OPENAI_HOSTED:

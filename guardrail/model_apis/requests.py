@@ -1,4 +1,4 @@
-"""Reads the tools in requests to a model, and removes those that the policy hides. Performs no
+"""Reads the tools in requests to a model, and removes tools that the policy hides. Performs no
 I/O.
 """
 
@@ -24,7 +24,7 @@ __all__ = ["MOST_TOOLS", "ToolRequest", "choices_of", "hosts_shell"]
 MOST_TOOLS = 1_024
 """Maximum number of tools in one request."""
 _FORCED = frozenset({"any", "required"})
-"""Values of ``tool_choice`` that demand a call of any tool."""
+"""Values of ``tool_choice`` that force a call of any tool."""
 _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = ("additional_tools", "tool_search_output")
 _LISTING = (*_ITEMS_WITH_TOOLS, "mcp_list_tools")
@@ -49,19 +49,19 @@ _FIELDS_OF_ITEM = frozenset(
 _SHELLS = ("local_shell", "shell")
 _PARTS_OF_TOOL = frozenset({"input_schema", "tools"})
 _TYPED_CHOICES = ("apply_patch", "shell")
-"""Types of choices that name a tool by its type."""
+"""Types of choices that identify a tool by its type."""
 
 
 def choices_of(body: Mapping[str, Any]) -> int:
-    """Return the number of choices that the request *body* asks for (``n`` of chat completions)."""
+    """Return the number of choices that the request *body* asks for (``n`` in chat completions)."""
     number = body.get("n")
     return number if type(number) is int and number > 0 else 1
 
 
 def hosts_shell(body: Mapping[str, Any]) -> bool:
-    """Return True if the provider, and not the program, runs the shells that the request *body*
-    offers to the model: its own list of tools contains a shell in a container of the provider, and
-    there is no other shell anywhere.
+    """Return True if the provider, not the program, runs the shells that the request *body* offers
+    to the model. This is the case if the request's own list of tools contains a shell in the
+    provider's container, and the request does not contain any other shell.
     """
     items = body.get("input")
     owners = [body, *(items if isinstance(items, list) else [])]
@@ -81,7 +81,7 @@ def hosts_shell(body: Mapping[str, Any]) -> bool:
         and all(tool.get("type") == "shell" and in_provider_container(tool) for tool in own)
         and isinstance(given, list)
         and any(tool in given for tool in own)
-        and body.get("prompt") is None  # it can hold further tools
+        and body.get("prompt") is None  # a stored prompt can contain additional tools
     )
 
 
@@ -105,19 +105,19 @@ class ToolRequest:
         fields: Collection[str] = (),
     ) -> None:
         """Read the tools in *body*. *hosted* contains the types of tools that the provider may run,
-        and *fields* the names of fields that pass although guardrail does not know them. Raises
-        ``ModelRequestError`` for tools and fields that can't be governed, and if there are too many
+        and *fields* the names of fields that are accepted although guardrail does not know them.
+        Raises ``ModelRequestError`` for tools and fields that can't be governed, and for too many
         tools.
         """
         check_request_fields(api, body, hosted, fields)
         self._api = api
         self._body = body
         self.shows_all_tools = body.get("prompt") is None and body.keys().isdisjoint(fields)
-        """False if a stored prompt, or an unknown field, can hold further tools."""
+        """False if a stored prompt or an unknown field can contain additional tools."""
         self._lists = list(_lists(api, body, hosted))
         _check_provider_side(api, body, hosted)
         self.tools: dict[str, RequestedTool] = {}
-        """The tools whose calls the program runs, by name."""
+        """The tools whose calls the program runs, keyed by name."""
         for tool in self._all():
             known = self.tools.setdefault(tool.name, tool)
             if known is not tool and known.digest != tool.digest:
@@ -132,9 +132,9 @@ class ToolRequest:
                 yield from entry.tools
 
     def offering(self, names: Collection[str]) -> Mapping[str, Any]:
-        """Return the request with only the tools in *names*. If nothing changes, it is the same
-        object. Raises ``ModelRequestError`` if the request forces a call of a tool that is left
-        out.
+        """Return the request with only the tools in *names*. If nothing changes, this is the same
+        object. Raises ``ModelRequestError`` if the request forces a call of a tool that was
+        removed.
         """
         hidden = self.tools.keys() - set(names)
         made = dict(self._body)
@@ -173,14 +173,14 @@ class ToolRequest:
                 mode = choice.get("type") if isinstance(choice, dict) else choice
                 if isinstance(mode, str) and mode in _FORCED:
                     raise _demanded()
-                # Providers refuse a choice, and an empty list, if there is no tool.
+                # Providers reject a tool choice, and an empty list of tools, if there are no tools.
                 for name in (field, list_, "parallel_tool_calls"):
                     made.pop(name, None)
 
 
 def _demanded() -> ModelRequestError:
     return ModelRequestError(
-        "the request demands a call of a tool that the policy hides",
+        "the request forces a call of a tool that the policy hides",
         code="model_request.hidden_tool",
         hint='let the model choose: tool_choice "auto"',
     )
@@ -206,7 +206,7 @@ def _lists(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> Iterat
         yield read("tools", None, body["tools"], lambda tool: tool)
     if api is Api.CHAT and body.get(_LEGACY) is not None:
         found = read(_LEGACY, None, body[_LEGACY], lambda tool: {"function": tool})
-        # They are sent as they came, without the wrapper in which they were read.
+        # The tools are sent unchanged, without the wrapper in which they were read.
         entries = [entry._replace(sent=entry.sent["function"]) for entry in found.entries]
         yield found._replace(entries=entries)
     items = body.get("input") if api is Api.RESPONSES else None
@@ -222,20 +222,20 @@ def _too_many() -> ModelRequestError:
 
 
 def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> None:
-    """Raise ``ModelRequestError`` if *body*, apart from its lists of tools, lets the provider run
-    calls or tells it about tools.
+    """Raise ``ModelRequestError`` if anything in *body* except its lists of tools lets the provider
+    run calls or defines tools.
     """
     _check_items(api, body)
     if api is Api.RESPONSES:
         if body.get("background"):
             raise ModelRequestError(
-                "a response in the background can't be governed: its calls do not come back in the"
-                " answer",
+                "a background response can't be governed, because its calls are not in the HTTP "
+                "response",
                 code="model_request.background",
                 hint="send the request without background",
             )
         if body.get("prompt") is not None:
-            check_hosted("prompt", hosted)  # it can hold tools
+            check_hosted("prompt", hosted)  # it can contain tools
     if api is Api.MESSAGES:
         if body.get("mcp_servers"):
             check_hosted("mcp_servers", hosted)
@@ -245,8 +245,8 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
 
 
 def _check_items(api: Api, body: Mapping[str, Any]) -> None:
-    """Raise ``ModelRequestError`` if a message or an input item contains tools that nobody reads,
-    or a field that servers could take for another.
+    """Raise ``ModelRequestError`` if a message or an input item contains tools that guardrail does
+    not read, or a field that servers could mistake for a different field.
     """
     if api is Api.CHAT:
         for message in _messages(body):
@@ -279,13 +279,13 @@ def _tool_in_message() -> ModelRequestError:
     return ModelRequestError(
         "a tool that is defined inside a message can't be governed",
         code="model_request.tool_in_message",
-        hint="define it in tools, and name it in the message",
+        hint="define it in tools, and refer to it in the message",
     )
 
 
 def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the content blocks in a request (in its system prompt, its messages and the results in
-    them), and the tool changes in these.
+    """Yield the content blocks in a request (in the system prompt, the messages and the tool
+    results), and the tool changes in these blocks.
     """
     waiting = [each.get("content") for each in _messages(body)]
     waiting.append(body.get("system"))
@@ -298,9 +298,7 @@ def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _defines_tool(block: Any) -> bool:
-    """Return True if *block* can tell the provider about a tool that is not in the request's list
-    of tools.
-    """
+    """Return True if *block* can define a tool that is not in the request's list of tools."""
     if not isinstance(block, dict):
         return False
     if not _PARTS_OF_TOOL.isdisjoint(block):
@@ -312,7 +310,7 @@ def _defines_tool(block: Any) -> bool:
 
 
 def _offered(entry: ToolEntry, hidden: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield the parts of *entry* to send, or nothing if it is hidden."""
+    """Yield the parts of *entry* to send, or nothing if the entry is hidden."""
     if not any(tool.name in hidden for tool in entry.tools):
         yield entry.sent
     elif entry.sent.get("type") == "namespace":
@@ -332,7 +330,7 @@ def _name_of(choice: Mapping[str, Any]) -> str | None:
 
 
 def _allowed(choice: dict[str, Any], hidden: Collection[str]) -> dict[str, Any]:
-    """Return *choice* without the hidden tools, if it is a list of allowed tools."""
+    """Return *choice*, without the hidden tools if it is a list of allowed tools."""
     if choice.get("type") != "allowed_tools":
         return choice
     nested = choice.get("allowed_tools")

@@ -1,4 +1,4 @@
-"""Parses server-sent events from chunks of bytes, and writes such events. Performs no I/O."""
+"""Parses server-sent events from chunks of bytes, and serializes such events. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class SentEvent(NamedTuple):
 
     @property
     def last(self) -> bool:
-        """Return True if this is the event after which OpenAI clients read no further."""
+        """Return True if this is the event after which OpenAI clients stop reading."""
         return self.data.startswith(DONE)
 
 
@@ -55,7 +55,7 @@ class SseReader:
         self._buffer += piece
         self._size += len(piece)
         if self._size > _LONGEST:
-            raise ModelAnswerError("the model's answer is too large: an event does not end")
+            raise ModelAnswerError("the model's response is too large: an event does not end")
         while (line := self._line()) is not None:
             event = self._read(line)
             if event is not None:
@@ -86,7 +86,7 @@ class SseReader:
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError:
-            raise ModelAnswerError("the model's answer is malformed: it is not UTF-8") from None
+            raise ModelAnswerError("the model's response is malformed: it is not UTF-8") from None
         if not self._started:
             self._started, text = True, text.removeprefix("\ufeff")
         if not text:
@@ -105,43 +105,43 @@ class SseReader:
         return None
 
     def rest(self) -> Iterator[SentEvent]:
-        """Yield the last event if the stream ends without a blank line after it."""
+        """Yield the last event, if the stream ended without a blank line after it."""
         yield from self.feed(b"\n\n" if self._buffer else b"\n")
 
 
 def write_event(data: str, name: str | None = None) -> bytes:
-    """Return the bytes of an event."""
+    """Return an event, serialized as bytes."""
     head = f"event: {name}\n" if name else ""
     lines = "".join(f"data: {line}\n" for line in data.split("\n"))
     return f"{head}{lines}\n".encode()
 
 
 def compact(value: Mapping[str, Any]) -> str:
-    """Return *value* as JSON in ASCII, which can also represent lone surrogates. Raises
+    """Return *value* as ASCII JSON, which can also represent lone surrogates. Raises
     ``ModelAnswerError`` for an infinite number (``1e999``), which JSON can't express.
     """
     try:
         return json.dumps(value, separators=(",", ":"), allow_nan=False)
     except ValueError:
-        failure = ModelAnswerError("the model's answer is malformed: a number in it is too large")
+        failure = ModelAnswerError("the model's response is malformed: a number in it is too large")
     raise failure
 
 
 def check_values(text: str) -> None:
     """Raise ``ModelAnswerError`` if the JSON in *text* has so many values that parsing it could
-    exhaust the memory.
+    exhaust memory.
     """
     if json_text.has_many_values(text):
         raise ModelAnswerError(
-            "the model's answer is too large: a part of it has more than"
-            f" {counted(json_text.MOST_VALUES, 'value')}"
+            "the model's response is too large: it has more than "
+            f"{counted(json_text.MOST_VALUES, 'value')}"
         )
 
 
 def read_object(text: str | bytes) -> Mapping[str, Any]:
-    """Return the JSON object in *text*. Raises ``ModelAnswerError`` if it is not JSON that every
-    parser reads in the same way, if it has too many values, or if an object in it has a field like
-    ``__proto__``: clients in JavaScript copy the fields of an answer, and would get calls that
+    """Return the JSON object in *text*. Raises ``ModelAnswerError`` if *text* is not JSON that all
+    parsers interpret in the same way, if it has too many values, or if an object has a field such
+    as ``__proto__``. JavaScript clients copy the fields of a response, and would find calls that
     guardrail does not see.
     """
     try:
@@ -150,7 +150,8 @@ def read_object(text: str | bytes) -> Mapping[str, Any]:
         value = json_text.read(found, copied=True)
     except ValueError:
         failure = ModelAnswerError(
-            "the model's answer is malformed: it is not JSON that all parsers read in the same way"
+            "the model's response is malformed: it is not JSON that all parsers interpret in the "
+            "same way"
         )
     else:
         return object_of(value, "JSON", outermost=True)
@@ -158,8 +159,8 @@ def read_object(text: str | bytes) -> Mapping[str, Any]:
 
 
 def read_request(text: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in the request *text*, or an empty object if the request contains
-    anything else.
+    """Return the JSON object in the request *text*, or an empty object if *text* is anything
+    else.
     """
     try:
         value = json.loads(text)

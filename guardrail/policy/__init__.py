@@ -1,1 +1,1 @@
-"""Policy engines. All engines share one interface and give the same answers."""
+"""Policy engines. All engines implement the same interface and make the same decisions."""

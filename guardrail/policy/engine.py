@@ -19,22 +19,23 @@ class Engine(Protocol):
         """The identity of the policies and data behind every reply from this engine."""
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Evaluate ``data.guardrail.main.decision`` with the input *policy_input* (the whole input
-        document as JSON).
+        """Evaluate ``data.guardrail.main.decision`` with the input *policy_input* (the complete
+        input document as JSON).
 
         *shard* consists of tenant, principal, agent and tool, joined by NUL. Each shard has its own
         breaker, so that one agent's harmful requests can't block other agents. Principals are
-        served in turn. *deadline* is in seconds from now. If a caller waits for the future, or asks
-        whether it is done, the future always completes, at the latest shortly after the deadline:
-        with a reply, or with a ``PolicyError`` that contains cause and detail. A request has no
-        effects, so an engine may retry it.
+        served round-robin. *deadline* is in seconds from now. Once a caller waits for the future or
+        calls its ``done`` method, the future always completes, shortly after the deadline at the
+        latest. Its result is then a reply, or a ``PolicyError`` with a cause and a detail. Requests
+        have no side effects, so an engine may retry them.
         """
 
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Evaluate ``data.guardrail.main.listing``: whether a tool is offered to the model.
+        """Evaluate ``data.guardrail.main.listing``, which decides whether a tool is offered to the
+        model.
 
-        *policy_input* has no arguments, and its action is ``tools/list``. Everything else is the
-        same as in ``decide``.
+        *policy_input* has no arguments, and its action is ``tools/list``. Otherwise, this is the
+        same as ``decide``.
         """
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""A fair queue: parties are served in turn, regardless of how many items each of them has.
+"""A fair queue: parties are served round-robin, regardless of how many items each of them has.
 
 A party with a thousand items delays only itself. If the queue is full, the newest item of the party
 with the most items is removed, so that no party can crowd out the others.
@@ -26,8 +26,8 @@ def party(shard: str) -> str:
 
 
 class FairQueue(Generic[T]):
-    """Queues items by party and serves the parties in turn. Not thread-safe: the owner must hold a
-    lock.
+    """Queues items by party and serves the parties round-robin. Not thread-safe: the owner must
+    hold a lock.
     """
 
     def __init__(self, *, most: int, most_bytes: int = 1 << 62) -> None:
@@ -71,8 +71,8 @@ class FairQueue(Generic[T]):
         return gone
 
     def pop(self, may: Callable[[str], bool]) -> tuple[str, T] | None:
-        """Remove and return the oldest item of the next party for which *may* returns True; None if
-        there is none.
+        """Remove and return the oldest item of the next party for which *may* returns True, or None
+        if there is no such party.
         """
         for who, items in self._parties.items():
             if may(who):

@@ -14,14 +14,14 @@ from guardrail.system.ownership import explain_error
 __all__ = ["PolicyFolder", "looks_like_policy"]
 
 MAX_ENTRIES = 100_000
-"""Maximum number of names examined. A folder with more is not a policy folder, or contains links
-that multiply it.
+"""Maximum number of names examined. A folder with more names is not a policy folder, or contains
+links that repeat its content.
 """
 MAX_DEPTH = 64
 _DATA = frozenset({"data.json", "data.yaml", "data.yml"})
 _PROJECTION = "..data"
-"""The link that Kubernetes creates in a mounted ConfigMap or Secret. It leads to a folder
-``..2026_...`` with the files.
+"""The link that Kubernetes creates in a mounted ConfigMap or Secret. Its target is a folder
+``..2026_...`` that contains the files.
 """
 _READABLE = "give this user read permission, or move it out of the policy folder"
 
@@ -54,8 +54,9 @@ class PolicyFolder:
     def files(self) -> Iterator[Path]:
         """Yield every file that is not hidden, folder by folder, sorted by name.
 
-        Problems are passed to *refuse*, some of them only after the last file, so consume all files
-        before acting on any. Folders whose real paths are in *skip* are skipped.
+        Problems are passed to *refuse*, some of them only after the last file has been yielded, so
+        exhaust this iterator before you act on any file. Folders whose real paths are in *skip* are
+        skipped.
         """
         try:
             yield from self._folder(self._root, (os.path.realpath(self._root),))
@@ -85,7 +86,8 @@ class PolicyFolder:
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:
-                # This includes a broken link, because its target could be a folder of deny rules.
+                # This includes a broken link, because its target could be a folder that contains
+                # deny rules.
                 self._refuse_unreadable(path, "read", error)
                 continue
             if stat.S_ISDIR(mode):
@@ -114,8 +116,8 @@ class PolicyFolder:
         self._refuse(str(path), "unreadable", f"it can't be {done} ({why})", way or _READABLE)
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the real paths of the folders down to *path*, or None if *path* leads back to one
-        of these folders.
+        """Return the real paths of the folders from the root to *path*, or None if *path* is a link
+        back to one of these folders.
         """
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
@@ -148,8 +150,8 @@ class PolicyFolder:
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            # the target does not exist, so there is nothing to load: editors mark open files with
-            # such links
+            # The target does not exist, so there is nothing to load. Editors mark open files with
+            # such links.
             return None
         except OSError as error:
             self._refuse_unreadable(path, "read", error)
@@ -180,8 +182,8 @@ class PolicyFolder:
 
 
 def _projection(here: Path) -> str | None:
-    """If *here* is a Kubernetes volume that is projected through a link, return the folder with the
-    real files, otherwise None.
+    """Return the folder with the real files if *here* is a Kubernetes volume that exposes them
+    through a link, otherwise None.
     """
     try:
         target = os.readlink(here / _PROJECTION)

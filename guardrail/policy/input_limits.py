@@ -24,7 +24,7 @@ for _characters, _shape in (
     for _byte in _characters:
         _SHAPES[_byte] = _shape[0]
 _LARGE = (b"0" * 16, b"e00,", b"e+00,")
-"""Each number that does not fit has one of these shapes in JSON. Strings can have these shapes
+"""In JSON, every number that does not fit contains one of these sequences. Strings can contain them
 too.
 """
 _IN_NUMBER = b"0123456789.-"
@@ -47,7 +47,7 @@ def check_input(policy_input: bytes) -> None:
             cause="error",
             detail="input_size",
         )
-    # A few passes in C are enough for nearly every input.
+    # For nearly every input, these few substring searches are enough.
     shape = policy_input.translate(_SHAPES)
     if not any(_is_in_number(mark, shape, policy_input) for mark in _LARGE if mark in shape):
         return
@@ -59,7 +59,7 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError(
             (
                 "the policy input contains a number that the embedded engine misreads: a "
-                "fraction of 54 to 64 bits, or an integer beyond 64 bits"
+                "whole-number float of 54 to 64 bits, or an integer beyond 64 bits"
             ),
             cause="error",
             detail="integer_range",
@@ -68,14 +68,13 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return True if *mark*, found in *shape*, may be part of a number and not of digits inside a
-    string, such as a card number or a digest.
+    """Return True if an occurrence of *mark* may belong to a number. Digits inside a string, such
+    as a card number or a digest, do not count.
     """
     at, done = shape.find(mark), 0
     while at >= 0:
         start = at
-        # The search does not go back over text that it has already examined, so that the work stays
-        # linear.
+        # The search never re-examines text, so it runs in linear time.
         while start > done and policy_input[start - 1] in _IN_NUMBER:
             start -= 1
         if not start or policy_input[start - 1] in _BEFORE_NUMBER:

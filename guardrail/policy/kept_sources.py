@@ -1,4 +1,4 @@
-"""Converts loaded policies to the files in which they are kept next to the ledger, and back."""
+"""Converts between loaded policies and the files in which they are kept next to the ledger."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ NO_DATA = b"{}"
 
 
 def module_bytes(policies: PolicySet) -> bytes:
-    """Return the modules of *policies* as bytes, whose SHA-256 is ``policies.digest``. Tests are
-    not included.
+    """Return the modules of *policies* as bytes whose SHA-256 is ``policies.digest``. Tests are not
+    included.
     """
     return to_bytes((source.key, source.text) for source in policies.modules)
 
 
 def data_bytes(policies: PolicySet) -> bytes:
-    """Return the data of *policies* as bytes, whose SHA-256 is ``policies.data_digest``."""
+    """Return the data of *policies* as bytes whose SHA-256 is ``policies.data_digest``."""
     return policies.data.encode("utf-8", "surrogatepass")
 
 
 def restore(modules: bytes, data: bytes) -> PolicySet:
     """Return the policies from which *modules* and *data* were made.
 
-    The policies' names are their keys, and they have no tests. Raises ``PolicyLoadError`` if the
-    bytes can't be those of policies.
+    Each module's name is its key, and there are no tests. Raises ``PolicyLoadError`` if the bytes
+    are not in this format.
     """
     try:
         parts = from_bytes(modules)
         text = data.decode("utf-8", "surrogatepass")
     except ValueError as error:
-        finding = Finding("-", 0, "kept", f"it is not a file of policies: {error}")
+        finding = Finding("-", 0, "kept", f"it is not a stored policy file: {error}")
         raise PolicyLoadError([finding]) from None
     return PolicySet(
         modules=tuple(

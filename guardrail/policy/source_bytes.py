@@ -1,5 +1,5 @@
-"""The byte form of policy modules, which is the input for the policies' digest and the content of
-the file in which they are kept.
+"""The serialized form of policy modules: the input for the policies' digest, and the content of the
+file in which they are kept.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ _LONGEST = 12
 
 
 def to_bytes(modules: Iterable[tuple[str, str]]) -> bytes:
-    """Return the keys and texts of *modules* (key, text) in order. Each one is written as its
-    length in bytes, in decimal digits, then ``:``, then its UTF-8 bytes.
+    """Serialize *modules* (key, text), in order. Each key and each text is written as its length in
+    bytes, in decimal digits, then ``:``, then its UTF-8 bytes.
     """
     parts = []
     for module in modules:
@@ -26,7 +26,7 @@ def to_bytes(modules: Iterable[tuple[str, str]]) -> bytes:
 
 def from_bytes(content: bytes) -> list[tuple[str, str]]:
     """Return the modules (key, text) in *content*. Raises ``ValueError`` if ``to_bytes`` can't have
-    produced it.
+    produced *content*.
     """
     texts, at = [], 0
     while at < len(content):
@@ -36,7 +36,7 @@ def from_bytes(content: bytes) -> list[tuple[str, str]]:
             raise ValueError("a length is missing")
         at = colon + 1 + int(digits)
         if at > len(content):
-            raise ValueError("a text is cut off")
+            raise ValueError("a text is truncated")
         texts.append(content[colon + 1 : at].decode("utf-8"))
     if len(texts) % 2:
         raise ValueError("a module has no text")

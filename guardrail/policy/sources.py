@@ -1,4 +1,6 @@
-"""Reads policies and data from files, once, and computes their digests. Does not check them."""
+"""Reads policies and data from files once, and computes their digests. Does not check the
+policies.
+"""
 
 from __future__ import annotations
 
@@ -43,9 +45,7 @@ MIN_INTEGER = -(2**63)
 
 
 _LONGEST_ARRAY = 10_000_000
-"""A number that is larger than the length of any array, because the size of data and calls is
-limited.
-"""
+"""A number larger than the length of any array, because the sizes of data and calls are limited."""
 WHOLE_EXPONENT = (
     "is a whole number with an exponent: the embedded engine accepts it as an array "
     "index, but OPA does not"
@@ -60,9 +60,9 @@ class ModuleSource:
     """One module, as read from its file."""
 
     name: str
-    """Path as given, for use in findings."""
+    """Path as specified by the caller, for use in findings."""
     key: str
-    """Path relative to the given folder, with ``/``: the same on every machine.
+    """Path relative to the policy folder, with ``/`` separators: the same on every machine.
 
     Used for the order of modules and for the digest.
     """
@@ -73,7 +73,7 @@ class ModuleSource:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies and data on which decisions are based, as bytes in memory.
+    """All policies and data that decisions are based on, in memory.
 
     Later changes on disk have no effect.
     """
@@ -83,7 +83,7 @@ class PolicySet:
     tests: tuple[ModuleSource, ...]
     """Modules of files named ``*_test.rego``."""
     data: str
-    """The data document, one JSON object."""
+    """The data document: one JSON object."""
     digest: str
     """SHA-256 of the keys and bytes of ``modules``, 64 hex characters."""
     data_digest: str
@@ -104,9 +104,9 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
     library.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
-    are followed. Names that begin with a dot are skipped, and a policy in such a folder is
+    are followed. Names that begin with a dot are skipped, and a policy below such a name is
     rejected. *data* is merged at the root. Raises ``PolicyLoadError`` with all problems: files that
-    are missing, unreadable, too large or not UTF-8, and contradictory data.
+    are missing, unreadable, too large or not UTF-8, and conflicting data.
     """
     reader = _SourceReader()
     for path in paths:
@@ -173,8 +173,8 @@ class _SourceReader:
         self.tests: list[ModuleSource] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
-        # A checkout's own policies folder contains these files, which are loaded as guardrail's
-        # own.
+        # The policies folder of a guardrail checkout contains these files. They have already been
+        # loaded as guardrail's own.
         own = installed_folder()
         self._own = {os.path.realpath(own / name) for name in ("guardrail", "lib", "opa")}
         self._seen: set[tuple[str, object]] = set()
@@ -229,7 +229,7 @@ class _SourceReader:
                 "rename it",
             )
         elif file.name.lower().endswith(_LOOKS_LIKE_DATA):
-            # Skipping it silently would make every rule that reads it undefined.
+            # If the file were silently skipped, every rule that reads it would be undefined.
             name = "/".join((*relative.parent.parts, file.stem))
             self.refuse(
                 str(file),
@@ -245,8 +245,8 @@ class _SourceReader:
             )
 
     def _read_text(self, file: Path, limit: int, use: object) -> str | None:
-        """Return the text of *file*, or None if the file was already read for the same *use* or was
-        rejected.
+        """Return the text of *file*, or None if the file has already been read for the same *use*
+        or is rejected.
         """
         seen = (os.path.realpath(file), use)
         if seen in self._seen:
@@ -268,8 +268,8 @@ class _SourceReader:
                 str(file),
                 "too-large",
                 (
-                    f"it is larger than {counted(limit, 'byte')}, or the files are larger "
-                    f"than {MAX_TOTAL} bytes in total"
+                    f"it is larger than {counted(limit, 'byte')}, or all files together are "
+                    f"larger than {MAX_TOTAL} bytes"
                 ),
                 "keep only the data that policies compare with, and look up the rest before the "
                 "call",
@@ -344,8 +344,8 @@ def _merge(
             if clash is not None:
                 return clash
         else:
-            # This is refused even if both values are equal, because a duplicate shows only when one
-            # of them is edited.
+            # This is rejected even if both values are equal. Otherwise, the duplicate would be
+            # noticed only after one of them is edited.
             return (*at, key)
     return None
 
@@ -358,8 +358,8 @@ def rounded(value: float) -> bool:
 
 
 def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
-    """Return the code, message and hint for a value that the engine would handle differently, or
-    None.
+    """Return the code, message and hint for a value that the engine would handle differently from
+    OPA, or None.
     """
     if depth > 64:
         return "data-depth", "the data is nested more than 64 levels deep", ""
@@ -376,8 +376,8 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
         return (
             "integer-range",
             (
-                "the data contains a number of 54 to 64 bits written as a fraction, "
-                "and the embedded engine compares integers with it only approximately"
+                "the data contains a 54- to 64-bit number written as a float, and the embedded "
+                "engine compares integers with it only approximately"
             ),
             (
                 "write it as a string, or without a decimal point or an exponent, or set "
@@ -399,7 +399,7 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
 
 
 class _ExponentError(ValueError):
-    """A whole number is written with an exponent."""
+    """A whole number was written with an exponent."""
 
 
 def _parse_float(written: str) -> float:
@@ -410,8 +410,8 @@ def _parse_float(written: str) -> float:
 
 def whole_exponent(written: str) -> bool:
     """Return True if *written* is an integer with an exponent, which OPA does not accept as an
-    array index. Numbers larger than any array in a policy, its data or a call are accepted (``n >
-    1e9``), because neither engine can use such a number as an index.
+    array index. Numbers that exceed the length of any array in a policy, its data or a call are
+    accepted (``n > 1e9``), because neither engine can use them as an index.
     """
     if "e" not in written.lower():
         return False

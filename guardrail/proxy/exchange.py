@@ -167,7 +167,9 @@ class Exchange:
             if not piece:
                 break
         if events.broken:
-            raise ModelAnswerError("the model's answer broke off; its undecided calls are dropped")
+            raise ModelAnswerError(
+                "the model's response ended early; its undecided calls are dropped"
+            )
         await reply.rest()
 
     async def _flush(self) -> None:

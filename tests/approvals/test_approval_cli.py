@@ -440,7 +440,7 @@ def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
     assert "its arguments differ from those of the request at /amount" in told
     assert (
         "(all arguments): only keys, types and lengths are recorded, because the policy "
-        "did not say which arguments to hide"
+        "did not determine which arguments to hide"
     ) in told
     assert "amount: [int, gr1:text:" in told
     assert "undeclared" not in told
@@ -495,5 +495,5 @@ def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
     for nonsense in (None, 5, [], "x", {"id": 5, "approvers": 5}):
         assert list(approval_lines(call_of({"approval": nonsense, "presented": nonsense}))) in (
             [],
-            ["it presented the approval x, which was not valid"],
+            ["the call presented the approval x, which was not valid"],
         )

@@ -96,7 +96,7 @@ def test_a_tool_that_the_file_lacks_is_named_where_the_policy_names_it(
     found = [lint for lint in report.lints if lint.code == "undeclared-tool"]
     found = [lint for lint in found if '"any"' not in lint.message]  # the rule before the body
     assert [lint.line - FIRST + 1 for lint in found] == [6]
-    assert f"the file of tools has no schema for {words}" in found[0].message
+    assert f"the tools file has no schema for {words}" in found[0].message
     similar = "did you mean 'transfer'?"
     assert (found[0].hint == similar) is ("transfr" in condition)
     assert {code for _, code in said(tmp_path, body)} == set()

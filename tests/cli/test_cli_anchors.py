@@ -367,7 +367,7 @@ def test_a_move_says_what_it_lacks(cli: Cli, project: Path) -> None:
     configure(project)
     ran = cli("anchor", "move", old, "--reason", "x")
     assert ran.code == 3
-    assert "no file is set in [anchors]" in ran.err
+    assert "[anchors] file is not set" in ran.err
 
 
 def lose_ledger(home: Path) -> None:

@@ -191,7 +191,7 @@ def test_an_answer_that_can_not_be_written_is_not_taken_for_one() -> None:
             check=False,
         )
     assert done.returncode == Exit.UNKNOWN
-    assert done.stderr == "error: the answer can't be written (No space left on device)\n"
+    assert done.stderr == "error: the output can't be written (No space left on device)\n"
 
 
 def test_a_closed_stdout_is_survived() -> None:

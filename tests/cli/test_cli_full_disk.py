@@ -84,7 +84,7 @@ def test_a_command_that_reads_goes_on_and_says_that_nobody_could_record_it(
     is named as such.
     """
     ran = process(*args, cwd=full)
-    assert ran.out or "no call is waiting" in ran.err
+    assert ran.out or "no calls are waiting" in ran.err
     assert ran.code == (1 if args == ("doctor",) else 5 if args == ("verify",) else 0)
     warning = next(line for line in ran.err.splitlines() if line.startswith("warning:"))
     assert (

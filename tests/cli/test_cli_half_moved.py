@@ -131,7 +131,7 @@ def test_a_database_without_its_wal_is_refused_although_it_opens(cli: Cli, proje
     count = len(cli("export", "--jsonl", "--ledger", "audit.db").out.splitlines())
     move(project, "audit.db", "audit.keys")
     told = " ".join(cli("verify").out.split())
-    assert "audit.db-wal was not moved together with this ledger" in told
+    assert "audit.db-wal was not moved with this ledger" in told
     with pytest.raises(LedgerOpenError) as caught:
         Guard.open("guardrail.toml")
     assert caught.value.code == "ledger.half"

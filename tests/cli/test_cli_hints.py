@@ -136,7 +136,7 @@ def test_an_incomplete_or_unknown_command_is_noticed() -> None:
         ("guardrail verify --checkpoint FILE", "verify", False),
         ("guardrail check-proof", "check", False),
         ("guardrail policy check", "policy push", False),
-        ("guardrail init . creates another one", "init", False),
+        ("guardrail init . creates a separate one", "init", False),
         ("wait until that process ends, then run: guardrail anchor", "anchor", False),
         ("guardrail show 3 --segment /x/y.gz", "show 3", False),
         ("guardrail show 4", "show 3", False),

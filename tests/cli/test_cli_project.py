@@ -260,7 +260,7 @@ def test_policies_that_are_not_there_are_3(cli: Cli, tmp_path: Path, command: st
     """Could not find out is not refused."""
     ran = cli("policy", command, tmp_path / "none")
     assert ran.code == 3
-    assert "give the folder of the policies" in ran.err
+    assert "set PATH to the policy folder" in ran.err
 
 
 def test_a_hostile_file_name_or_policy_text_does_not_reach_the_terminal_raw(

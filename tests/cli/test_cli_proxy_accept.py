@@ -200,7 +200,7 @@ def test_a_tool_that_changes_after_it_was_shown_is_not_accepted(project: Path, c
     digest = shown_digest(cli, "weather")
     see(project, CHANGED)
     changed = cli("proxy", "accept", "weather", "--digest", digest)
-    assert (changed.code, "a program has sent others" in changed.err) == (2, True)
+    assert (changed.code, "a program has sent new schemas" in changed.err) == (2, True)
     digest = shown_digest(cli)
     see(project, RequestedTool("later", "function", schema(city="string")))
     assert cli("proxy", "accept", "--all", "--digest", digest).code == 2

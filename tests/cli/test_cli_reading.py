@@ -200,7 +200,7 @@ def test_show_tells_each_call_in_a_row(
         "8": [
             "REJECTED",
             "no_such_tool",
-            "(the policy was not asked; arguments are not recorded)",
+            "(the policy was not evaluated; arguments are not recorded)",
             "unknown_tool",
         ],
         "11": ["DENIED", "leak", "(not recorded: the last check", "redactor"],
@@ -349,7 +349,7 @@ def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None
                 "DENIED",
                 "exceeded the time limit",
                 "cause timeout, detail eval_limit",
-                "none was asked",
+                "none was evaluated",
                 "not applicable",
                 "Next:",
             ],
@@ -435,7 +435,7 @@ def test_why_takes_a_call_and_not_a_session(cli: Cli, ledger: Path) -> None:
     """The answer to a wrong kind of id says what to do."""
     ran = cli("why", "S-1", "--ledger", ledger)
     assert ran.code == 3
-    assert "belongs to one call" in ran.err
+    assert "explains one call" in ran.err
     assert cli("why", "0", "--ledger", ledger).code == 3
 
 

@@ -145,7 +145,7 @@ def test_open_calls_of_a_dead_process_are_listed(cli: Cli, tmp_path: Path) -> No
     assert child.stdout is not None
     assert child.stdout.readline() == "open\n"
     ran = cli("verify", "--ledger", path)
-    assert "running  1 call without an end yet" in ran.out
+    assert "running  1 call without an outcome yet" in ran.out
     child.send_signal(signal.SIGKILL)
     child.wait(timeout=30)
     child.stdout.close()

@@ -176,7 +176,7 @@ def test_the_calls_of_a_message_that_was_cut_off_are_refused() -> None:
     judge = Judge()
     made = run(sse(begin(), *call(0), *ends("max_tokens")), judge)
     assert b"tool_use" not in made
-    assert b"good: the answer was cut off (stop_reason: max_tokens)" in made
+    assert b"good: the response was truncated (stop_reason: max_tokens)" in made
     assert judge.calls[0].refusal is not None
     assert judge.calls[0].refusal.reason == "incomplete"
     half = [each for each in call(0) if each["type"] != "content_block_stop"]

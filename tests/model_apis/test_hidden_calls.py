@@ -78,7 +78,7 @@ def test_an_event_with_a_response_contains_no_call(kind: str) -> None:
 def test_the_text_of_a_call_belongs_to_no_other_item(kind: str, end: str, item: Any) -> None:
     text = {"type": f"response.{kind}.{end}", "output_index": 0, "name": TOOL, "arguments": "{}"}
     before = [{**ADDED, "item": item}, {**DONE, "item": item}]
-    with pytest.raises(ModelAnswerError, match="no known item"):
+    with pytest.raises(ModelAnswerError, match="not belong to a known item"):
         streamed(Api.RESPONSES, sse(*before, text))
 
 
@@ -607,9 +607,9 @@ def test_two_items_of_a_stream_never_have_the_same_place(item: Any, ended: bool)
     """Some clients join the texts of the calls at one place."""
     before = [{**ADDED, "item": item}, *([{**DONE, "item": item}] if ended else [])]
     other = {**CALL, "id": "fc_2", "call_id": "call_2"}
-    with pytest.raises(ModelAnswerError, match="same place"):
+    with pytest.raises(ModelAnswerError, match="same index"):
         streamed(Api.RESPONSES, sse(*before, {**ADDED, "item": other}))
-    with pytest.raises(ModelAnswerError, match="same place"):
+    with pytest.raises(ModelAnswerError, match="same index"):
         streamed(Api.RESPONSES, sse({**DONE, "item": item}, {**ADDED, "item": other}))
 
 

@@ -70,7 +70,7 @@ def test_policies_without_data_have_the_empty_document(tmp_path: Path) -> None:
 
 
 def test_a_file_that_holds_no_policies_is_refused() -> None:
-    with pytest.raises(PolicyLoadError, match="not a file of policies"):
+    with pytest.raises(PolicyLoadError, match="not a stored policy file"):
         restore(b"5:abc", NO_DATA)
-    with pytest.raises(PolicyLoadError, match="not a file of policies"):
+    with pytest.raises(PolicyLoadError, match="not a stored policy file"):
         restore(b"1:a1:\xff", NO_DATA)

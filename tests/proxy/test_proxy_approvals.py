@@ -165,7 +165,7 @@ def test_a_call_that_nobody_approves_is_refused_and_can_be_asked_again(asking: B
         assert refusal_of(proxy) is None
         third = refusal_of(proxy)
     for text in (first, second, third):
-        assert "a person must approve this call; you can ask for it again after that" in text
+        assert "a person must approve this call; after that, you can request it again" in text
         assert "guardrail" not in text
         assert request not in text
     assert len(requests_of(asking)) == 2  # the approval was for one call

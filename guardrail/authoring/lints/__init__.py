@@ -1,3 +1,1 @@
-"""Lints, which find constructs that can let a call through although a rule was written to stop
-it.
-"""
+"""Lints: they find constructs that can let a call through despite a rule that should stop it."""

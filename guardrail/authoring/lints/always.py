@@ -23,7 +23,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
         return
     member = rule.node["head"]["Set"].get("key")
     if any(name not in _LITERALS for name, _ in nodes(member)):
-        return  # if the member has no value, the rule does not fire
+        return  # if the member is undefined, the rule does not fire
     if _holds(definition, flow, 0):
         yield Lint(
             definition.module.source.name,
@@ -63,7 +63,9 @@ def _certain(statement: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> 
 
 
 def _is_true(definition: Definition) -> bool:
-    """Return True if a rule that holds has the value true: ``bad if ...``, ``bad := true``."""
+    """Return True if the rule, when its body holds, has the value true: ``bad if ...``, ``bad :=
+    true``.
+    """
     if definition.rule.default:
         return False
     assigned = next(iter(definition.rule.node["head"].values())).get("assign")

@@ -17,7 +17,7 @@ __all__ = ["check"]
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for each read of an argument, or of a field that the program may omit, if a call
-    without the value would be allowed.
+    in which the value is missing would be allowed.
     """
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
@@ -26,7 +26,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     for origin in flow.origins(event.node, event.frame):
         path = origin.path
         while path and path[-1] is None:
-            # A list always has some member if the list exists.
+            # An element of a list is always present if the list is.
             path = path[:-1]
         about = _context(path)
         if about and not (origin.sure or shape.unknown(path) or _is_checked(path, checked)):
@@ -42,8 +42,8 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _context(path: Path) -> str:
-    """Return the object that contains *path* if that object is null for programs that do not
-    describe it. Otherwise, return an empty string.
+    """Return the object that contains *path* if that object is null unless the program supplies it.
+    Otherwise, return an empty string.
     """
     return next(
         (
@@ -60,7 +60,7 @@ def _is_checked(path: Path, checked: set[Path]) -> bool:
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
-    """Return True if *event* reads the value, and does not only assign it to another name."""
+    """Return True if *event* reads the value instead of only assigning it to another name."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:
@@ -73,7 +73,7 @@ def _reads(event: Event, flow: ValueFlow) -> bool:
 
 
 def _effect(event: Event) -> str:
-    # An allow rule leads here through ``not``.
+    # The path from an allow rule to this event contains a ``not``.
     root = event.root
     if root.name == "allow":
         return f"without it, the allow rule on line {root.line} allows the call"
@@ -93,8 +93,8 @@ def _optional(event: Event, path: Path) -> Lint:
         Code.OPTIONAL_ARGUMENT,
         f"the argument {name} may be missing; {_effect(event)}",
         (
-            f"negate a rule that describes the allowed calls; or use {value}, or a type "
-            "check (is_...) in the same body; or pass the tools' schemas with --tools"
+            f"negate a rule that describes the allowed calls; or use {value} or a type check "
+            "(is_...) in the same body; or pass the tools' schemas with --tools"
         ),
     )
 
@@ -103,9 +103,9 @@ def _unsaid(event: Event, path: Path, about: str) -> Lint:
     return lint(
         event,
         Code.OPTIONAL_CONTEXT,
-        f"input.{about} is null if the program says nothing about it; {_effect(event)}",
-        "negate a rule that describes the allowed calls; or put "
-        f"is_string(input.{written(path)}) into the same body",
+        f"input.{about} is null if the program does not set it; {_effect(event)}",
+        f"negate a rule that describes the allowed calls; or add is_string(input.{written(path)}) "
+        "to the same body",
     )
 
 

@@ -1,7 +1,7 @@
-"""Finds likely mistakes in policies: constructs that can let a call through although a rule was
-written to stop it.
+"""Finds likely mistakes in policies: constructs that can let a call through despite a rule that
+should stop it.
 
-``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` evaluates policies, by running
+``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` evaluates policies: it runs
 their tests.
 """
 
@@ -53,7 +53,7 @@ class LintReport:
 
 
 class SuppressionFilter:
-    """Separates findings that authors have suppressed from all others."""
+    """Separates suppressed findings from all others."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
         self._ignores: dict[str, list[Suppression]] = {
@@ -65,7 +65,7 @@ class SuppressionFilter:
         return any(ignore.covers(line, code, detail) for ignore in self._ignores.get(file, ()))
 
     def filter(self, lints: Iterable[Lint]) -> LintReport:
-        """Return *lints* in order, without duplicates and without suppressed ones."""
+        """Return *lints* in order, without duplicates and without suppressed lints."""
         unique = sorted(
             set(lints), key=lambda item: (item.file, item.line, item.code, item.message)
         )
@@ -76,7 +76,8 @@ class SuppressionFilter:
 
 
 def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> list[Lint]:
-    """Return the findings that need no evaluation. A ``SuppressionFilter`` handles the comments.
+    """Return the findings of all lints that do not evaluate policies. Suppressed findings are
+    included; a ``SuppressionFilter`` removes them.
 
     *modules* includes guardrail's own modules and tests, but only the authors' rules are checked.
     """

@@ -15,7 +15,7 @@ _MARK = re.compile(r"#\s*guardrail:ignore\b[ \t]*(?P<codes>[^\s#]*)[ \t]*(?P<rea
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One suppression comment, and the lines that it applies to."""
+    """A suppression comment, and the lines that it applies to."""
 
     line: int
     codes: frozenset[str]
@@ -25,8 +25,8 @@ class Suppression:
     last: int
 
     def covers(self, line: int, code: str, detail: str = "") -> bool:
-        """Return True if the comment suppresses *code* on *line*. *detail* may follow a colon in
-        the comment.
+        """Return True if the comment suppresses *code* on *line*. A comment can limit the
+        suppression to one *detail*, after a colon.
         """
         named = {code} if not detail else {code, f"{code}:{detail}"}
         return bool(self.reason) and self.first <= line <= self.last and bool(self.codes & named)
@@ -64,8 +64,8 @@ def comments(text: str) -> Iterator[tuple[int, str, bool]]:
 def ignores(module: Module) -> list[Suppression]:
     """Return the suppression comments of *module*.
 
-    A comment after code applies to its own line, a comment on its own line to the next line of
-    code, and a comment before a rule to the whole rule.
+    A comment after code applies to that line, a comment alone on a line to the next line of code,
+    and a comment before a rule to the whole rule.
     """
     found = list(comments(module.source.text))
     alone = {line for line, _, single in found if single}
@@ -115,6 +115,6 @@ def misplaced(module: Module, known: Iterable[str]) -> Iterator[tuple[int, str]]
     for ignore in ignores(module):
         unknown = sorted(code for code in ignore.codes if code.partition(":")[0] not in codes)
         if not ignore.codes or unknown:
-            yield ignore.line, "guardrail:ignore names an unknown warning"
+            yield ignore.line, "guardrail:ignore has an unknown warning code"
         elif not ignore.reason:
             yield ignore.line, "guardrail:ignore without a reason has no effect"

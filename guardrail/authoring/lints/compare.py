@@ -57,8 +57,8 @@ def _lint(event: Event, origin: InputOrigin, sign: str, *, texts: bool) -> Lint:
             event,
             Code.UNTYPED_COMPARISON,
             (
-                f"{sign} compares {name}, which may not be a string: numbers and null "
-                "sort before every string, lists after every string"
+                f"{sign} compares {name}, which may not be a string: numbers and null sort before "
+                "every string, and lists after every string"
             ),
             "add is_string in the same body",
         )
@@ -66,8 +66,8 @@ def _lint(event: Event, origin: InputOrigin, sign: str, *, texts: bool) -> Lint:
         event,
         Code.UNTYPED_COMPARISON,
         (
-            f"{sign} compares {name}, which may not be a number: null and false sort "
-            "before every number, strings after every number"
+            f"{sign} compares {name}, which may not be a number: null and false sort before every "
+            "number, and strings after every number"
         ),
         "add is_number in the same body, or use data.guardrail.lib.args.number_within",
     )

@@ -1,5 +1,5 @@
-"""Finds built-in functions that fail for values that a caller may send. The whole decision then
-fails, not only the rule.
+"""Finds calls of built-in functions that fail for some input values. The failure then affects the
+whole decision, not only the rule.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ _CLOCK = ("context", "time")
 
 
 def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]:
-    """Yield a lint for each built-in function or division that fails for some input values."""
+    """Yield a lint for each call of a built-in function and each division that fails for some input
+    values.
+    """
     del shape
     if event.what is EventKind.CALL:
         yield from _call(event, flow)
@@ -51,7 +53,8 @@ def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]
                     f"{sign} divides by a value from the input: if it is zero or not a "
                     "number, the whole decision fails"
                 ),
-                "check is_number and compare with 0 first, or multiply the other side instead",
+                "check is_number and compare the value with 0 first, or multiply the other side "
+                "instead",
             )
 
 

@@ -46,8 +46,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A construct that is allowed, but can let a call through, or deny it for a reason other than
-    the stated one.
+    """A construct that is valid, but can let a call through or deny it for a reason other than the
+    stated reason.
     """
 
     file: str

@@ -1,4 +1,4 @@
-"""Traces values through names, rules and functions, back to the parts of the policy input that they
+"""Traces values through names, rules and functions, back to the paths in the policy input that they
 come from.
 """
 
@@ -29,7 +29,7 @@ _LIB_TYPES: dict[str, frozenset[str] | None] = {
     "text": frozenset(["string"]),
     "value": None,
 }
-"""Functions of ``guardrail.lib.args`` that return an argument, and the type of their result."""
+"""Functions in ``guardrail.lib.args`` that return an argument, and the types of their results."""
 _MAX_STEPS = 24
 _MAX_ORIGINS = 32
 _MAX_QUESTIONS = 50_000
@@ -41,7 +41,7 @@ class InputOrigin:
 
     path: Path
     sure: bool = False
-    """True if the expression has a value even if the path has none."""
+    """True if the expression has a value even if the path does not."""
     types: frozenset[str] | None = None
     """JSON type of the value, if the expression ensures one."""
 
@@ -62,7 +62,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class RuleFrame:
-    """A rule as evaluated for a caller, with its arguments and the tools that it can apply to."""
+    """A rule in the context of a caller, with its arguments and the tools that it can apply to."""
 
     definition: Definition
     bindings: Mapping[str, Binding] = field(default_factory=dict)
@@ -75,17 +75,17 @@ class RuleFrame:
 
 
 Binding: TypeAlias = "tuple[Node, RuleFrame]"
-"""An argument as the caller wrote it, and the caller's frame."""
+"""An argument expression, and the frame of the caller that wrote it."""
 
 
 class ValueFlow:
-    """All modules, with the facts about their values that can be known without evaluation."""
+    """All modules, and the facts about their values that can be determined without evaluation."""
 
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
     ) -> None:
-        """Trace values in *modules*. *given* holds paths below ``data`` that the program supplies
-        when it opens the guard.
+        """Trace values in *modules*. *given* contains the paths below ``data`` that the program
+        supplies when it opens the guard.
         """
         self.world = PolicyIndex(modules, data)
         self.given = given
@@ -97,12 +97,12 @@ class ValueFlow:
         self._collections: dict[int, dict[str, Node | None]] = {}
         self._origins_of: dict[tuple[int, int, Path], tuple[InputOrigin, ...]] = {}
         self.guards_of: dict[int, frozenset[Any]] = {}
-        """Results of ``lints.guards``, by rule."""
+        """Results of ``lints.guards``, keyed by rule."""
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:
-        """Count one query. Return False once there are too many queries to finish in reasonable
-        time.
+        """Count one query. Return False once there have been too many queries to finish in a
+        reasonable time.
         """
         self._left -= 1
         return self._left > 0
@@ -113,8 +113,8 @@ class ValueFlow:
         return self._left <= 0
 
     def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
-        """Return the rules that the reference *found* refers to, and the number of parts in the
-        reference that form their name. The list is empty if there are no such rules.
+        """Return the rules that the reference *found* refers to, and the number of the reference's
+        parts that form the rules' name. The list is empty if there are no such rules.
         """
         head = found.head
         if head is None or head in frame.definition.rule.local:
@@ -140,8 +140,7 @@ class ValueFlow:
             return ()
         # The meaning of a name depends on the caller only if the rule has arguments.
         name = kind(node)
-        # The content of a node lives as long as its module, but a wrapper around the content may
-        # not.
+        # The content of a node lives as long as the module, but its wrapper may not.
         key = (
             (id(node[name]), frame.definition.key, parts)
             if name is not None and not frame.bindings
@@ -213,8 +212,9 @@ class ValueFlow:
             yield from self.origins(collection, frame, (None, *parts), steps)
 
     def _members(self, definition: Definition) -> dict[str, Node | None]:
-        """Return the collection that each local iterates over (``some x in xs``, ``every``), by the
-        local's name, or None if it iterates over several.
+        """Return the collections that local variables iterate over (``some x in xs``, ``every``),
+        keyed by the variable's name. The value is None for a variable that iterates over several
+        collections.
         """
         known = self._collections.get(definition.key)
         if known is not None:
@@ -314,7 +314,7 @@ class ValueFlow:
         return RuleFrame(definition, bindings, caller.tools)
 
     def concerns_input(self, node: Any, frame: RuleFrame) -> bool:
-        """Return True if a part of *node* comes from the input."""
+        """Return True if any part of *node* comes from the input."""
         return any(True for _ in self.mentioned(node, frame))
 
     def mentioned(self, node: Any, frame: RuleFrame) -> Iterator[InputOrigin]:
@@ -336,7 +336,7 @@ class ValueFlow:
 
 
 def literal(node: Any) -> object:
-    """Return the value of a literal (text, number, true or false), or None for anything else."""
+    """Return the value of a literal (string, number, true or false), or None for any other node."""
     name = kind(node)
     if name in {"String", "RawString", "Number", "Bool"}:
         return node[name]["value"]
@@ -344,7 +344,7 @@ def literal(node: Any) -> object:
 
 
 def literal_name(node: Any) -> str | None:
-    """Return the text of a string literal, or None for anything else."""
+    """Return the text of a string literal, or None for any other node."""
     value = literal(node)
     return value if isinstance(value, str) else None
 

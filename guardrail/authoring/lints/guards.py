@@ -1,5 +1,5 @@
-"""Finds the facts about the input that a body's other conditions establish: checked types, names
-that are present, and possible tools.
+"""Finds the facts about the input that a body's other conditions guarantee: checked types, present
+values, and possible tools.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class PathGuard:
-    """One fact about a path that a condition guarantees."""
+    """A fact about a path that a condition guarantees."""
 
     path: Path
     type: str
@@ -148,8 +148,8 @@ def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> It
 
 
 def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
-    """Return the facts that hold if *definition* has a value: those that all of its bodies
-    guarantee.
+    """Return the facts that hold if *definition* has a value: those that every one of its bodies
+    guarantees.
     """
     if definition.rule.default or depth > _MAX_DEPTH or not flow.spend():
         return frozenset()
@@ -165,8 +165,8 @@ def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, de
 def _common(
     definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
 ) -> Guards:
-    """Return the facts that hold no matter which of *definitions* gave the value. A default other
-    than false guarantees no facts.
+    """Return the facts that hold no matter which of *definitions* supplied the value. A default
+    other than false does not guarantee any facts.
     """
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
@@ -176,7 +176,7 @@ def _common(
 
 
 def _is_default_false(definition: Definition) -> bool:
-    # With the value of ``default ok := false``, the condition does not hold.
+    # The condition does not hold for the value of ``default ok := false``.
     return definition.rule.default and literal(definition.rule.node.get("value")) is False
 
 
@@ -187,12 +187,12 @@ def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
     return result if result is not None else frozenset()
 
 
-# The tools to which a body can apply.
+# The tools that a body can apply to.
 
 
 def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Tools:
-    """Return the tools for which the conditions of *query* can hold, or None if they do not compare
-    the tool's name.
+    """Return the tools for which the conditions of *query* can hold, or None if no condition
+    compares the tool's name.
     """
     found: Tools = None
     for node in conditions(query):
@@ -252,7 +252,7 @@ def _is_tool(node: Any, flow: ValueFlow, frame: RuleFrame) -> bool:
 
 
 def _listed(node: Node, flow: ValueFlow) -> Tools:
-    """Return the strings of a literal collection in the policy or in the data."""
+    """Return the strings in a literal collection in the policy or in the data."""
     name = kind(node)
     if name in {"Array", "Set"}:
         items = [literal_name(item) for item in node[name]["items"]]

@@ -1,5 +1,5 @@
-"""Finds rule heads that contain a value of the call. If the value is missing, the rule is
-undefined; otherwise the value is recorded.
+"""Finds rule heads that contain a value from the call. If the value is missing, the rule is
+undefined; otherwise, the value is recorded.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             line or rule.line,
             Code.INPUT_IN_HEAD,
             kept if sure else missing,
-            "leave the call's values out of the head; guardrail why shows them anyway",
+            "remove the call's values from the head; guardrail why shows them anyway",
         )
 
 
@@ -39,7 +39,7 @@ def _read(
     node: Any, definition: Definition, flow: ValueFlow, shape: InputShape
 ) -> Iterator[tuple[int, Path, bool]]:
     """Yield (line, path, True if the value is always present) for each complete reference, except
-    those that begin with a local.
+    those that begin with a local variable.
     """
     found = reference(node) if kind(node) is not None else None
     if found is None:

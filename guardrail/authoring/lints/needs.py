@@ -1,5 +1,5 @@
-"""Finds approvals that nobody can give, because the record hides a value that the approver must
-see.
+"""Finds approvals that can never be granted, because the record hides a value that the approver
+must see.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
                 rule.line,
                 Code.HIDDEN_NEED,
                 f"the approver must see {pointer}, but {reason}: nobody can approve such a call",
-                "use an argument that is recorded, such as a number or a domain, and remove this"
-                " pointer from needs",
+                "remove this pointer from needs; use an argument that is recorded, such as a "
+                "number or a domain",
             )
 
 

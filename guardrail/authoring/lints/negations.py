@@ -1,4 +1,4 @@
-"""Finds ``not`` before a call on a value that may be missing: OPA evaluates the argument first, so
+"""Finds ``not`` before a call whose argument may be missing. OPA evaluates the argument first, so
 the rule does not fire.
 """
 
@@ -18,7 +18,7 @@ _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each input value that may be missing and is used by a call, an ``in`` or a
+    """Yield a lint for each input value that may be missing and is used in a call, an ``in`` or a
     comparison under ``not``.
     """
     if event.what is not EventKind.NEGATION:
@@ -45,7 +45,8 @@ def _operands(node: Node) -> Iterator[object]:
     if name == "Call":
         yield from node["Call"]["params"]
     elif name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
-        # The sides of an equality are evaluated inside ``not``, but calls in them are not.
+        # The operands of an equality are evaluated inside ``not``, but calls in these operands are
+        # not.
         for side in (node[name]["lhs"], node[name]["rhs"]):
             if kind(side) not in {"Var", "RefDot", "RefBrack"}:
                 yield from _operands(side)

@@ -1,5 +1,5 @@
-"""Finds bodies that can't be true: they are always false, contradict themselves, or read paths that
-no input has.
+"""Finds bodies that can never be true, because a condition is always false, conditions contradict
+each other, or a path does not exist in any input.
 """
 
 from __future__ import annotations
@@ -80,8 +80,8 @@ def _unknown_input(file: str, line: int, part: str, similar: str) -> Lint:
 
 
 def is_certain(node: Node, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if a condition holds for every call, because it compares literals, or compares a
-    fixed input value with itself.
+    """Return True if a condition holds for every call because it compares literals, or because it
+    compares a constant input value with that constant.
     """
     if _constant(node) is not None:
         return _constant(node) is True
@@ -115,7 +115,7 @@ def _missing_data(definition: Definition, flow: ValueFlow) -> Iterator[tuple[int
             continue
         path = ".".join(at.static)
         if any(path == longer or longer.startswith(f"{path}.") for longer in seen):
-            continue  # each part of a reference is also a separate node
+            continue  # every prefix of a reference is also a separate node
         seen.add(path)
         file = "/".join([*at.static[:-1], "data.json"])
         yield (
@@ -160,7 +160,7 @@ class _PossibleValues:
     types: frozenset[str] | None = None
 
     def only(self, values: frozenset[str]) -> bool:
-        """Keep only *values*; return True if any are left."""
+        """Keep only *values*. Return True if any values are left."""
         self.possible = values if self.possible is None else self.possible & values
         return self._has_values()
 
@@ -196,8 +196,8 @@ def _contradictions(
 
 
 def _fixed_value_conflict(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
-    """Return (reason, suggestion) if a condition contradicts a value that is the same in every
-    call, or None if it does not.
+    """Return (reason, suggestion) if a condition contradicts an input value that is the same in
+    every call, otherwise None.
     """
     for place, (value, hint) in CONSTANTS.items():
         known = {
@@ -213,8 +213,8 @@ def _fixed_value_conflict(node: Node, flow: ValueFlow, frame: RuleFrame) -> tupl
 def _conflicts_with_text(
     node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame
 ) -> bool:
-    """Return True if *node* requires *place* to begin with, end with or contain a text, and
-    *value*, its only possible value, does not.
+    """Return True if *node* requires *place* to begin with, end with or contain a string, but
+    *value*, the only possible value, does not.
     """
     if kind(node) != "Call":
         return False
@@ -296,7 +296,9 @@ def _listed(node: Node) -> frozenset[str] | None:
 
 
 def _value(node: Node) -> str | None:
-    """Return a literal as JSON. 1 and 1.0 give the same text; 1 and true do not."""
+    """Return a literal as JSON. The results for 1 and 1.0 are equal; those for 1 and true
+    differ.
+    """
     name = kind(node)
     if name not in _LITERALS:
         return None
@@ -307,7 +309,7 @@ def _value(node: Node) -> str | None:
 
 
 def _constant(node: Node) -> bool | None:
-    """Return the result of a condition that contains only literals, or None for any other
+    """Return the value of a condition that contains only literals, or None for any other
     condition.
     """
     name = kind(node)

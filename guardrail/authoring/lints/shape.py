@@ -16,23 +16,23 @@ from guardrail.policy.sources import installed_folder
 __all__ = ["ARGS", "CONSTANTS", "CONTEXT", "InputShape", "Path", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
-"""Names below ``input``. None stands for an index that is not a literal."""
+"""A path below ``input``, as names. None stands for an index that is not a literal."""
 Tools: TypeAlias = "frozenset[str] | None"
 """The tools that a rule can apply to, or None for any tool."""
 
 ARGS: Path = ("action", "properties", "args")
 CONTEXT: tuple[Path, ...] = (("context", "model"), ("context", "origin", "framework"))
-"""Objects that are null unless the program describes them."""
+"""Objects that are null unless the program supplies them."""
 CONSTANTS: Mapping[str, tuple[str, str]] = {
     "input.action.name": ("tools/call", "use input.resource.id, which is the tool's name"),
-    "input.resource.type": ("tool", "remove the condition: only tool calls are decided"),
+    "input.resource.type": ("tool", "remove the condition: the policy decides only tool calls"),
     "input.context.contract": (
         "guardrail/1",
         "remove the condition: this version has only one contract",
     ),
 }
-"""Input values that are the same in every call: the path, the value, and a replacement for a
-condition on it.
+"""Input values that are the same in every call: the value and a replacement for a condition on it,
+keyed by path.
 """
 INPUT_SCHEMA = ("opa", "schemas", "input.json")
 _MAX_STEPS = 32
@@ -45,7 +45,9 @@ def written(path: Sequence[str | None]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SchemaPlace:
-    """One node of a schema, with a flag: True if every valid document has a value there."""
+    """A node in a schema, with a flag that is True if every valid document has a value at this
+    node.
+    """
 
     schema: Mapping[str, Any]
     root: Mapping[str, Any]
@@ -62,7 +64,7 @@ class InputShape:
         self.tools = tools
         document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")
         self._input: Mapping[str, Any] = json.loads(document)
-        # For OPA, the host's own properties are another form of the object.
+        # In the schema for OPA, the object has an alternative for the host's own properties.
         subject = self._input["properties"]["subject"]["properties"]
         subject["properties"] = subject["properties"]["anyOf"][0]
 
@@ -76,7 +78,7 @@ class InputShape:
         return bool(found) and all(item is not None and item.always for item in found)
 
     def types(self, path: Path, tools: Tools) -> frozenset[str] | None:
-        """Return the JSON types that the value at *path* can have, or None if that is not known."""
+        """Return the JSON types that the value at *path* can have, or None if they are unknown."""
         if path[: len(ARGS)] == ARGS and len(path) > len(ARGS):
             found = self._arguments(path[len(ARGS) :], tools)
         else:
@@ -90,7 +92,7 @@ class InputShape:
         return frozenset(types) or None
 
     def undeclared(self, path: Path, tools: Tools) -> bool:
-        """Return True if schemas are given, but none of the tools that a rule can apply to has the
+        """Return True if there are schemas, but none of the tools that a rule can apply to has the
         argument at *path*.
         """
         if self.tools is None or path[: len(ARGS)] != ARGS or len(path) == len(ARGS):
@@ -111,8 +113,8 @@ class InputShape:
         return close[0] if close else ""
 
     def unknown(self, path: Path) -> tuple[str, str] | None:
-        """Return the part of *path* that no input ever has, and a suggestion, or None if *path* can
-        exist.
+        """Return the prefix of *path* that does not exist in any input, and a suggestion. Return
+        None if *path* can exist.
         """
         schema: Mapping[str, Any] = self._input
         for index, part in enumerate(path):
@@ -138,7 +140,7 @@ class InputShape:
 
     def _arguments(self, path: Path, tools: Tools) -> list[_SchemaPlace | None]:
         """Return the schema of *path* (below the arguments) for each possible tool, or None for a
-        tool that declares none.
+        tool that does not declare *path*.
         """
         given = self.tools or {}
         found: list[_SchemaPlace | None] = []
@@ -147,20 +149,20 @@ class InputShape:
             if schema is None:
                 found.append(None)
             elif tools is not None or path[0] in _properties(schema, schema):
-                # A rule that applies to any tool does not concern tools without that argument.
+                # A rule that applies to any tool is irrelevant to tools without that argument.
                 found.append(_descend(schema, schema, path))
         return found or [None]
 
 
 def _object_in(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the object that *schema* allows as an alternative to null, or *schema* itself."""
+    """Return the object schema if *schema* allows an object or null, otherwise *schema* itself."""
     objects = [each for each in schema.get("anyOf", ()) if each.get("type") == "object"]
     return objects[0] if objects else schema
 
 
 def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _SchemaPlace | None:
-    """Return the place that *path* leads to, through properties and items, or None if the schema
-    does not describe it.
+    """Return the node at *path*, reached through properties and items, or None if the schema does
+    not describe it.
     """
     always = True
     for part in path:
@@ -168,13 +170,13 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
             items = _resolve(schema, root).get("items")
             if not isinstance(items, Mapping):
                 return None
-            # A rule that reads an element applies only to lists that have one.
+            # A rule that reads an element applies only to lists that are not empty.
             schema, always = items, True
             continue
         properties = _properties(schema, root)
         if part not in properties:
             return None
-        # A missing argument with a default is filled in before the policy is asked.
+        # Defaults for missing arguments are filled in before the policy is evaluated.
         given = part in _required(schema, root) or "default" in _resolve(properties[part], root)
         always = always and given
         schema = properties[part]
@@ -182,8 +184,8 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema* with its ``$ref`` replaced by the target. A reference to another document is
-    dropped.
+    """Return *schema* with its ``$ref`` replaced by the target. A reference to a different document
+    is dropped.
     """
     for _ in range(_MAX_STEPS):
         if not isinstance(schema, Mapping):
@@ -201,7 +203,7 @@ def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _parts(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the schema and all subschemas that must hold with it."""
+    """Yield the schema and all subschemas that must hold together with it."""
     stack, seen = [schema], 0
     while stack and seen < _MAX_STEPS:
         seen += 1

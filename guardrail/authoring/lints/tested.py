@@ -1,4 +1,4 @@
-"""Finds rules that fire in no test, and are therefore untested."""
+"""Finds untested rules, which do not fire in any test."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[
 
 
 def named_rules(modules: Sequence[Module]) -> Iterator[NamedRule]:
-    """Yield the authors' rules with literal ids, in the order of files and lines."""
+    """Yield the authors' rules that have literal ids, sorted by file and line."""
     for module in modules:
         if module.source.installed or module.test or module.package != _PACKAGE:
             continue

@@ -1,4 +1,4 @@
-"""Finds tool names in policies that are not among the tools given to the check."""
+"""Finds tool names in policies that are not in the tools file."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _SHOWN = 4
 
 
 def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each condition that compares the call's tool with names that the given
-    schemas do not have.
+    """Yield a lint for each condition that compares the call's tool with a name that has no schema
+    in *shape*.
     """
     if shape.tools is None:
         return
@@ -49,8 +49,10 @@ def _missing(definition: Definition, line: int, names: list[str], shape: InputSh
         definition.module.source.name,
         line or definition.rule.line,
         Code.UNDECLARED_TOOL,
-        f"the file of tools has no schema for {shown}{more}, so rules about it are checked without",
+        f"the tools file has no schema for {shown}{more}, so rules about it are checked without a "
+        "schema",
         f"did you mean {similar!r}?"
         if similar
-        else "correct the name, or add the tool: guard.tools_json() writes the declared ones",
+        else "correct the name, or add the tool: guard.tools_json() returns the schemas of the "
+        "declared tools",
     )

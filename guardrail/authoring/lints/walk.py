@@ -1,9 +1,9 @@
-"""Walks through all rules that the decision depends on, and finds expressions that let a call
-through if they have no value.
+"""Walks all rules that the decision depends on, and finds expressions that let a call through if
+they are undefined.
 
-A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
-a rule is a denial, the call is let through: the location is *open*. Under ``not``, the opposite
-applies.
+A condition on a missing value is itself undefined, and rules that depend on it do not fire. If such
+a rule is a deny rule, it lets the call through: the expression is *open*. Under ``not``, the
+opposite applies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, reference
 __all__ = ["CLOSING", "ROOTS", "Event", "EventKind", "walk"]
 
 CLOSING = frozenset({"deny", "require_approval"})
-"""Rule sets in which a rule that does not fire can let a call through."""
+"""Rule sets whose rules can let a call through by not firing."""
 ROOTS = CLOSING | {"allow", "redact", "hide"}
 PACKAGE = ("guardrail", "policy")
 _MAX_CONTEXTS = 5_000
@@ -49,10 +49,10 @@ class Event:
     node: Node
     frame: RuleFrame
     open: bool
-    """True if a call may be let through when the expression has no value."""
+    """True if a call may be let through when the expression is undefined."""
     guards: Guards
     root: RegoRule
-    """The decision rule that led here."""
+    """The decision rule that depends on the expression."""
 
     @property
     def line(self) -> int:
@@ -66,7 +66,9 @@ class Event:
 
 
 def walk(flow: ValueFlow) -> Iterator[Event]:
-    """Yield every event below the authors' decision rules. The work is bounded for any policies."""
+    """Yield every event in the authors' decision rules and in the rules that they depend on. The
+    work is bounded, whatever the policies contain.
+    """
     walker = _RuleWalker(flow)
     for name in sorted(ROOTS):
         for definition in flow.definitions.get((PACKAGE, name), ()):
@@ -92,7 +94,7 @@ class _RuleWalker:
             self.events.clear()
 
     def enter(self, frame: RuleFrame, *, open: bool) -> None:  # noqa: A002 - the word of this module
-        """Continue with the rule of *frame*, unless it was visited in the same state."""
+        """Queue the rule of *frame*, unless it has already been visited in the same state."""
         given = tuple(
             (name, self.flow.origins(node, caller))
             for name, (node, caller) in sorted(frame.bindings.items())
@@ -129,14 +131,14 @@ class _RuleWalker:
 
 @dataclass(slots=True)
 class _BodyWalker:
-    """Walks the body of one rule, with the facts that are known in it."""
+    """Walks the body of one rule, with the facts that are known in this body."""
 
     walker: _RuleWalker
     frame: RuleFrame
     open: bool
     guards: Guards
     negated: bool = False
-    """True inside an operand under ``not`` that was reported as a whole."""
+    """True inside an operand under ``not`` that has been reported as a whole."""
 
     def _emit(self, what: EventKind, node: Node) -> None:
         if self.negated and what is EventKind.READ:
@@ -175,7 +177,7 @@ class _BodyWalker:
         _BodyWalker(self.walker, self.frame, self.open, known).query(query)
 
     def visit(self, node: Any) -> None:
-        """Visit *node* and everything below it, as an expression that must have a value."""
+        """Visit *node* and its descendants as an expression that must be defined."""
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             self._reference(node)
@@ -243,7 +245,7 @@ class _BodyWalker:
         for side in sides:
             counted = _counted(side)
             if counted is not None and _wants_few(content, side):
-                # Missing values make the count smaller, so that the comparison is true.
+                # Missing values make the count smaller, so the comparison is true.
                 self._absorbed(counted, not self.open)
             else:
                 self.visit(side)
@@ -262,8 +264,8 @@ class _BodyWalker:
             self.visit(node)
 
     def _negated(self, node: Node) -> None:
-        """Visit ``not node``: operands of calls are evaluated before ``not``, and everything else
-        is evaluated inside it.
+        """Visit ``not node``. Operands of calls are evaluated before ``not``; everything else is
+        evaluated inside it.
         """
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
@@ -300,8 +302,8 @@ class _BodyWalker:
 
 
 def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if *rule* is only another name for an input path. Faults are then reported at the
-    expressions that use the rule.
+    """Return True if *rule* is only an alias for an input path. Problems are then reported at the
+    expressions that use the alias.
     """
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

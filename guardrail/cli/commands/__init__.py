@@ -1,1 +1,1 @@
-"""One module per command, imported when the command is used."""
+"""The commands. Each module is imported when its command is used."""

@@ -45,18 +45,18 @@ def anchor(
     ledger: Path | None,
     as_json: bool,
 ) -> int:
-    """Send the current signed head to every anchor in [anchors], and show each answer.
+    """Send the current signed head to every anchor in [anchors], and show each anchor's response.
 
     Guards send heads automatically. Use this command to send a head immediately, and to check that
     the anchors work. If an anchor has a head that contradicts the ledger, the exit code is 1, and
     `guardrail verify` explains the contradiction.
 
     `anchor forget PATH` removes this machine's memory of the ledger at PATH, for a ledger that was
-    deleted on purpose. Exit 0: forgotten, or nothing was remembered.
+    deleted deliberately. Exit code 0: the memory was removed, or there was none.
 
-    `anchor move OLD --reason TEXT` copies the heads in the anchor file OLD to the file that
-    [anchors] names now. Use it after you have changed that setting. Heads that another key signed
-    and that the ledger contradicts stay behind, and are listed.
+    `anchor move OLD --reason TEXT` copies the heads in the anchor file OLD to the file that is now
+    set in [anchors]. Use it after you have changed that setting. Heads that were signed by a
+    different key and that the ledger contradicts are not copied, but listed.
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError(

@@ -36,7 +36,7 @@ class _MoveRequest:
     """The options of the command."""
 
     old: Path | None
-    """The file that contained the heads until now, or None if it is lost."""
+    """The file that has contained the heads so far, or None if it is lost."""
     new: Path
     reason: str
 
@@ -85,12 +85,14 @@ def _move_request(
     new = settings.anchors.file
     if new is None:
         raise ConfigError(
-            "no file is set in [anchors] to move the heads to",
+            "[anchors] file is not set, so there is no file to move the heads to",
             code="config.anchors",
             hint="set file in [anchors] of guardrail.toml (docs/anchors.md)",
         )
     if (old is None) is not lost:
-        raise UsageError("give the old file, or pass --lost if it is gone for good", hint=_USAGE)
+        raise UsageError(
+            "pass the path of the old file, or --lost if the file is permanently lost", hint=_USAGE
+        )
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(
@@ -131,8 +133,8 @@ def _old_heads(wish: _MoveRequest, key: NoteKey, ledger: Path) -> Sequence[HeadL
             f"{wish.old}: there is no anchor file at this path",
             code="anchor.missing",
             hint=(
-                "give the old file; if it is gone for good: guardrail anchor move --lost --reason"
-                ' "..."'
+                "pass the path of the old file; if it is permanently lost: "
+                'guardrail anchor move --lost --reason "..."'
             ),
         )
     return lines
@@ -169,7 +171,7 @@ def _print_result(found: SortedHeads, taken: int, new: Path, seq: int) -> None:
     )
     for each in found.left_out[:10]:
         data(
-            f"  left    a head of {counted(each.size, 'record')} signed by another key, which "
+            f"  left    a head of {counted(each.size, 'record')} that a different key signed and "
             "the ledger contradicts"
         )
     if len(found.left_out) > 10:

@@ -36,7 +36,7 @@ _STYLES = {
 }
 
 
-@click.command(short_help="List the calls that wait for a person's approval.")
+@click.command(short_help="List the calls that are waiting for a person's approval.")
 @ledger_options
 @json_option
 @click.option(
@@ -46,8 +46,8 @@ _STYLES = {
     help="Also list requests that are decided, used or expired.",
 )
 def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
-    """List the calls that are waiting for a person's approval, oldest first, with the requester of
-    each and the values that are hidden from you.
+    """List the calls that are waiting for a person's approval, oldest first. For each call, show
+    the requester and which values are hidden from you.
 
     Arguments are shown as they are recorded. Approve a call with `guardrail approve ID --reason
     TEXT`, or refuse it.
@@ -83,7 +83,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
             data()
         _print_request(entry)
     if not found:
-        remark("no call is waiting for an approval")
+        remark("no calls are waiting for approval")
     elif any(entry.state is RequestState.PENDING for entry in found):
         remark("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
         if not terms.unsafe_asserted:
@@ -107,8 +107,8 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
 
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. You approve as
     your operating-system user. guardrail does not verify that identity, so the settings must
-    contain `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: the
-    approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
+    contain `unsafe_asserted_approvals = true`. The requester can't approve the call. Exit code 0:
+    the approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
     request.
     """
     return _answer(ref, config, ledger, StepKind.GRANTED, reason, as_json=as_json)
@@ -117,11 +117,12 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
 @click.command(short_help="Refuse a call permanently.")
 @_answer_options
 def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
-    """Refuse the call ID. Nobody can approve it any more, and earlier approvals of it no longer
+    """Refuse the call ID. Afterwards, nobody can approve it, and earlier approvals of it no longer
     count.
 
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. Exit code 0:
-    the refusal is recorded; 1: it came too late, and this is recorded; 3: there is no such request.
+    the refusal is recorded; 1: the refusal came too late, which is recorded; 3: there is no such
+    request.
     """
     return _answer(ref, config, ledger, StepKind.REFUSED, reason, as_json=as_json)
 
@@ -148,7 +149,7 @@ def _answer(
     except UsageError as error:
         if error.code != "approval.unknown":
             raise
-        # The request is in the lines, so a changed row hides it from the guard.
+        # The request is in the records, so a changed row hides it from the guard.
         raise unproved(f"the table of calls does not lead to the request {approval}") from None
     rejected = answer.rejected
     request = answer.case.request
@@ -310,8 +311,8 @@ def _print_request(entry: ListedRequest) -> None:
 
 
 def _approved_by(entry: ListedRequest) -> str:
-    """List the approvers: those whose approvals count now or, if the request is settled, all of
-    them.
+    """List the approvers: all of them if the request is settled, otherwise those whose approvals
+    currently count.
     """
     over = entry.state in {RequestState.USED, RequestState.REFUSED, RequestState.EXPIRED}
     steps = [step for step in entry.case.steps if step.kind is StepKind.GRANTED]
@@ -325,7 +326,7 @@ def _approved_by(entry: ListedRequest) -> str:
 
 
 def _people(people: Iterable[Approver | None]) -> list[str]:
-    """Return each person once, formatted for display."""
+    """Return the distinct people, formatted for display."""
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 

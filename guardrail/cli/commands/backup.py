@@ -20,8 +20,8 @@ __all__ = ["backup"]
 @json_option
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Path) -> int:
-    """Copy every record up to now to FILE, and verify the copy. Programs may write to the ledger
-    during this time.
+    """Copy all current records to FILE, and verify the copy. Programs may write to the ledger while
+    the command runs.
 
     An existing FILE is never overwritten. The copy does not include the keys: back them up
     separately. If other programs need the ledger, give them such a copy, never the live file.
@@ -57,8 +57,8 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
 
 
 def _problem(path: Path, doubts: list[str]) -> str:
-    """Describe the faults in a copy: everything that ``verify`` finds in the file itself. Records
-    that recoveries took over are added to *doubts*.
+    """Describe the faults that ``verify`` finds in the copy itself. Records that recoveries took
+    over are added to *doubts*.
     """
     from guardrail.review.verify import taken_over, verify_ledger
 

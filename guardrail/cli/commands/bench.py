@@ -34,22 +34,22 @@ __all__ = ["bench", "show_report"]
 
 _COLUMNS = 80
 _IN_MEMORY_US = 15.0
-"""A sync in less time, in microseconds, has not reached a disk."""
+"""A sync that takes fewer microseconds than this has not reached a disk."""
 
 
-@click.command(short_help="Measure what a governed call costs on this machine.")
+@click.command(short_help="Measure the cost of a governed call on this machine.")
 @click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
 @click.option(
     "--seconds",
     type=click.FloatRange(min=1, max=3600),
     default=10.0,
     show_default=True,
-    help="Time to measure.",
+    help="Duration of the measurement.",
 )
 @json_option
 def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
-    """Measure governed calls on the disk that contains FOLDER, as a multiple of the time that syncs
-    to that disk take.
+    """Measure the time of governed calls on the disk that contains FOLDER, as a multiple of the
+    time of a sync to that disk.
 
     By default, FOLDER is the folder of the project's ledger, or the current folder. The measurement
     uses its own ledger and policies, and removes them at the end. docs/performance.md explains the
@@ -70,8 +70,8 @@ def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
     fastest = min(each.sync_p50_us for each in report.one_caller)
     if fastest < _IN_MEMORY_US:
         remark(
-            f"note: a sync takes {fastest:.0f} us here, so that this folder is in memory, or the"
-            " disk does not wait for syncs. Name a folder on the disk of your ledger.",
+            f"note: a sync takes only {fastest:.0f} us here, so this folder is in memory, or the "
+            "disk ignores syncs. Specify a folder on the disk that stores your ledger.",
             Style.WARN,
         )
     elif not report.quiet:
@@ -117,8 +117,8 @@ def show_report(report: BenchReport) -> None:
     )
     _print_legend(
         ("call", "time of a governed call: two records, each synced to the disk"),
-        ("sync", "time of one sync of the disk, without guardrail"),
-        ("p50, p99", "half of the times, and 99 % of them, are at most this long"),
+        ("sync", "time of one sync to the disk, without guardrail"),
+        ("p50, p99", "50% and 99% of the measured times do not exceed this value"),
         ("ratio", "call / 2 syncs, at p50: the cost of governance in syncs"),
     )
     _print_table(
@@ -134,8 +134,8 @@ def show_report(report: BenchReport) -> None:
         ],
     )
     _print_legend(
-        ("calls/s", f"governed calls per second of {CALLERS} threads together"),
-        ("syncs/s", "syncs per second of one thread, without guardrail"),
+        ("calls/s", f"total governed calls per second with {CALLERS} threads"),
+        ("syncs/s", "syncs per second with one thread, without guardrail"),
         ("ratio", "calls/s / syncs/s: callers share the syncs of their records"),
     )
 
@@ -152,6 +152,6 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def _print_legend(*entries: tuple[str, str]) -> None:
-    """Print the meaning of each column of the table above."""
+    """Print a legend with the meaning of each column in the table."""
     for title, meaning in entries:
         data(paint(f"  {title:<8}  {meaning}", Style.DIM))

@@ -19,13 +19,13 @@ __all__ = ["checkpoint", "head_of"]
 @ledger_options
 @json_option
 def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Print the current signed head: a signed text with the number of records and a hash of all of
-    them.
+    """Print the current signed head: a signed text with the number of records and a hash over all
+    of them.
 
     Store the head where nobody who can write the ledger can change it. Later, `guardrail verify
     --checkpoint FILE` finds every change to the records that the head covers. If this user can read
-    the log key, that key signs the head. Otherwise, the key of the last process that wrote the
-    ledger signs it, and verify looks up that key in the ledger.
+    the log key, that key signs the head. Otherwise, the head is signed by the key of the last
+    process that wrote to the ledger, and verify looks up that key in the ledger.
     """
     note, by_log_key = head_of(config, ledger)
     head = Checkpoint.parse(note.text)
@@ -43,9 +43,7 @@ def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> No
     for line in str(note).splitlines():
         data(line)
     if not by_log_key:
-        remark(
-            "signed by the key of a process, because this user can't use the log key", Style.WARN
-        )
+        remark("signed by a process key, because this user can't use the log key", Style.WARN)
 
 
 def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]:

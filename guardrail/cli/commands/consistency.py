@@ -66,15 +66,15 @@ def consistency(
     backup: Path | None,
     as_json: bool,
 ) -> int:
-    """Check that the signed head in NEW continues the one in OLD, which means that no record under
-    OLD was changed in between.
+    """Check that the signed head in NEW extends the signed head in OLD, which means that no record
+    covered by OLD has changed since.
 
-    The command compares both heads with hashes that it computes from the ledger's lines. Exit code
-    0: NEW continues OLD; 1: it does not, or the heads belong to two logs; 3: a head is malformed or
-    not signed by a key of this log, or the ledger lacks records that are needed to decide; 5: NEW
-    continues OLD, but the key was read from the ledger itself, or a recovery took over records that
-    the head in OLD does not cover, or, with --backup, the copy has the records of OLD but not all
-    of NEW.
+    The command compares both heads with hashes that it computes from the ledger's records. Exit
+    code 0: NEW extends OLD; 1: it does not, or the heads belong to two logs; 3: a head is malformed
+    or not signed by a key of this log, or the ledger lacks records that are needed to decide; 5:
+    NEW extends OLD, but the key was read from the ledger itself, or a recovery took over records
+    that the head in OLD does not cover, or, with --backup, the copy has all records covered by OLD
+    but not all covered by NEW.
     """
     from guardrail.core.log.checkpoint import Checkpoint, NoteKey
     from guardrail.review.proofs import compare_heads, log_key
@@ -116,10 +116,10 @@ def consistency(
 
 def _swapped(old: int, new: int) -> UsageError:
     return UsageError(
-        f"the head in OLD covers {counted(old, 'record')}, the one in NEW only {new:,}",
+        f"the head in OLD covers {counted(old, 'record')}, but the head in NEW only {new:,}",
         hint=(
-            "pass the smaller head first; if the larger head is the older one, the log was "
-            "truncated: run guardrail verify --checkpoint FILE"
+            "pass the smaller head first; if the larger head is the older of the two, the log "
+            "was truncated: run guardrail verify --checkpoint FILE"
         ),
     )
 

@@ -15,11 +15,11 @@ __all__ = ["demo"]
     help="Keep the demo's ledger in DIR, to inspect it afterwards.",
 )
 def demo(keep: str | None) -> int:
-    """Watch a scripted agent use tools under a policy: its calls are allowed, denied and redacted,
-    one fails, and one is killed.
+    """Watch a scripted agent use tools under a policy: calls are allowed, denied and redacted, one
+    fails, and one is killed.
 
     The demo then shows the session, verifies it, edits one byte of it, and verifies it again. It
-    needs no model, no API key and no network.
+    does not need a model, an API key or a network.
     """
     from guardrail.demo import run
 

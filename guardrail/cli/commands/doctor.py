@@ -59,12 +59,12 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
 
 
 def _proxy(settings: Settings) -> Check:
-    """Check the settings of a proxy, if the packages of a server are installed."""
+    """Check the proxy's settings, and whether the packages for a server are installed."""
     try:
         from guardrail.proxy.seen_tools import waiting_tools
         from guardrail.proxy.settings_check import check_settings
     except ImportError:
-        found = "the packages of a server are not installed: no proxy can be started"
+        found = "the packages for a server are not installed, so a proxy can't be started"
         return Check("proxy", CheckState.OK, found)
     found = check_settings(settings.proxy)
     try:
@@ -72,7 +72,7 @@ def _proxy(settings: Settings) -> Check:
     except ConfigError:
         if not settings.only_found:
             raise
-        found = f"{found}; this upstream is used only if the settings are named with --config"
+        found = f"{found}; this upstream is used only if --config specifies the settings file"
         fix = f"guardrail proxy --config {shlex.quote(str(settings.source))}"
         return Check("proxy", CheckState.NOTE, found, fix)
     waiting = len(waiting_tools(settings))

@@ -53,7 +53,7 @@ class _WriteError(GuardrailError):
     "head_file",
     type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
-    help="Write the signed head over exactly these records to FILE, which must not exist.",
+    help="Write the signed head that covers exactly these records to FILE, which must not exist.",
 )
 def export(
     *,
@@ -112,8 +112,8 @@ def _to_file(reader: LedgerReader, path: Path, size: int | None) -> ExportSummar
         raise _exists(folder)
     needed = _size_of(reader.path)
     try:
-        # Before the records, because pruning may delete sources meanwhile; and after them, because
-        # a guard may keep new ones.
+        # Copied before the records, because pruning may delete sources in the meantime, and again
+        # after them, because a guard may add new sources.
         kept.copy_to(folder)
         done = _new_file(path, lambda out: _write(reader, out, size), needed=needed)
         kept.copy_to(folder)
@@ -145,8 +145,8 @@ def _size_of(db: Path) -> int:
 
 
 def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T:
-    """Write to a new file that only its owner can read, because an export holds all records of the
-    ledger.
+    """Write to a new file that only its owner can read, because an export contains all records in
+    the ledger.
 
     The file and its name are durable when this returns. The output takes at most *needed* bytes.
     """

@@ -44,8 +44,8 @@ def hold() -> None:
 def add(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
 ) -> int:
-    """Place the legal hold NAME. While it is in force, no record and no copy is deleted. A record
-    states who placed it, and the reason.
+    """Place the legal hold NAME. While it is in force, guardrail does not delete any records or
+    copies. A record states who placed the hold, and the reason.
     """
     return _change_hold(config, ledger, name, reason, begins=True, as_json=as_json)
 
@@ -58,7 +58,7 @@ def add(
 def release(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
 ) -> int:
-    """Release the legal hold NAME. A record states who released it, and the reason."""
+    """Release the legal hold NAME. A record states who released the hold, and the reason."""
     return _change_hold(config, ledger, name, reason, begins=False, as_json=as_json)
 
 
@@ -66,7 +66,7 @@ def release(
 @ledger_options
 @json_option
 def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """List the legal holds in force, with the start, the user and the reason of each."""
+    """List the legal holds in force, with the start, user and reason of each."""
     from guardrail.retention.facts import read_facts
 
     with open_ledger(config, ledger) as reader:

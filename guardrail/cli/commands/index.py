@@ -18,14 +18,14 @@ __all__ = ["index"]
 @click.command(short_help="Update your index of the ledger, for Datasette and sqlite-utils.")
 @ledger_options
 @json_option
-@click.option("--rebuild", is_flag=True, help="Build the index again from the first record on.")
+@click.option("--rebuild", is_flag=True, help="Rebuild the index from the first record.")
 def index(*, config: Path | None, ledger: Path | None, as_json: bool, rebuild: bool) -> None:
     """Update your index of the ledger and print its path: an SQLite file with columns, facets and
     full-text search.
 
-    Open the file with Datasette or sqlite-utils, or delete it: the next command that needs it
-    builds it again. The index proves nothing. `guardrail show SEQ` shows the record itself, and
-    `guardrail verify` checks the ledger.
+    Open the file with Datasette or sqlite-utils. You can delete it: the next command that needs it
+    rebuilds it. The index does not prove anything. `guardrail show SEQ` shows the record itself,
+    and `guardrail verify` checks the ledger.
     """
     with open_indexed(config, ledger) as records:
         file = records.file

@@ -31,9 +31,9 @@ def init(named: Path | None) -> None:
     """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,
     and the folder audit/ with the ledger and its keys.
 
-    The command never overwrites a file: if any of these already exists, it writes nothing. If a
-    parent folder has a guardrail.toml, name DIR to create a separate project. The command also adds
-    lines to .gitignore that keep the ledger and the keys out of the repository.
+    The command never overwrites a file: if any of these files already exist, it writes nothing. If
+    a parent folder has a guardrail.toml, specify DIR to create a separate project. The command also
+    adds lines to .gitignore that keep the ledger and the keys out of the repository.
     """
     from guardrail.authoring.scaffold import scaffold
     from guardrail.config import DEFAULT_LEDGER, FILE_NAME, Settings
@@ -52,10 +52,10 @@ def init(named: Path | None) -> None:
             f"this folder belongs to the project of {above}; nothing was written",
             code="config.exists",
             hint=(
-                "guardrail doctor checks that project; guardrail init . creates another one here"
+                "guardrail doctor checks that project; guardrail init . creates a separate one here"
             ),
         )
-    # The environment may point to another project, so only the new settings file is used.
+    # The environment may point to a different project, so only the new settings file is used.
     planned = Settings().override(ledger={"path": (folder / DEFAULT_LEDGER).absolute()})
     _refuse_project(folder, planned)
     _refuse_old_log(planned)
@@ -73,7 +73,7 @@ def init(named: Path | None) -> None:
 
 
 def _project_above(folder: Path) -> Path | None:
-    """Return the settings file that now applies to commands in *folder*, if it is in a parent
+    """Return the settings file that currently applies to commands in *folder*, if it is in a parent
     folder.
     """
     from guardrail.config.file import FILE_NAME, find
@@ -86,8 +86,8 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings, because it is already a project or a clone of
-    one. Opening a guard there creates the ledger.
+    """Raise ``ConfigError`` if *folder* has settings, because it is then a project or a clone of a
+    project, in which opening a guard creates the ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces
@@ -95,7 +95,7 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     there = folder / FILE_NAME
     if not there.is_file():
         return
-    with contextlib.suppress(ConfigError):  # `doctor` reports what is wrong with these settings
+    with contextlib.suppress(ConfigError):  # `doctor` reports problems with these settings
         planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
     makes = "to create the keys and the ledger, open a guard in a program; "
@@ -160,7 +160,7 @@ def _require_room(settings: Settings) -> None:
 
 
 def _create_log(settings: Settings) -> None:
-    """Create keys and ledger together; remove the keys again if the ledger can't be created."""
+    """Create the keys and the ledger. If the ledger can't be created, remove the keys again."""
     from guardrail.wiring.ledger_folder import make_folder
     from guardrail.wiring.opening import create_keys, create_log
 

@@ -18,8 +18,8 @@ __all__ = ["keys"]
 @ledger_options
 @json_option
 def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Show the log's public key, in hex and as a note key, which is the form that witnesses accept.
-    The command shows no secrets.
+    """Show the log's public key, in hex and as a note key, which is the format that witnesses
+    accept. The command does not show secrets.
 
     Store the key where nobody who can write the ledger can change it, and pass it to `guardrail
     verify --key`. The command reads the key from the ledger's first record. If this user can read
@@ -38,7 +38,7 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
         remote = mine.remote
         if mine.public != key.public.hex():
             raise KeysError(
-                "the key folder does not hold this ledger's keys, but those of another log",
+                "the key folder contains the keys of a different log, not this ledger's keys",
                 code="keys.other_log",
                 hint=(
                     "to find out which log is the original, run guardrail verify --key PUB with "

@@ -57,7 +57,7 @@ _POLL = 0.1
     cls=LazyGroup,
     entries={
         "check": CommandEntry(
-            _CHECK, "check", "Check that a guard can load the policies, and explain why not."
+            _CHECK, "check", "Check that a guard can load the policies, and explain any problems."
         ),
         "test": CommandEntry(_HERE, "test", "Run the policies' own tests."),
         "eval": CommandEntry(
@@ -77,10 +77,12 @@ def policy() -> None:
 
 
 def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
-    """Return the policies to examine. Raises ``ConfigError`` if one of them does not exist."""
+    """Return the paths of the policies to examine. Raises ``ConfigError`` if any of them does not
+    exist.
+    """
     settings = None if paths else settings_of(config)
     chosen = paths if settings is None else settings.policy.path
-    hint = "give the folder of the policies, or omit PATH to use those in the settings"
+    hint = "set PATH to the policy folder, or omit it to use the policies in the settings"
     if settings is not None:
         from guardrail.wiring.missing_policies import way_to_policies
 
@@ -107,7 +109,8 @@ def print_untested(tests: int, *, width: int = 8) -> None:
 @click.option(
     "--mutate",
     is_flag=True,
-    help="Then change calls that rules stop, key by key, and report those that are then allowed.",
+    help="Also change calls that rules stop, one argument at a time, and report changed calls "
+    "that are allowed.",
 )
 @tools_option
 @click.option(
@@ -128,14 +131,14 @@ def test(
     tools: Path | None,
     limit: float,
 ) -> int:
-    """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the
+    """Run every test_ rule in the *_test.rego files below PATH (default: the policies in the
     settings).
 
     A test passes if its rule is true. With --mutate, the command takes each call for which a deny
     or require_approval rule fires in a test, evaluates it again with one argument deleted, null,
-    empty or of another type, and reports the changed calls that are allowed. Exit code 0: all tests
-    passed; 1: a test failed, a changed call is allowed, or the policies are refused; 3: the
-    policies could not be read; 5: there is no test, or the limit was reached.
+    empty or of a different type, and reports the changed calls that are allowed. Exit code 0: all
+    tests passed; 1: a test failed, a changed call is allowed, or the policies are refused; 3: the
+    policies could not be read; 5: there are no tests, or the limit was reached.
     """
     from guardrail.authoring.test import run_tests
     from guardrail.cli.commands import policy_mutate
@@ -143,7 +146,7 @@ def test(
     chosen = policy_paths(paths, config)
     report = run_tests(chosen)
     code = _test_code(report)
-    # Calls of failing tests do not show which calls the policy is meant to stop.
+    # Failing tests do not show which calls the policy is meant to stop.
     mutation = policy_mutate.run(chosen, tools, limit) if mutate and report.ok else None
     if mutation is not None and code is Exit.YES:
         code = policy_mutate.code_of(mutation)
@@ -221,16 +224,16 @@ def _summary(report: TestReport) -> None:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for the guards' answers.",
+    help="How long to wait for the guards' responses.",
 )
 def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
-    """Ask the guards that use this ledger to reload their policies, and show the answer of each.
+    """Ask the guards that use this ledger to reload their policies, and show each guard's response.
 
-    The command first loads and tests the policies itself. If they are refused, it asks no guard.
-    Guards also read their settings file again. They apply changes to [opa] and [policy], except
-    input, and name other changed settings, which need a restart. Exit code 0: every process that
-    uses the ledger loaded the policies; 1: they were refused; 5: not all processes have answered,
-    none is running, or a restart is needed.
+    The command first loads and tests the policies itself. If they are refused, it does not ask the
+    guards. Guards also reload their settings file. They apply changes to [opa] and [policy], except
+    to `input`, and report other changed settings, which require a restart. Exit code 0: every
+    process that uses the ledger loaded the policies; 1: the policies were refused; 5: not all
+    processes have responded, none is running, or a restart is required.
     """
     from guardrail.wiring.engines import load_engine
     from guardrail.wiring.reload import request
@@ -251,7 +254,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
 
 
 def _policies_name(identity: Mapping[str, Any]) -> str:
-    """Return the policies' digest, or their revision if the server reports no digest."""
+    """Return the policies' digest, or their revision if the server does not report a digest."""
     return str(identity.get("digest") or identity.get("revision") or "")
 
 
@@ -270,8 +273,8 @@ def _guards_and_size(settings: Settings) -> tuple[int, int]:
 
 
 def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
-    """Report the guards' records, beginning with *start*, until all guards have answered or the
-    time is up.
+    """Report the guards' records, starting with record *start*, until all guards have responded or
+    the time is up.
     """
     from guardrail.ledger.reader import LedgerReader
 
@@ -295,11 +298,14 @@ def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, w
         )
         return Exit.RESERVED
     if len(loaded) < alive:
-        remark(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")
+        remark(
+            f"{len(loaded)} of {counted(alive, 'process')} loaded the policies within {wait:g} s."
+        )
         return Exit.RESERVED
     if restart:
         remark(
-            "Restart the programs that use the ledger to apply the settings that a reload does not."
+            "To apply the settings that a reload does not apply, restart the programs that use "
+            "the ledger."
         )
         return Exit.RESERVED
     return Exit.YES
@@ -332,7 +338,7 @@ def _print_answer(
 
 def _other_changes(detail: Mapping[str, Any]) -> str:
     """Return a note if a reload left the policies unchanged ("only the data changed" or "same
-    policies"), or an empty string if they changed.
+    policies"), otherwise an empty string.
     """
     from guardrail.review.values import obj
 

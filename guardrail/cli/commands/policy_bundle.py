@@ -1,4 +1,6 @@
-"""``guardrail policy bundle`` and ``guardrail policy push``: deliver policies to an OPA server."""
+"""Implements ``guardrail policy bundle`` and ``guardrail policy push``, which deliver policies to
+an OPA server.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ _JUDGES = {
     "--signing-key",
     type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="PEM",
-    help="Private key to sign it with, mode 0600.",
+    help="Private key that signs the bundle; its file must have mode 0600.",
 )
 @click.option(
     "--signing-alg",
@@ -74,11 +76,11 @@ def bundle(
     key_id: str,
     unsafe_impure: bool,
 ) -> int:
-    """Build a bundle of the policies below PATH (default: those of the settings) and guardrail's
+    """Build a bundle of the policies below PATH (default: those in the settings) and guardrail's
     own, without tests.
 
-    The revision of the bundle names the policies and their data by digest, as records do. The same
-    policies always give the same bytes. The command does not run the policies' tests: use
+    The bundle's revision contains the digests of the policies and their data, as records do. The
+    same policies always produce the same bytes. The command does not run the policies' tests: use
     `guardrail policy test` for that. Exit code 0: the bundle was written; 1: the policies are
     refused; 3: they could not be read.
     """
@@ -136,15 +138,15 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> BundleSigner | No
 @PATHS
 @config_option
 @json_option
-@click.option("--url", metavar="URL", help="The server; default: [opa] url of the settings.")
+@click.option("--url", metavar="URL", help="URL of the server. Default: [opa] url in the settings.")
 def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | None) -> int:
-    """Upload the policies below PATH (default: those of the settings), guardrail's own and their
-    data to an OPA server.
+    """Upload the policies below PATH (default: those in the settings), their data and guardrail's
+    own policies to an OPA server.
 
     Use this command only for development. It uploads modules one by one, not atomically. The
-    server's replies then name no revision, so a guard accepts them only with [opa]
-    unsafe_unpinned_policy. The command refuses a server that has bundles. Exit code 0: the policies
-    were stored; 1: they were refused; 3: the server could not be asked.
+    server's responses then do not contain a revision, so a guard accepts them only with [opa]
+    unsafe_unpinned_policy. The command does not upload to a server that has bundles. Exit code 0:
+    the policies were stored; 1: they were refused; 3: the server could not be reached.
     """
     from guardrail.authoring.push import push as send
     from guardrail.policy.opa.target import UNREACHABLE
@@ -179,7 +181,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     if pushed.tests:
         print_untested(pushed.tests)
     for name in pushed.others:
-        remark(f"The server also has this module, whose rules count as well: {one_line(name)}")
+        remark(f"The server also has this module, whose rules also apply: {one_line(name)}")
     return Exit.YES
 
 

@@ -1,4 +1,4 @@
-"""``guardrail policy check``."""
+"""Implements ``guardrail policy check``."""
 
 from __future__ import annotations
 
@@ -26,21 +26,21 @@ if TYPE_CHECKING:
 
 __all__ = ["check", "find_program"]
 
-_DESPITE = "A guard loads policies with warnings; with --strict, this command exits 1."
+_DESPITE = "A guard loads policies with warnings; with --strict, this command exits with code 1."
 _INDENT = 21
-"""Columns before the description of an engine."""
+"""Number of columns before an engine's description."""
 
 
-@click.command(short_help="Check that a guard can load the policies, and explain why not.")
+@click.command(short_help="Check that a guard can load the policies, and explain any problems.")
 @PATHS
 @config_option
 @json_option
 @tools_option
-@click.option("--strict", is_flag=True, help="Also exit 1 for warnings.")
+@click.option("--strict", is_flag=True, help="Exit with code 1 if there are warnings.")
 def check(
     paths: Sequence[Path], config: Path | None, as_json: bool, tools: Path | None, strict: bool
 ) -> int:
-    """Check that the policies below PATH (default: those of the settings) would load, and warn
+    """Check that the policies below PATH (default: those in the settings) would load, and warn
     about likely mistakes.
 
     The command parses the policies, looks for constructs that the embedded engine is known to

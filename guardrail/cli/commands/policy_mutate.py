@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["code_of", "run", "show"]
 
 _SHOWN = 300
-"""Characters of arguments that a line shows."""
+"""Maximum number of characters of arguments shown per line."""
 
 
 def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationReport:
@@ -48,14 +48,17 @@ def code_of(report: MutationReport) -> Exit:
 
 
 def show(report: MutationReport) -> None:
-    """Print the changed calls that are allowed, grouped by rule, and those that could not be
+    """Print the changed calls that are allowed, grouped by rule, and the rules that could not be
     tried.
     """
     for _, found in groupby(report.holes, key=lambda hole: (hole.file, hole.line, hole.rule)):
         _rule(list(found))
     for rule in report.untried:
         place = one_line(f"{rule.file}:{rule.line}")
-        title = f"{rule.effect} {name(rule.rule)} fires in no test, so there is no call to change"
+        title = (
+            f"{rule.effect} {name(rule.rule)} does not fire in any test, so there is no call to "
+            "change"
+        )
         print_finding(place, title, ("[untried]", Style.WARN), "")
     verdict = (
         ("HOLES", Style.BAD)

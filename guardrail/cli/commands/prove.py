@@ -49,9 +49,9 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
     """Write a proof that one record is in the ledger: its line, its inclusion path, and the signed
     head, in one file.
 
-    SEQ is the number of the record; a call id stands for the call's decision. The file contains the
-    record itself, and only hashes of other records. `guardrail check-proof FILE --key PUB` checks
-    the proof, without the ledger and without a network.
+    SEQ is the number of the record; a call id selects the call's decision. The file contains the
+    record itself, but only hashes of other records. `guardrail check-proof FILE --key PUB` checks
+    the proof, without the ledger or a network.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.review.proofs import make_proof
@@ -63,7 +63,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         target = find(reader, ref)
         if not isinstance(target, RecordRef):
             raise NotFoundError(
-                "this is a session, but a proof is for one record",
+                "this is a session, but a proof covers one record",
                 hint="guardrail show last, then guardrail prove SEQ",
             )
         kept = _notes(
@@ -72,14 +72,14 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         proof = make_proof(reader, target.seq, head, kept)
     raw = proof.encode()
     if out is None:
-        # This is the same document. Characters that a terminal would interpret or hide are escaped,
-        # as JSON allows.
+        # The document is the same, but characters that a terminal would interpret or hide are
+        # escaped, as JSON allows.
         data(json_text(json.loads(raw), indent=1))
     else:
         _write(out, raw)
     if proof.epoch is not None:
         remark(
-            "the head is signed by the key of a process, because this user can't use the log key",
+            "the head is signed by a process key, because this user can't use the log key",
             Style.WARN,
         )
 
@@ -97,8 +97,8 @@ def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Write to a new file that only its owner can read, because it holds a record. The file and its
-    name are durable when this returns.
+    """Write to a new file that only its owner can read, because the proof contains a record. The
+    file and its name are durable when this returns.
     """
     from guardrail.system.durable import sync_directory
 
@@ -147,12 +147,12 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
     "witnesses",
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="A witness's key: report whether it cosigned the head. May be repeated.",
+    help="A witness's key: report whether that witness cosigned the head. May be repeated.",
 )
 @json_option
 def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool) -> int:
-    """Check a proof that a record is in the log with the key that you stored. This needs neither
-    the ledger nor a network.
+    """Check a proof that a record is in the log whose key you stored. This does not require the
+    ledger or a network.
 
     Exit code 0: the record is in the log; 1: it is not; 3: the head is not signed by that key, or
     the file is not a proof; 5: the record is in the log, according to a key that the log key
@@ -217,18 +217,18 @@ def _not_proved(checked: ProofCheck) -> list[str]:
         return []
     said = [
         (
-            "That the log was not truncated, forked or replaced since: this needs an external "
-            "head (guardrail verify --checkpoint FILE)."
+            "That the log has not been truncated, forked or replaced since: this requires an "
+            "external head (guardrail verify --checkpoint FILE)."
         ),
         (
-            "That the content of the record is true, or when it was written: its time comes "
-            "from the writer's own clock."
+            "That the content and the time of the record are true: the time comes from the "
+            "writer's own clock."
         ),
-        # A witness signs any continuation of the head that it knows. A recovery may have taken over
+        # A witness signs any extension of the head that it knows. A recovery may have taken over
         # records after that head.
         (
-            "That the log was not recovered after a change: guardrail verify on the ledger "
-            "names such records."
+            "That the log was not recovered after a change: guardrail verify lists such records "
+            "if it is run on the ledger."
         ),
     ]
     if checked.epoch is not None:
@@ -238,7 +238,7 @@ def _not_proved(checked: ProofCheck) -> list[str]:
         )
     if not checked.cosignatures:
         said.append(
-            "That anybody except the holder of the log's key has seen the head: no witness's "
+            "That anyone other than the holder of the log's key has seen the head: no witness's "
             "signature was checked."
         )
     return said

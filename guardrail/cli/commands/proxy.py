@@ -25,7 +25,7 @@ __all__ = ["proxy", "token"]
 
 _HERE = "guardrail.cli.commands.proxy"
 _NAME = 20
-"""Columns of a caller's name in the lines about a proxy that has started."""
+"""Maximum width of a caller's name in the proxy's startup messages, in columns."""
 
 
 @click.group(
@@ -50,26 +50,26 @@ _NAME = 20
     "upstream",
     metavar="URL",
     help=(
-        "The model's API: https, or http to loopback. Default: [proxy] upstream, if --config names"
-        " the file."
+        "URL of the model's API: https, or http to loopback. Default: [proxy] upstream, if "
+        "--config specifies the settings file."
     ),
 )
 @click.option(
     "--listen",
     "listen",
     metavar="ADDRESS:PORT",
-    help="Address to listen on; port 0 takes a free one. Default: [proxy] listen.",
+    help="Address to listen on; port 0 selects a free port. Default: [proxy] listen.",
 )
 @click.pass_context
 def proxy(
     ctx: click.Context, *, config: Path | None, upstream: str | None, listen: str | None
 ) -> int | None:
-    """Serve a model's API until SIGTERM or Ctrl-C, and decide and record each tool call in the
-    model's answers before a program receives it.
+    """Serve a model's API until SIGTERM or Ctrl-C. Each tool call in the model's responses is
+    decided and recorded before a program receives it.
 
-    The command prints the base URLs that programs use instead of the API's own. Programs keep their
-    API keys, and the proxy sends these only to the upstream. Requests in progress get [proxy]
-    stop_s seconds to end; a second signal ends them immediately.
+    The command prints the base URLs that programs must use instead of the API's own. Programs keep
+    their API keys, and the proxy sends these keys only to the upstream. Requests in progress have
+    [proxy] stop_s seconds to finish; a second signal stops them immediately.
     """
     if ctx.invoked_subcommand is not None:
         if upstream or listen or config:
@@ -102,7 +102,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
             " [proxy] upstream, and run guardrail proxy --config FILE",
         )
     chosen = settings.proxy if listen is None else replace(settings.proxy, listen=listen)
-    listener_rules(chosen)  # refuses before a guard has started
+    listener_rules(chosen)  # raises an error before a guard is started
     with Guard.open(settings) as guard:
         listener = proxy_listener(
             guard,
@@ -126,7 +126,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
 
 
 def _callers(settings: ProxySettings) -> Iterator[str]:
-    """Yield short lines that say whom a proxy serves, and how it knows them."""
+    """Yield short lines that say which callers a proxy serves, and how it identifies them."""
     from guardrail.system.caller_tokens import TOKEN_HEADER, CallerTokens
 
     if settings.callers is not None:
@@ -139,7 +139,7 @@ def _callers(settings: ProxySettings) -> Iterator[str]:
 
 
 def _first(names: Sequence[str]) -> str:
-    """Return the first name, shortened if it is long, and the number of the others."""
+    """Return the first name, shortened if it is long, and the number of remaining names."""
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
     return f"{clip(one_line(names[0]), _NAME)}{more}" if names else "nobody"
 
@@ -151,14 +151,13 @@ def _first(names: Sequence[str]) -> str:
     "callers",
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="File of the callers' tokens. Default: [proxy] callers.",
+    help="Callers file, which stores the tokens' digests. Default: [proxy] callers.",
 )
 @click.argument("name", metavar="NAME")
 def token(*, config: Path | None, callers: Path | None, name: str) -> int:
-    """Create a random token for the caller NAME, print it, and add its digest to the file of
-    callers.
+    """Create a random token for the caller NAME, print it, and add its digest to the callers file.
 
-    The token itself is not stored. A running proxy that uses the file accepts the token
+    The token itself is not stored. A running proxy that uses the callers file accepts the token
     immediately.
     """
     from guardrail.system.caller_tokens import TOKEN_HEADER, add_token
@@ -166,7 +165,7 @@ def token(*, config: Path | None, callers: Path | None, name: str) -> int:
     path = callers or settings_of(config).proxy.callers
     if path is None:
         raise ConfigError(
-            "no callers' file is set",
+            "no callers file is set",
             code="callers.missing",
             hint=f'set callers = "callers" in [proxy], or run:'
             f" guardrail proxy token {name} --callers FILE",

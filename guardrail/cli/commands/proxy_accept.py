@@ -1,4 +1,4 @@
-"""``guardrail proxy accept``."""
+"""Implements ``guardrail proxy accept``."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["accept"]
 
 _LINES = 60
-"""Lines of a difference that are shown."""
+"""Maximum number of lines shown of a difference."""
 _WIDTH = 160
-"""Columns of text from a request."""
+"""Maximum width of text from a request, in columns."""
 _SHORT = 16
-"""Characters of a digest that are shown, and minimum number that must be given."""
+"""Number of characters shown of a digest, and minimum length of a prefix for ``--digest``."""
 _BY_NAME = frozenset({"patternProperties", "$defs", "definitions", "dependentSchemas"})
-"""Keywords with schemas by name."""
+"""Keywords whose value maps names to schemas."""
 _VALUES = frozenset({"enum", "const", "default", "examples", "type", "required"})
-"""Keywords without schemas."""
+"""Keywords whose value does not contain schemas."""
 _PLAIN = re.compile(r"[A-Za-z0-9_.$-]+")
 """Text that can't be mistaken for guardrail's own."""
 
@@ -47,7 +47,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_.$-]+")
 @click.option("--all", "all_", is_flag=True, help="Accept every tool that is shown.")
 @click.option("--list", "list_", is_flag=True, help="Show the accepted tools instead.")
 @click.option(
-    "--digest", metavar="PREFIX", help="Do not ask: accept what was shown with this digest."
+    "--digest",
+    metavar="PREFIX",
+    help="Accept the schemas that were shown with this digest, without confirmation.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @click.argument("names", nargs=-1, metavar="[NAME...]")
@@ -60,14 +62,13 @@ def accept(
     as_json: bool,
     names: tuple[str, ...],
 ) -> int:
-    """Show the tools that requests contained and nobody has accepted, or accept some of them.
+    """Show the tools in programs' requests that nobody has accepted yet, or accept some of them.
 
     For the policy, only a tool with exactly the accepted schema counts as declared. If a program
     sends a different schema, the tool is undeclared again, and the command shows the difference.
-    The command asks before it accepts. With --digest, it does not ask, and accepts only the schemas
-    that were shown with this digest.
-    The file [proxy] tools contains the accepted tools. Keep it under version control. A running
-    proxy reads it again when it changes.
+    The command asks for confirmation. With --digest, it does not ask, and accepts only the schemas
+    that were shown with this digest. The accepted tools are stored in the file that [proxy] tools
+    specifies. Keep that file under version control. A running proxy reloads it when it changes.
     """
     from guardrail.proxy.accepted_tools import read_accepted, write_accepted
     from guardrail.proxy.seen_tools import seen_path, waiting_tools
@@ -88,7 +89,7 @@ def accept(
     seen = waiting_tools(settings)
     chosen = _chosen(names, seen, accepted, all_=all_)
     if digest is not None and not chosen:
-        raise UsageError("--digest needs the tools to accept", hint="give their names, or --all")
+        raise UsageError("--digest requires the tools to accept", hint="pass their names, or --all")
     if not chosen or not as_json:
         _show(chosen or seen, accepted, as_json=as_json)
     if not chosen:
@@ -111,8 +112,8 @@ def accept(
 
 
 def _check_project(ledger: Path) -> None:
-    """Raise ``LedgerOpenError``, as the commands that read records do, if there is no ledger: then
-    no proxy has run here. The ledger is not opened, because nothing in it is shown.
+    """Raise ``LedgerOpenError`` if there is no ledger, as commands that read records do, because no
+    proxy has run here. The ledger is not opened, because the command shows nothing from it.
     """
     from guardrail.ledger.files import missing_ledger
 
@@ -140,7 +141,8 @@ def _not_waiting(
 ) -> UsageError:
     if name in accepted:
         return UsageError(
-            f"{one_line(name)} is already accepted, and no program has sent it with another schema",
+            f"{one_line(name)} is already accepted, and no program has sent it with a different "
+            "schema",
             hint="guardrail proxy accept --list shows the accepted tools",
         )
     near = difflib.get_close_matches(name, seen, 1)
@@ -152,8 +154,8 @@ def _not_waiting(
 
 
 def _shown_digest(tools: Iterable[RequestedTool]) -> str:
-    """Return the digest of all schemas that the command accepts together. That of one tool is the
-    tool's own.
+    """Return the digest for all schemas that are accepted together. For a single tool, this is the
+    tool's own digest.
     """
     found = sorted((tool.name, tool.digest) for tool in tools)
     if len(found) == 1:
@@ -164,12 +166,12 @@ def _shown_digest(tools: Iterable[RequestedTool]) -> str:
 def _check_digest(given: str, shown: str) -> None:
     if len(given) < _SHORT:
         raise UsageError(
-            f"--digest needs at least {_SHORT} characters",
+            f"--digest requires at least {_SHORT} characters",
             hint="guardrail proxy accept shows the digests",
         )
     if not shown.startswith(given):
         raise UsageError(
-            "these are not the tools that were shown with this digest: a program has sent others",
+            "these tools differ from those shown with this digest: a program has sent new schemas",
             code="usage.changed",
             hint="guardrail proxy accept shows the tools again",
         )
@@ -181,7 +183,7 @@ def _confirmed(count: int, shown: str | None) -> bool:
             "the command can't ask you, because there is no terminal",
             hint="guardrail proxy accept --json contains the digest for --digest"
             if shown is None
-            else f"if you accept what is shown above, add --digest {shown[:_SHORT]}",
+            else f"to accept what is shown above, add --digest {shown[:_SHORT]}",
         )
     return click.confirm(f"Accept {counted(count, 'tool')}?", err=True)
 
@@ -257,7 +259,7 @@ def _alike(name: str, others: Iterable[str]) -> list[str]:
 
 
 def _difference(before: RequestedTool, after: RequestedTool) -> Iterator[str]:
-    """Yield the lines in which two schemas differ."""
+    """Yield the lines of a diff between two schemas."""
     one, two = (
         json.dumps(
             {"form": tool.form, "schema": tool.schema, "grammar": tool.grammar},
@@ -274,7 +276,7 @@ def _difference(before: RequestedTool, after: RequestedTool) -> Iterator[str]:
 
 
 def _show_tool(tool: RequestedTool) -> None:
-    """Show the arguments of a tool, and count everything else in its schema."""
+    """Show the arguments of a tool, and the number of other keywords in its schema."""
     schema = tool.schema or {}
     data(f"  {_summary(schema)}")
     found = _keywords(schema)
@@ -300,7 +302,9 @@ def _summary(schema: Mapping[str, Any]) -> str:
 
 
 def _word(value: object) -> str:
-    """Return *value*, a part of a request, as one word: as JSON unless it is a plain word."""
+    """Return *value*, which comes from a request, as one word: unchanged if it is a plain word,
+    otherwise as JSON.
+    """
     if isinstance(value, str) and _PLAIN.fullmatch(value):
         return value
     return json.dumps(value, ensure_ascii=False)
@@ -311,8 +315,8 @@ def _object(value: object) -> Mapping[str, Any]:
 
 
 def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
-    """Return the number of times that each keyword occurs in *schema*, apart from those that
-    ``_summary`` shows. Arguments inside of arguments count as ``nested arguments``.
+    """Return the number of occurrences of each keyword in *schema*, except those that ``_summary``
+    shows. Arguments inside arguments count as ``nested arguments``.
     """
     found: Counter[str] = Counter()
     nested = 0
@@ -336,7 +340,9 @@ def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
 
 
 def _is_shown(name: str, value: object, *, is_top: bool) -> bool:
-    """Return True if ``_summary`` shows this keyword, or if it says nothing about arguments."""
+    """Return True if ``_summary`` shows this keyword, or if the keyword does not affect the
+    arguments.
+    """
     if name in {"description", "title"}:
         return isinstance(value, str)
     if name == "required":
@@ -349,7 +355,9 @@ def _is_type(value: object) -> bool:
 
 
 def _text(text: str, *, strip: bool = True) -> str:
-    """Return text from a request in a form that can be shown. If it is cut, its length is shown."""
+    """Return text from a request in a form that is safe to display. Truncated text ends with the
+    original length.
+    """
     shown = one_line(text[: 4 * _WIDTH])
     shown = shown.strip() if strip else shown
     cut = clip(shown, _WIDTH)

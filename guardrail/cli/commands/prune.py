@@ -28,7 +28,7 @@ __all__ = ["print_pruned", "prune", "pruned_document"]
     "--policy",
     "by_policy",
     is_flag=True,
-    help="Delete according to [retention]. No other selection is possible.",
+    help="Required. Delete according to [retention], the only possible selection.",
 )
 @click.option(
     "--checkpoint",
@@ -53,9 +53,9 @@ def prune(
     """Delete records past their retention period ([retention] days), segment by segment, and record
     the deletion in the log.
 
-    Records are not deleted before the minimum period is over, under a legal hold, before their
-    segment is closed and archived, or if no anchored head covers them. The hashes of the deleted
-    records are kept, so all proofs remain valid, for deleted and for remaining records.
+    Records are not deleted before the minimum period is over, while a legal hold is in force,
+    before their segment is closed and archived, or if no anchored head covers them. The hashes of
+    deleted records are kept, so all proofs remain valid, for deleted and remaining records.
     """
     if not by_policy:
         raise UsageError(
@@ -86,7 +86,7 @@ def pruned_document(done: PruneResult) -> dict[str, Any]:
 
 
 def print_pruned(done: PruneResult) -> bool:
-    """Print the result of pruning; return True if anything was pruned."""
+    """Print the result of pruning. Return True if any records were pruned."""
     if done.deleted:
         count = counted(done.deleted, "record")
         data(

@@ -39,7 +39,8 @@ __all__ = ["recover"]
     multiple=True,
     metavar="FILE",
     help=(
-        "A copy of this log that guardrail backup made: its records are not lost. May be repeated."
+        "A copy of this log made by guardrail backup, whose records do not count as lost. May be "
+        "repeated."
     ),
 )
 @click.option("--dry-run", is_flag=True, help="Only show the problem and the planned steps.")
@@ -58,9 +59,9 @@ def recover(
     The command shows the problem and the planned steps, and asks for confirmation. It does not
     delete or change readable data. If the chain is intact, the ledger continues in the same file.
     If the chain is broken, the ledger contradicts an external head, or its keys are gone, the
-    ledger is set aside unchanged. Then a new log begins, which names the last known head of the old
-    one. In both cases, an admin.recovered record states who recovered the ledger, the reason, and
-    the findings.
+    command sets the ledger aside unchanged and starts a new log, whose first record contains the
+    last known head of the old log. In both cases, an admin.recovered record states who recovered
+    the ledger, the reason, and the findings.
     """
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import diagnose
@@ -104,9 +105,9 @@ def recover(
 
 def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, Any]]:
     """Return the anchor conflict that causes every call to be denied although the ledger itself is
-    intact, or the reason that the anchor file can't be used.
+    intact, or the reason why the anchor file can't be used.
 
-    Guards have already reported the conflict. A missing anchor file is checked now.
+    The conflict was reported by guards earlier. The check for a missing anchor file is made now.
     """
     from guardrail.anchors.state import read_state, state_path
 
@@ -120,7 +121,7 @@ def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, Any]]:
     if found:
         return found
     at_file = state.anchors.get("file")
-    if at_file is not None and at_file.code:  # guards could not use it, which denies no call
+    if at_file is not None and at_file.code:  # guards could not use it; calls are not denied
         given = {"anchor": "file", "message": f"file: {at_file.message}", "hint": at_file.hint}
         return [{**given, "denies": False}]
     return list(_missing_heads(settings, plan))
@@ -156,7 +157,7 @@ def _require_reason(reason: str | None, *, yes: bool) -> str:
         else:
             missing = "--yes is" if reason is not None else "--yes and --reason are"
         raise UsageError(
-            f"there is no terminal for questions, and {missing} not given; nothing was changed",
+            f"there is no terminal for prompts, and {missing} missing; nothing was changed",
             hint='guardrail recover --yes --reason "..."',
         )
     words = (
@@ -164,7 +165,7 @@ def _require_reason(reason: str | None, *, yes: bool) -> str:
     )
     if not words.strip() or len(words) > 1000:
         raise UsageError(
-            "give a reason of at most 1000 characters",
+            "the reason must not be longer than 1000 characters",
             hint="guardrail recover --yes --reason TEXT",
         )
     return str(words)
@@ -178,7 +179,8 @@ def _carry_out(settings: Settings, found: Diagnosis, words: str) -> RecoveryRepo
     from guardrail.wiring.recovery import carry_out
 
     mark = TenantKeys.mark
-    # The reason needs no token, because sensitive-looking text in it gets a random mark.
+    # No tokens are needed, because sensitive-looking text in the reason is replaced with random
+    # marks.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
     report, problem = carry_out(settings, found, who=actor(), reason=clean)
     if problem is not None:
@@ -228,9 +230,7 @@ def _print_field(label: str, text: str) -> None:
 
 
 def _describe_loss(plan: RecoveryPlan) -> str:
-    """Describe how many records are lost, as far as that is known. Return an empty string if none
-    are lost.
-    """
+    """Describe how many records are known to be lost. Return an empty string if none are."""
     from guardrail.core.log.recovered import Loss
     from guardrail.ledger.maintenance.recovery_plan import Action
 
@@ -292,8 +292,8 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
         ""
         if found.keys is not None or moved
         else (
-            "The keys are gone, so new ones are created; the remaining old ones are renamed and "
-            "kept. If there is a backup of the key folder, restore it instead: then the log may "
+            "The keys are gone, so new keys are created; any remaining old keys are renamed and "
+            "kept. If there is a backup of the key folder, restore it instead: the log may then "
             "be able to continue. "
         )
     )
@@ -307,22 +307,21 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
                 else "A record states the findings, "
             )
             + (
-                "wrong data other than the records is copied to a file and rebuilt from them, "
-                "with a new signed head, "
+                "incorrect derived data is copied to a file and rebuilt from the records, with a "
+                "new signed head, "
                 if plan.head or plan.caches
                 else ""
             )
             + "and the log continues in this file."
         ),
         Action.CLOSE_CALLS: (
-            "These calls are recorded as unknown, because nobody can say how they ended."
+            "These calls are recorded as unknown, because it can't be determined how they ended."
         ),
         Action.RESTART: (
             f"{back}{keys}The old files are kept next to the ledger, renamed to "
-            f"{path.name}-broken-..., and a new log begins. Its first record names the last known "
-            "head of the old one. "
-            f"Its name is {found.next_log or 'made from its new key'}, which must be registered "
-            "at each witness."
+            f"{path.name}-broken-..., and a new log begins. Its first record contains the last "
+            f"known head of the old log. Its name is {found.next_log or 'made from its new key'}, "
+            "which must be registered at each witness."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]

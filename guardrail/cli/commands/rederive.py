@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["rederive"]
 
 _SHOWN = 20
-"""Number of differences that the text shows."""
+"""Maximum number of differences shown as text."""
 
 
 @click.command(short_help="Re-derive recorded decisions from the kept policies.")
@@ -50,15 +50,15 @@ def rederive(
     policies: Path | None,
     as_json: bool,
 ) -> int:
-    """Re-evaluate the policies behind recorded decisions, with the inputs as they were recorded,
-    and report which decisions are the same.
+    """Re-evaluate recorded decisions, with the recorded inputs and the kept policies, and report
+    which decisions are the same.
 
     QUERY is a session, a call, a record number or `last`, as for `guardrail show`; without it, all
     decisions are re-derived. No tool runs. A decision can differ only if the policy read a value
-    that was removed before recording, or if another engine decided.
+    that was removed before recording, or if a different engine decided.
 
     Exit code 0: all are the same; 1: some differ; 3: none could be re-derived; 5: some could not be
-    re-derived, or another engine or version decided.
+    re-derived, or a different engine or version decided.
     """
     from guardrail.review.rederive import rederive as derive
 
@@ -93,15 +93,15 @@ def _memory(config: Path | None, ledger: Path | None) -> int:
 def _reader(
     config: Path | None, ledger: Path | None, file: Path | None, policies: Path | None
 ) -> Any:
-    """Return the function that reads a kept file: from *policies* or, if it is not given, first
-    from the folder next to *file* (read instead of a ledger) and then from the folder next to the
+    """Return a function that reads a kept file from *policies* or, if that is None, first from the
+    folder next to *file* (which is read instead of a ledger) and then from the folder next to the
     ledger.
     """
     from guardrail.ledger.kept_policies import KeptPolicies, SourceFault
 
     if policies is not None:
         return KeptPolicies(policies, policies).read
-    # The copies of segments have a folder for the sources of all of them.
+    # All copies of segments share one folder of sources.
     beside = [] if file is None else [None, file.parent / "policies"]
     places = [KeptPolicies(file, folder) for folder in beside if file is not None]
     try:
@@ -122,7 +122,7 @@ def _reader(
 
 
 def _lines(reader: RecordReader, query: str | None) -> Iterator[tuple[int, bytes]]:
-    """Yield (seq, line) of the decisions that *query* selects. Raises ``NotFoundError``."""
+    """Yield (seq, line) for each decision that *query* selects. Raises ``NotFoundError``."""
     from guardrail.review.rederive import decided_lines
 
     if query is None:
@@ -164,8 +164,8 @@ def _report(found: Rederivation) -> None:
         )
     if found.different:
         data(
-            f"{paint('different', Style.BAD)}    {counted(found.different, 'decision')}: a removed"
-            " value mattered, or another engine decided"
+            f"{paint('different', Style.BAD)}    {counted(found.different, 'decision')}: a "
+            "removed value affected the decision, or a different engine decided"
         )
         for each in found.differences[:_SHOWN]:
             for line in hanging(_difference(each), indent=0):
@@ -188,8 +188,8 @@ def _report(found: Rederivation) -> None:
     if found.recorded:
         remark(
             f"{counted(found.recorded, 'different decision')} {agree(found.recorded, 'is')} "
-            "recorded as reproducible: run guardrail verify, and report it as a fault of guardrail "
-            "if the engine is the same",
+            "recorded as reproducible: run guardrail verify, and report this as a bug in "
+            "guardrail if the engine is the same",
             Style.BAD,
         )
 
@@ -209,8 +209,8 @@ def _reason(why: NotDerived, gap: Gap) -> str:
     from guardrail.review.rederive import NotDerived
 
     words = {
-        NotDerived.INCOMPLETE: "the record does not contain the whole input",
-        NotDerived.UNNAMED: "the record does not name the policy and its data (an OPA server "
+        NotDerived.INCOMPLETE: "the record does not contain the complete input",
+        NotDerived.UNNAMED: "the record does not identify the policy and its data (an OPA server "
         "served them without a full revision)",
         NotDerived.NOT_KEPT: "the policy is not kept (an OPA server served it, an earlier version "
         "decided, or its file was deleted)",
@@ -226,7 +226,7 @@ def _reason(why: NotDerived, gap: Gap) -> str:
 
 
 def _engines(found: Rederivation) -> Iterator[str]:
-    """Yield a line for each engine that made a decision, except the engine that re-derived it."""
+    """Yield a line for each engine that made decisions, except the engine that re-derived them."""
     counts: dict[tuple[str, str], int] = {}
     for used, count in found.policies.items():
         key = used.engine, used.version

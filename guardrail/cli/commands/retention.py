@@ -40,7 +40,7 @@ _HERE = "guardrail.cli.commands.retention"
         "run": CommandEntry(
             _HERE,
             "run",
-            "Close segments, archive and delete everything that is due. Use it from a timer.",
+            "Close segments, archive and delete everything that is due. Run this from a timer.",
         ),
         "status": CommandEntry(
             _HERE, "status", "Show records that are due, overdue or were deleted too early."
@@ -57,7 +57,7 @@ def retention() -> None:
 @json_option
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """Show the age of the oldest record, the records that are due for deletion, and violations of
-    [retention]. Changes nothing.
+    [retention]. The command does not change anything.
     """
     from guardrail.retention.facts import read_facts
     from guardrail.retention.missing_copies import missing_copies
@@ -76,7 +76,7 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
 
 
 @click.command(
-    short_help="Close segments, archive and delete everything that is due. Use it from a timer."
+    short_help="Close segments, archive and delete everything that is due. Run this from a timer."
 )
 @ledger_options
 @json_option
@@ -93,8 +93,8 @@ def run(
     """Do all work that is due according to [retention]: close a segment, archive segments without a
     copy, and delete expired records and copies.
 
-    Run this command from a timer. It reports work that it can't do, and tries again at the next
-    run. Under a legal hold, it deletes nothing, which does not count as a failure.
+    Run this command from a timer. It reports work that it can't do, and retries that work in the
+    next run. While a legal hold is in force, it does not delete anything, which is not a failure.
     """
     words = redacted_reason(reason)
     with open_for_retention(config, ledger) as manager:
@@ -114,7 +114,7 @@ def run(
 def _carry_out_due(
     manager: RetentionManager, words: str | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
-    """Do and report everything that is due. Return the result, the problems, and True if one of the
+    """Do and report all work that is due. Return the result, the problems, and True if any of the
     problems is a failure.
     """
     from guardrail.retention.due import carry_out

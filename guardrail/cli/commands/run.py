@@ -40,17 +40,17 @@ _FORWARDED = (
     signal.SIGUSR2,
 )
 _LOOK_S = 0.1
-"""Maximum number of seconds until a signal is handled that interrupted nothing."""
+"""Maximum delay in seconds before a signal is handled that did not interrupt a blocking call."""
 _OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT})
 
 
 class ProgramCommand(click.Command):
-    """A command that exits with the code of the program that it runs. Its own failures therefore
-    have separate codes.
+    """A command that exits with the exit code of the program that it runs. Failures of the command
+    itself have separate codes.
     """
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Parse the command line as click does. Exits with 125 if the command line is wrong."""
+        """Parse the command line as click does. Exits with 125 if the command line is invalid."""
         try:
             return super().make_context(*args, **more)
         except click.UsageError as error:
@@ -81,14 +81,14 @@ class ProgramCommand(click.Command):
     "--upstream",
     metavar="URL",
     help=(
-        "URL of OpenAI's API, or of a compatible one. Default: OPENAI_BASE_URL, [proxy] upstream if"
-        " --config names the file, or OpenAI's own."
+        "URL of OpenAI's API or a compatible API. Default: OPENAI_BASE_URL, [proxy] upstream if "
+        "--config specifies the settings file, or OpenAI's own URL."
     ),
 )
 @click.option(
     "--anthropic-upstream",
     metavar="URL",
-    help="URL of Anthropic's API. Default: ANTHROPIC_BASE_URL, or Anthropic's own.",
+    help="URL of Anthropic's API. Default: ANTHROPIC_BASE_URL, or Anthropic's own URL.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -98,11 +98,11 @@ def run(
     anthropic_upstream: str | None,
     command: Sequence[str],
 ) -> None:
-    """Run a program, and check and record the tool calls in its model's answers.
+    """Run a program, and check and record the tool calls in its model's responses.
 
-    The program finds the address of a proxy in OPENAI_BASE_URL and ANTHROPIC_BASE_URL. The exit
-    code is that of the program, or 125 if guardrail itself fails, 126 if the program can't be
-    executed, and 127 if the program does not exist.
+    The command sets OPENAI_BASE_URL and ANTHROPIC_BASE_URL to the address of its own proxy. The
+    exit code is the program's exit code, or 125 if guardrail itself fails, 126 if the program can't
+    be executed, and 127 if the program does not exist.
     """
     from guardrail.guard import Guard
     from guardrail.ledger.reader import LedgerReader
@@ -141,8 +141,8 @@ def run(
 
 
 def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a program with this process's input and output; return its exit code, or 128 plus the
-    number of the signal that ended it. Exits if the program can't be started.
+    """Run a program with this process's input and output. Return its exit code, or 128 plus the
+    number of the signal that killed it. Exits if the program can't be started.
     """
     with _forwarding() as forward:
         try:
@@ -157,11 +157,12 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
 
 
 def _wait(program: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of *program* after it has ended. Signals are handled meanwhile.
+    """Wait until *program* has ended, and return its exit code. Signals are handled in the
+    meantime.
 
-    A signal that arrives just before a blocking call, or that the system gives to another thread,
-    does not interrupt the call, and Python handles it only after the call. So another thread waits,
-    and this one looks for signals.
+    A signal that arrives just before a blocking call, or that the system delivers to a different
+    thread, does not interrupt the call, and Python handles the signal only after the call. A second
+    thread therefore waits for the program, and this thread polls for signals.
     """
     waiting = BackgroundThread(program.wait, "guardrail-program")
     waiting.start()
@@ -172,11 +173,11 @@ def _wait(program: subprocess.Popen[bytes]) -> int:
 
 @contextmanager
 def _forwarding() -> Generator[Any]:
-    """Catch signals inside the block, and forward them to the program passed to the yielded
-    function. Signals that arrive earlier are forwarded at that point.
+    """Catch signals inside the block. The yielded function takes a program, and forwards to it all
+    signals that have arrived so far and all later signals.
 
-    A signal that the terminal sends to the program as well is not sent again, even if it arrives
-    while the program starts: many programs exit at once if they get a second signal.
+    A signal that the terminal also sends to the program is not forwarded, even if it arrives while
+    the program starts, because many programs exit at once on a second signal.
     """
     early: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
@@ -203,7 +204,9 @@ def _forwarding() -> Generator[Any]:
 
 
 def _terminal_sends_it() -> bool:
-    """Return True if Ctrl-C in the terminal reaches the program too, as a process of its group."""
+    """Return True if Ctrl-C in the terminal also reaches the program, because the program is in the
+    terminal's foreground process group.
+    """
     with suppress(OSError):
         terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
         try:
@@ -214,15 +217,15 @@ def _terminal_sends_it() -> bool:
 
 
 class RunCounts(NamedTuple):
-    """The recorded calls of a run."""
+    """Counts of the calls recorded during a run."""
 
     calls: int
     denied: int
     rejected: int
-    """Calls that were refused without asking the policy."""
+    """Number of calls that were rejected before the policy was evaluated."""
     waiting: int
     unaccepted: int
-    """Tools of denied calls that ``guardrail proxy accept`` shows."""
+    """Number of tools in denied calls that ``guardrail proxy accept`` shows."""
 
 
 def count_calls(settings: Settings, start: int) -> RunCounts:
@@ -237,7 +240,7 @@ def count_calls(settings: Settings, start: int) -> RunCounts:
 
     calls, denied, rejected, undeclared = 0, 0, 0, set()
     requests: dict[str, str] = {}
-    """The model's id of each call that needs an approval."""
+    """The model's id of each call that needs approval."""
     with LedgerReader.open(settings.ledger.path) as reader:
         for seq, _, line in reader.lines(start):
             record = parse(line, seq)
@@ -250,7 +253,7 @@ def count_calls(settings: Settings, start: int) -> RunCounts:
                 continue
             effect = record["decision"]["effect"]
             asked = text(record, "origin", "call_id")
-            # A call that was held has a second decision, which names the approval.
+            # A call that waited for approval has a second decision, which contains the approval.
             calls += requests.get(text(record, "approval", "id")) != asked
             denied += effect == "deny"
             tool = obj(record, "tool")
@@ -268,15 +271,21 @@ def count_calls(settings: Settings, start: int) -> RunCounts:
 
 
 def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int, code: int) -> None:
-    """Summarize the governed calls of a program that ended with *code* on stderr."""
+    """Write a summary of the governed calls to stderr. *code* is the program's exit code."""
     if not proxy.requests and code:
         remark(
             f"guardrail: the program ended with code {code} before it sent a request", Style.WARN
         )
         return
     if not proxy.requests:
-        remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
-        remark("next:  make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
+        remark(
+            "guardrail: NOT GOVERNED: the program did not send any requests to the proxy",
+            Style.WARN,
+        )
+        remark(
+            "next:  configure the program to use OPENAI_BASE_URL or ANTHROPIC_BASE_URL "
+            "(docs/proxy.md)"
+        )
         return
     counts = count_calls(settings, start)
     parts = [counted(counts.calls, "call"), f"{counts.denied} denied"]

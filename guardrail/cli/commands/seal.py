@@ -28,16 +28,18 @@ __all__ = [
 ]
 
 
-@click.command(short_help="Close a segment with the records since the previous one, and copy it.")
+@click.command(
+    short_help="Close a segment with the records since the previous segment, and copy it."
+)
 @ledger_options
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Close a segment, which contains the records since the previous one. A record states the end
-    and the root of the segment, and a copy is made.
+    """Close a segment, which contains the records since the previous segment, and copy it. A record
+    states the end and the root of the segment.
 
-    Before the command ends, it reads the copy back and compares it. The copy is never written
-    again. If the copy of an earlier segment is missing, the command makes it again, as long as the
+    Before the command ends, it reads the copy back and compares it with the records. The copy is
+    never modified. If the copy of an earlier segment is missing, the command recreates it if the
     records still exist.
     """
     with open_for_retention(config, ledger) as manager:
@@ -54,8 +56,8 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
 @json_option
 @reason_option
 def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Copy each closed segment to the folder that [retention] archive names, unless the archive
-    already has it.
+    """Copy each closed segment to the folder in [retention] archive, unless the archive already
+    contains it.
 
     Each copy is verified line by line before it is recorded.
     """
@@ -82,7 +84,7 @@ def closed_document(done: ClosedSegment) -> dict[str, Any]:
 
 
 def print_closed(done: ClosedSegment) -> bool:
-    """Print the closed segment and the new copies; return True if there are any."""
+    """Print the closed segment and the new copies. Return True if there are any."""
     made = done.segment
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
@@ -101,7 +103,7 @@ def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
 
 
 def print_archived(put: Sequence[ArchivedSegment]) -> bool:
-    """Print the result of archiving; return True if anything was archived."""
+    """Print the result of archiving. Return True if any segments were archived."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")
     return bool(put)

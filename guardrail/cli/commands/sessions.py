@@ -31,8 +31,8 @@ from guardrail.review.terminal import name
 __all__ = ["sessions"]
 
 _WIDE = 120
-"""Minimum width for one row per session. If the output is narrower, a session's outcomes get their
-own line.
+"""Minimum width for one row per session. If the output is narrower, a session's outcomes are on a
+separate line.
 """
 
 
@@ -57,12 +57,12 @@ def sessions(
     limit: int,
     everything: bool,
 ) -> None:
-    """List the sessions in the ledger, oldest first, with their callers, the numbers of calls, and
+    """List the sessions in the ledger, oldest first, with their callers, the number of calls, and
     how the calls ended.
 
-    APPROVAL counts calls that need a person's approval. REJECTED counts those that were
-    rejected before the policy was asked. OPEN counts calls that were allowed and have no recorded
-    end: they are running, or their process died and nobody has opened the ledger since.
+    APPROVAL counts calls that need a person's approval. REJECTED counts calls that were rejected
+    before the policy was evaluated. OPEN counts calls that were allowed but have no recorded
+    outcome: they are running, or their process died and no guard has opened the ledger since.
     """
     with open_records(config, ledger, exported, segment) as reader:
         progress = Progress("read")
@@ -169,7 +169,9 @@ def _row(row: SessionSummary, *, wide: bool) -> list[Cell]:
 
 
 def _counts(row: SessionSummary) -> list[Cell]:
-    """Return the number of calls, and the number of calls that did not end normally."""
+    """Return the cells with the number of calls, and the numbers of calls that did not end
+    normally.
+    """
     counts = (
         (row.denied, "denied", Style.BAD),
         (row.approvals, "needing approval", Style.WARN),

@@ -66,12 +66,12 @@ from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]
 
-_REJECTED = "(the policy was not asked; arguments are not recorded)"
+_REJECTED = "(the policy was not evaluated; arguments are not recorded)"
 """Text shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
 """Minimum width for a table. If the output is narrower, each call takes two lines."""
 _MODELS = 5
-"""Maximum number of models named in the head of a session."""
+"""Maximum number of models listed in the header of a session."""
 _MODEL = 60
 """Maximum width of a model's name."""
 
@@ -91,8 +91,8 @@ def show(
 ) -> None:
     """Show a session call by call, oldest first, or the record SEQ in full.
 
-    SESSION is a session id or the beginning of one; `last` is the session of the latest call. A
-    number is always a record: write session:42 for the session called 42. For a call id, the
+    SESSION is a session id or a prefix of one; `last` is the session of the latest call. A number
+    always means a record: write session:42 for the session with the id 42. For a call id, the
     command shows the call's decision.
     """
     with open_records(config, ledger, exported, segment) as reader:
@@ -116,7 +116,7 @@ def _print_session(session: Timeline) -> None:
     data()
     if not session.calls:
         remark(
-            "This ledger contains only outcomes of this session, not their decisions.", Style.WARN
+            "This ledger contains only outcomes from this session, not the decisions.", Style.WARN
         )
         return
     lines = _table(session) if columns() >= _WIDE else _cards(session)
@@ -268,7 +268,7 @@ def _cards(session: Timeline) -> Iterator[str]:
 def _json_record(records: RecordReader, seq: int) -> None:
     line = _line(records, seq)
     parse(line, seq)
-    # The stored line is used, so that no number changes by being parsed and written again.
+    # The stored line is used, because parsing and reserializing it could change numbers.
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
     access = json_text(access_fields())[1:-1]
     data(
@@ -292,7 +292,7 @@ def _line(records: RecordReader, seq: int) -> bytes:
 
 
 def _related(records: RecordReader, seq: int) -> list[int]:
-    """Return the numbers of the call's other records."""
+    """Return the sequence numbers of the call's other records."""
     call = text(load(records, seq), "call")
     others = [] if not call else [parse(line, seq).get("seq") for line in records.by_call(call)]
     return [other for other in others if isinstance(other, int) and other != seq]
@@ -335,7 +335,7 @@ def _print_record(records: RecordReader, seq: int) -> None:
 
 
 def _print_answer(record: Mapping[str, Any]) -> None:
-    """Print who answered which request, and whether the answer counts."""
+    """Print who answered which request, and whether the answer counted."""
     kind, request = text(record, "type"), integer(record, "request", "seq")
     who = approver(person_of(obj(record, "approver")))
     of = "a request" if request is None else f"the request of record {request}"
@@ -357,8 +357,8 @@ def _describe_rejection(code: str) -> str:
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
-    """Print how many calls over the limit were denied, or the record from which they are
-    counted.
+    """Print how many calls over the limit were denied, or since which minute they are being
+    denied.
     """
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")

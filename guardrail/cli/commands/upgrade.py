@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 __all__ = ["upgrade"]
 
 
-@click.command(short_help="Give a ledger of an earlier version the current format.")
+@click.command(short_help="Convert a ledger from an earlier version to the current format.")
 @ledger_options
 @json_option
 def upgrade(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """Give the ledger, and its access log if there is one, the current format.
+    """Convert the ledger, and its access log if there is one, to the current format.
 
-    No record, hash or signature changes: heads, exports and proofs of the ledger stay valid. Stop
-    all processes that use the ledger first. If the command is killed, the ledger has either format,
-    complete; run the command again. A ledger that has the current format is left as it is.
+    Records, hashes and signatures do not change, so heads, exports and proofs of the ledger stay
+    valid. Stop all processes that use the ledger first. If the command is killed, the ledger is
+    completely in the old or completely in the new format; run the command again. A ledger that is
+    already in the current format is not changed.
     """
     settings = settings_for(config, ledger)
     paths = [settings.ledger.path]
@@ -62,7 +63,7 @@ def upgrade(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
 
 
 def _upgraded(path: Path) -> Upgrade:
-    """Upgrade the log at *path*. Raises ``LedgerError`` with a message that names the log."""
+    """Upgrade the log at *path*. Raises ``LedgerError`` with a message that contains the path."""
     from guardrail.ledger.maintenance.upgrade import upgrade as migrate
 
     try:

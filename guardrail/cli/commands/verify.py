@@ -43,7 +43,8 @@ _SHOWN = 10
     "--key",
     "key_text",
     metavar="PUB",
-    help="The log's public key that you stored: 64 hex characters, a note key, or a file with one.",
+    help="The log's public key that you stored: 64 hex characters, a note key, or a file with "
+    "either.",
 )
 @click.option(
     "--checkpoint",
@@ -58,21 +59,21 @@ _SHOWN = 10
     "witnesses",
     metavar="'URL KEY'",
     multiple=True,
-    help="Ask this witness for the newest head that it cosigned. May be repeated.",
+    help="Also compare with the newest head that this witness cosigned. May be repeated.",
 )
 @click.option(
     "--since",
     type=click.IntRange(min=0),
     default=0,
     metavar="SEQ",
-    help="Read only the records from SEQ onwards. Of earlier records, compare only stored hashes.",
+    help="Read only the records from SEQ onwards. For earlier records, use only the stored hashes.",
 )
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
     default=1,
     metavar="N",
-    help="Read a large ledger with N processes.",
+    help="Number of processes that read a large ledger.",
 )
 @click.option(
     "--export",
@@ -113,11 +114,11 @@ def verify(
     """Check that no record was changed, and state what this proves and what it does not prove.
 
     The command recomputes every hash from the stored lines, and compares the hashes with the signed
-    head in the ledger, with external heads (those that you give, and those from the file and the
-    witnesses in [anchors]), and with this machine's memory of the log. It also checks the access
-    log. Exit code 0: intact, and covered by an external head; 1: changed, truncated or replaced,
-    with the first record that differs; 3: could not be checked; 5: intact with a caveat, for
-    example without an external head.
+    head in the ledger, with external heads (those on the command line, and those from the file and
+    the witnesses in [anchors]), and with this machine's memory of the log. It also checks the
+    access log. Exit code 0: intact, and covered by an external head; 1: changed, truncated or
+    replaced, with the first record that differs; 3: could not be checked; 5: intact with a caveat,
+    for example without an external head.
     """
     from guardrail.review.verify import load_heads, load_key
 
@@ -139,7 +140,7 @@ def verify(
         )
     finally:
         progress.clear()
-    # An anchor that does not answer is named only once, even if both logs use it.
+    # An anchor that does not respond is reported only once, even if both logs use it.
     notices = list(dict.fromkeys(notices))
     lost = "" if exported is not None else _access_log_trouble(notices)
     code = 1 if lost else combined_exit_code(report.exit_code, readers)
@@ -212,8 +213,8 @@ def _access_log_trouble(notices: list[str]) -> str:
 
 
 def _retention_violations(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
-    """Describe the records that are overdue or were deleted too early according to the settings, or
-    an empty list if the settings or the records can't be read.
+    """Describe the records that are overdue or were deleted too early according to the settings.
+    Return an empty list if the settings or the records can't be read.
     """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts
@@ -224,12 +225,12 @@ def _retention_violations(config: Path | None, ledger: Path | None, path: Path) 
         with LedgerReader.open(path) as reader, reader.snapshot():
             standing = judge(read_facts(reader), settings.retention, datetime.now(UTC))
     except GuardrailError:
-        return []  # verify reports the reason, and needs no settings
+        return []  # verify reports the reason, and works without settings
     wanted = (RetentionProblem.OVERDUE, RetentionProblem.UNDER_KEPT)
     return [each.text for each in standing.findings if each.trouble in wanted]
 
 
-# -- the answer ------------------------------------------------------------------------------------
+# -- the result ------------------------------------------------------------------------------------
 
 
 def _access_log_document(readers: AccessLogVerification) -> dict[str, Any]:
@@ -295,8 +296,8 @@ def _document(
 
 
 def _contradicted_head(report: VerifyReport) -> dict[str, Any] | None:
-    """Describe the head that the log contradicts: its location, the last record that it covers, and
-    how long it has been there.
+    """Describe the head that the log contradicts: where it is stored, the last record that it
+    covers, and how long it has been stored there.
     """
     head = report.against
     if head is None or head.head is None:
@@ -373,7 +374,7 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
         used = counted(report.approvals_used, "use")
         data(f"  approved {used} of approvals, each covered by its request and its approvers")
     if report.live_calls:
-        data(f"  running  {counted(report.live_calls, 'call')} without an end yet")
+        data(f"  running  {counted(report.live_calls, 'call')} without an outcome yet")
     _list(
         "Open calls of dead processes (a guard closes them when it opens the ledger)",
         _list_dead_calls(report),
@@ -412,7 +413,7 @@ def _describe_count(report: VerifyReport) -> str:
 
 def _describe_time(report: VerifyReport) -> str:
     """Describe when the problem occurred: the time of the first bad record if its line is
-    well-formed, otherwise that of the last good record.
+    well-formed, otherwise the time of the last good record.
     """
     if report.first_bad_ts:
         return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"

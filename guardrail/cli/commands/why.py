@@ -43,12 +43,12 @@ def why(
     segment: Path | None,
     as_json: bool,
 ) -> None:
-    """Explain why the call at SEQ was allowed or denied: show the rules, the cause, and the input
-    of the policy.
+    """Explain why the call at SEQ was allowed or denied: show the rules, the cause, and the policy
+    input.
 
-    SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last`
-    for the latest call. The command reads only the record. It does not ask the policy again, and
-    runs no tool.
+    SEQ is the number of a decision or of its outcome, a call id or a prefix of one, or `last` for
+    the latest call. The command only reads the record. It does not re-evaluate the policy or run
+    tools.
     """
     with open_records(config, ledger, exported, segment) as reader:
         call = with_outcome(reader, decision_of(reader, ref))
@@ -63,8 +63,8 @@ def why(
 
 
 def _next(answer: DecisionExplanation, place: tuple[Path | None, Path | None] | None) -> str:
-    """Return the next step. If that is an approval that would not count under the settings of the
-    ledger at *place*, say so.
+    """Return the next step. If the step is an approval that would not count under the settings of
+    the ledger at *place*, the text says so.
     """
     step = answer.reason.next_step
     if place is None or "guardrail approve ID --reason TEXT" not in step or COUNTS_IF in step:
@@ -86,7 +86,7 @@ def decision_of(records: RecordReader, ref: str) -> int:
     target = find(records, ref)
     if not isinstance(target, RecordRef):
         raise NotFoundError(
-            "this is a session, but a decision belongs to one call",
+            "this is a session, but the command explains one call",
             hint="guardrail show last, then guardrail why SEQ",
         )
     return decision_seq(records, target.seq)
@@ -141,11 +141,13 @@ def _title(call: RecordedCall) -> str:
 
 
 def _undeclared_because(call: RecordedCall) -> str:
-    """Return the reason that the tool of *call*, which has ``refused``, counted as undeclared."""
+    """Return the reason why the tool of *call*, in which ``refused`` is set, counted as
+    undeclared.
+    """
     if call.refused == NOT_REQUESTED:
         return NOT_IN_REQUEST
     return (
-        f"The schema of this tool was refused when it was declared ({escape(call.refused)}: "
+        f"This tool's schema was rejected when the tool was declared ({escape(call.refused)}: "
         f"{refusal(call.refused)}), so the tool counted as undeclared."
     )
 
@@ -161,13 +163,13 @@ def _who(call: RecordedCall) -> str:
 def _no_rules(call: RecordedCall) -> str:
     if call.cause == "policy":
         return "none is recorded"
-    return "none: the rules were not asked, or their answer was not used"
+    return "none: the rules were not evaluated, or their result was not used"
 
 
 def _policy(answer: DecisionExplanation) -> list[str]:
     policy = answer.policy
     if not policy:
-        return ["none was asked"]
+        return ["none was evaluated"]
     engine = f"{escape(str(policy.get('engine')))} {escape(str(policy.get('version')))}"
     shown = {field: policy.get(field) for field in ("digest", "revision", "data")}
     return [f"engine   {engine}"] + [
@@ -179,9 +181,9 @@ def _describe_outcome(call: RecordedCall) -> str:
     word, _ = outcome(call)
     if call.outcome is None:
         return (
-            "no end is recorded: it is running, or its process died"
+            "no outcome is recorded: the call is running, or its process died"
             if call.admitted
-            else "it was not run"
+            else "the call was not run"
         )
     error = call.outcome.error
     if error:

@@ -65,7 +65,7 @@ _key = click.option(
     short_help="Run a witness: a second host that cosigns heads.",
 )
 def witness() -> None:
-    """Run a witness: a second host that cosigns a head after checking that no earlier record was
+    """Run a witness: a second host that cosigns a head after checking that no earlier record has
     changed.
     """
 
@@ -78,10 +78,10 @@ def witness() -> None:
     "name_",
     required=True,
     metavar="NAME",
-    help="Name that the witness signs as, for example witness.example.com/1.",
+    help="Name with which the witness signs, for example witness.example.com/1.",
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
-    """Create the key and the database of a witness, and print its public key, for [anchors]
+    """Create the key and the database of a witness, and print the public key to use in [anchors]
     witness.
     """
     from guardrail.anchors.witness.store import WitnessStore
@@ -111,7 +111,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     required=True,
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="A log's public key, as printed by guardrail keys. May be repeated.",
+    help="The log's public key, as printed by guardrail keys. May be repeated.",
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
     """Register a log at a witness. A running witness serves it immediately."""
@@ -132,18 +132,18 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]),
     metavar="TIME",
     help=(
-        "Ignore heads refused before this time (UTC) for the exit code, because they were "
-        "investigated."
+        "For the exit code, ignore heads that were refused before this time (UTC), because they "
+        "have been investigated."
     ),
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
-    """Show the logs that a witness serves, the newest head of each that it cosigned, and the signed
-    heads that it refused.
+    """Show the logs that a witness serves, the newest cosigned head of each log, and the signed
+    heads that the witness refused.
 
     A refused head proves that a holder of the log's key forked or truncated the log, so the exit
     code is 1. The witness keeps such a head forever and always shows it. After you have
-    investigated it, use --since, so that only later heads cause exit code 1.
+    investigated a refused head, use --since, so that only later heads cause exit code 1.
     """
     from guardrail.anchors.witness.store import WitnessStore
 
@@ -187,7 +187,7 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     "logs",
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="Also serve this log, as guardrail witness add does. May be repeated.",
+    help="Also register and serve this log, as guardrail witness add does. May be repeated.",
 )
 @click.option(
     "--listen",
@@ -195,7 +195,7 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     default=_LOOPBACK,
     show_default=True,
     metavar="ADDRESS:PORT",
-    help="Address to listen on. Port 0 takes a free one.",
+    help="Address to listen on. Port 0 selects a free port.",
 )
 @click.option(
     "--unsafe-listen",
@@ -229,7 +229,7 @@ def serve(
 ) -> int:
     """Cosign the heads of logs, over HTTP, until SIGTERM or Ctrl-C.
 
-    The witness cosigns a head only if a proof shows that no earlier record was changed. It sends
+    The witness cosigns a head only if a proof shows that no earlier record has changed. It sends
     its signature only after the head is on disk.
     """
     from guardrail.anchors.witness.server import WitnessServer
@@ -275,8 +275,8 @@ def _ended_by_signals(server: WitnessServer) -> contextlib.AbstractContextManage
     """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has started."""
 
     def stop(*_: object) -> None:
-        # This is called from another thread, because shutdown waits for the loop that this handler
-        # interrupts.
+        # shutdown is called from a different thread, because it waits for the loop that this
+        # handler interrupts.
         BackgroundThread(server.shutdown, "guardrail-witness-stop").start()
 
     return handled(ENDING, stop)
@@ -310,7 +310,7 @@ def _check_binding(address: ListenAddress, *, encrypted: bool) -> None:
     from guardrail.system.listener import check_binding
 
     try:
-        # Callers need no token: each head is signed by the key of its log.
+        # Callers do not need a token, because each head is signed by its log's key.
         check_binding(address, tls=encrypted, authenticated=True)
     except ConfigError:
         raise UsageError(
@@ -328,5 +328,5 @@ def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
     if cert is None and key is None:
         return None
     if cert is None or key is None:
-        raise UsageError("--tls-cert and --tls-key must be given together", hint="give both")
+        raise UsageError("--tls-cert and --tls-key must be used together", hint="pass both")
     return server_tls(cert, key, code="witness.tls")

@@ -1,4 +1,4 @@
-"""Govern the tool calls of an Anthropic client.
+"""Govern tool calls made through an Anthropic client.
 
 ::
 

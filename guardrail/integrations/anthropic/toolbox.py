@@ -19,7 +19,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.anthropic needs the Anthropic client:"
-        " install guardrail with its extra anthropic (README.md)"
+        " install guardrail with the anthropic extra (README.md)"
     ) from missing
 
 if TYPE_CHECKING:
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
 __all__ = ["AnthropicToolBox"]
 
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", "tool_use"})
-"""Stop reasons which mean that a message and its calls are complete."""
+"""Stop reasons that mean that a message and its calls are complete."""
 _HOSTED = frozenset({"server_tool_use", "mcp_tool_use"})
 """Content blocks for tools that the provider runs."""
 
 
 class AnthropicToolBox(ToolBoxBase):
-    """Functions that a model may call through an Anthropic client. No body runs without a durable,
-    well-formed ``allow``.
+    """Functions that a model may call through an Anthropic client. A body runs only after a
+    durable, well-formed ``allow``.
 
-    Thread-safe, once every function is registered.
+    Thread-safe once every function is registered.
     """
 
     _adapter = "anthropic"
@@ -59,13 +59,13 @@ class AnthropicToolBox(ToolBoxBase):
         model's message: one message with a ``tool_result`` per tool use, in order, or an empty list
         if there are none.
 
-        Pass a *message* that was not streamed, or the result of ``stream.get_final_message()``.
-        Several calls run concurrently, each in a thread. A refusal, or an exception from a body,
-        becomes a result that the model can read, with ``is_error`` set. Tools that the provider has
-        run are recorded as ``call.rejected`` with the reason ``provider_tool``. Set *replayed* if
-        this message was run before in the same session: a call that has already succeeded is then
-        denied, not run again. Raises ``LedgerError`` after every call has ended, and
-        ``UsageError``.
+        *message* must be a message that was not streamed, or the result of
+        ``stream.get_final_message()``. Several calls run concurrently, each in a thread. A refusal,
+        or an exception from a body, becomes a result that the model can read, with ``is_error``
+        set. Calls that the provider has already run are recorded as ``call.rejected`` with the
+        reason ``provider_tool``. Set *replayed* if this message has been run before in the same
+        session: a call that has already succeeded is then denied instead of run again. Raises
+        ``LedgerError`` after every call has ended, and ``UsageError``.
         """
         return self._run(_batch(message), session=session, replayed=replayed)
 
@@ -73,7 +73,7 @@ class AnthropicToolBox(ToolBoxBase):
         self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
-        If the caller is cancelled, every outcome is recorded before this method ends.
+        If the caller is cancelled, every outcome is recorded before this method returns.
         """
         return await self._arun(_batch(message), session=session, replayed=replayed)
 
@@ -81,14 +81,14 @@ class AnthropicToolBox(ToolBoxBase):
 def _batch(message: object) -> CallBatch:
     if not isinstance(message, Message | BetaMessage):
         kind = type(message)
-        hint = "pass what client.messages.create returned"
+        hint = "pass the result of client.messages.create"
         if "Stream" in kind.__name__:
             hint = "use client.messages.stream, and pass stream.get_final_message()"
         elif hasattr(message, "parse"):
             hint = "pass raw.parse()"
         raise UsageError(
-            f"expected a Message of the anthropic package, not {kind.__module__}."
-            f"{kind.__qualname__}",
+            "expected a Message from the anthropic package, not "
+            f"{kind.__module__}.{kind.__qualname__}",
             code="usage.response",
             hint=hint,
         )

@@ -1,4 +1,4 @@
-"""Govern a deep agent: its own tools, the tools that deepagents adds, and the tools of all its
+"""Govern a deep agent: its own tools, the tools that deepagents adds, and the tools of all
 sub-agents.
 
 ::
@@ -18,7 +18,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.deepagents needs deepagents:"
-        " install guardrail with its extra deepagents (README.md)"
+        " install guardrail with the deepagents extra (README.md)"
     ) from missing
 
 from guardrail.integrations.deepagents.agent import create_deep_agent

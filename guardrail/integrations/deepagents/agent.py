@@ -24,8 +24,8 @@ __all__ = ["create_deep_agent"]
 
 
 class _DeepAgentGuard(GuardMiddleware):
-    """The guard's middleware in a deep agent. deepagents adds its own middleware later in the list,
-    but that middleware changes only the request, which stays governed.
+    """The guard's middleware in a deep agent. deepagents adds its own middleware after it, but that
+    middleware changes only the request, which stays governed.
     """
 
     check_order = False
@@ -47,18 +47,18 @@ def create_deep_agent(
     subagents: Sequence[Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Any:
-    """Create a deep agent with ``deepagents.create_deep_agent``, with every tool governed: no body
-    runs without a durable, well-formed ``allow``.
+    """Create a deep agent with ``deepagents.create_deep_agent``, with every tool governed: a body
+    runs only after a durable, well-formed ``allow``.
 
     This covers *tools*, the file tools, ``execute``, ``task``, the tools from *middleware* and from
-    skills, and the tools of every sub-agent, including the general-purpose one. In records, the
-    ``parent`` of a sub-agent's call is the ``task`` call that started the sub-agent. *approvals*
-    has the same meaning as in ``govern``. If *strict* is True, a tool that the model's provider
-    runs raises ``UsageError`` before the model is called. All other arguments are passed to
-    deepagents.
+    skills, and the tools of every sub-agent, including the general-purpose sub-agent. In records,
+    the ``parent`` of a sub-agent's call is the ``task`` call that started the sub-agent.
+    *approvals* has the same meaning as in ``govern``. If *strict* is True, a tool that the model's
+    provider would run causes a ``UsageError`` before the model is called. All other arguments are
+    passed to deepagents.
 
     The finished agent is checked with ``check_governed``. Raises ``UsageError``
-    (``usage.ungoverned``) with the sub-agent's name if a sub-agent can't be governed: because it
+    (``usage.ungoverned``) with the sub-agent's name if a sub-agent can't be governed because it
     runs on a different server, is a runnable but not a compiled graph, or has a tool that bypasses
     the guard.
     """
@@ -80,7 +80,7 @@ def create_deep_agent(
 
 def _governed(tools: Sequence[Any] | None, guard: Guard, approvals: Approvals | str) -> Any:
     """Return governed copies of *tools*, so that code that takes a tool from the agent gets a
-    governed one. Provider tools, which are given as mappings, are left to the middleware.
+    governed tool. Provider tools, which are mappings, are left to the middleware.
     """
     if tools is None:
         return None
@@ -93,15 +93,15 @@ def _governed(tools: Sequence[Any] | None, guard: Guard, approvals: Approvals | 
 
 
 def _declared(spec: Mapping[str, Any], guard: Guard, approvals: Approvals | str) -> dict[str, Any]:
-    """Return the sub-agent's specification with governed tools. Raise ``UsageError`` if guardrail
-    can't find its tools.
+    """Return the sub-agent's specification with governed tools. Raises ``UsageError`` if guardrail
+    can't find the sub-agent's tools.
     """
     name = spec.get("name")
     if "graph_id" in spec:
         raise UsageError(
-            f'sub-agent "{name}" runs on another server, so guardrail can\'t govern it',
+            f'sub-agent "{name}" runs on a different server, so guardrail can\'t govern it',
             code="usage.ungoverned",
-            hint="leave it out, and govern its tools where it runs",
+            hint="remove it, and govern its tools on that server",
         )
     if "runnable" in spec:
         if graph_of(spec["runnable"]) is None:
@@ -123,12 +123,12 @@ def _check_middleware(item: object) -> None:
         raise UsageError(
             "create_deep_agent adds GuardMiddleware itself",
             code="usage.governed",
-            hint="leave it out of middleware=",
+            hint="remove it from middleware=",
         )
     if isinstance(item, AsyncSubAgentMiddleware):
         raise UsageError(
-            "the sub-agents of AsyncSubAgentMiddleware run on another server, so guardrail can't"
-            " govern them",
+            "the sub-agents of AsyncSubAgentMiddleware run on a different server, so guardrail "
+            "can't govern them",
             code="usage.ungoverned",
-            hint="leave it out, and govern their tools where they run",
+            hint="remove it, and govern their tools on that server",
         )

@@ -1,5 +1,5 @@
-"""Finds and governs the sub-agents of a deep agent, in the specifications that deepagents
-completes.
+"""Finds the sub-agents of a deep agent, and governs them by changing the specifications that
+deepagents has completed.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ def starter_of(agent: Any, given: Sequence[Any]) -> Any:
     """Return the middleware that starts the sub-agents of *agent*. Return None if there are no
     sub-agents, or if the program passed that middleware itself.
 
-    Only this middleware has the specification of the general-purpose sub-agent: deepagents derives
-    it from the model's profile.
+    Only this middleware has the specification of the general-purpose sub-agent, which deepagents
+    derives from the model's profile.
     """
     offered = _offered(agent)
     for found in walk("", agent):
@@ -51,10 +51,10 @@ def _offered(agent: Any) -> set[int]:
 
 
 def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
-    """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
-    tool calls.
+    """Return a copy of *starter* in which *keeper* is the last middleware that wraps tool calls, in
+    every sub-agent.
 
-    The completed specifications are changed, not the built sub-agents, because deepagents rebuilds
+    This changes the completed specifications, not the built sub-agents, because deepagents rebuilds
     a sub-agent from its specification if a call requests a different response format.
     """
     copied = copy.copy(starter)
@@ -64,7 +64,7 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
         raise UsageError(
             f"guardrail can't govern the sub-agents of deepagents {deepagents.__version__}",
             code="usage.ungoverned",
-            hint="install another version of deepagents, or upgrade guardrail",
+            hint="install a different version of deepagents, or upgrade guardrail",
         ) from None
     copied._subagents = [spec if "runnable" in spec else _last_in(spec, keeper) for spec in specs]
     # Setting the keys rebuilds the task tool from the new specifications.

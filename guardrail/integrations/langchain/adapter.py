@@ -6,14 +6,13 @@ from guardrail.integrations.langchain import govern
 
 agent = create_agent(model, tools=govern([search, send_email], guard))
 
-The guard does not see calls of the original tool object, which stays ungoverned, calls of tools
-that a provider runs, or calls of unknown tools, which the framework answers itself. Tracing and
-callbacks receive the model's unredacted arguments. Outside ToolNode, the framework accepts a value
-for an injected argument from any caller: a program that passes a model's arguments to a tool must
-remove those names first. ``with_fallbacks`` catches every exception, including ``LedgerError``: the
-body did not run, but the program continues. A call is denied if the tool's validators change their
-own output when they run again, because the body would get different arguments from those that the
-policy saw.
+The guard does not see calls of the original tool object (which stays ungoverned), of tools that a
+provider runs, or of unknown tools (which the framework answers itself). Tracing and callbacks
+receive the model's unredacted arguments. Outside ToolNode, the framework accepts a value for an
+injected argument from any caller, so a program that passes a model's arguments to a tool must
+remove the names of injected arguments first. ``with_fallbacks`` catches every exception, including
+``LedgerError``: the body does not run, but the program continues. A call is denied if the tool's
+validators are not idempotent, because the body would then get different arguments than the policy.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.langchain needs LangChain:"
-        " install guardrail with its extra langchain (README.md)"
+        " install guardrail with the langchain extra (README.md)"
     ) from missing
 
 from guardrail.integrations.langchain.binding import (
@@ -93,26 +92,26 @@ def govern(
     approvals: Approvals | str = Approvals.ERROR,
     timeout: float | None = None,
 ) -> T | list[T]:
-    """Return a governed copy of a tool, or of each tool in a list: no body runs without a durable,
-    well-formed ``allow``.
+    """Return a governed copy of a tool, or of each tool in a list. A body runs only after a
+    durable, well-formed ``allow``.
 
     *target*, *labels*, *log_output*, *server* and *timeout* have the same meaning as in
     ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
     returned unchanged. The original tool is not changed and stays ungoverned.
 
     If the tool was invoked with a tool call, a refusal or a timeout is returned as a
-    ``ToolMessage`` with status ``error``. If it was invoked with plain arguments, it is raised
-    (``Denied``, ``ApprovalRequired``, ``ToolTimeoutError``). If *approvals* is ``"interrupt"`` and
-    the LangGraph graph has a checkpointer, a call that needs an approval pauses the graph. The
-    interrupt's value contains the question and a blank ``answer``; resume the graph with that
-    ``answer`` filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` if an object is
-    not a tool of this process, and ``ConfigError`` if a tool with the same name has a different
-    schema.
+    ``ToolMessage`` with status ``error``. If it was invoked with plain arguments, an exception is
+    raised (``Denied``, ``ApprovalRequired``, ``ToolTimeoutError``). If *approvals* is
+    ``"interrupt"`` and the LangGraph graph has a checkpointer, a call that needs approval pauses
+    the graph. The interrupt's value contains the question and a blank ``answer``; fill in the
+    ``answer``, and resume the graph with it. A ``LedgerError`` is always raised. Raises
+    ``UsageError`` if an object is not a tool that runs in this process, and ``ConfigError`` if a
+    tool with the same name has a different schema.
 
-    An argument that the model can see is never injected. If a tool shows the model an argument that
-    its signature marks as injected, or one that the framework fills in by name (``config``,
-    ``run_manager``, ``callbacks``, ``runtime``, ``self``), the tool is rejected:
-    ``RefusedToolWarning`` states the tool and the argument, and every call of that tool is denied.
+    An argument that the model can see is never injected. A tool is rejected if it shows the model
+    an argument that its signature marks as injected, or an argument that the framework fills in by
+    name (``config``, ``run_manager``, ``callbacks``, ``runtime``, ``self``). ``RefusedToolWarning``
+    then states the tool and the argument, and every call of that tool is denied.
     """
     how = Approvals.of(approvals)
     options = Options(tuple(target), tuple(labels), log_output, server, how, timeout)
@@ -133,7 +132,7 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
     if isinstance(found, Binding):
         if found.guard is not guard:
             raise UsageError(
-                "this tool is governed by another guard",
+                "this tool is governed by a different guard",
                 code="usage.governed",
                 hint="govern the original tool",
             )
@@ -173,15 +172,15 @@ def _check_entries(cls: type[BaseTool]) -> None:
 def _refuse(tool: object) -> NoReturn:
     if isinstance(tool, Mapping):
         raise UsageError(
-            "a tool given as a mapping runs at the model's provider, so guardrail can't govern it",
+            "a tool passed as a mapping runs at the model's provider, so guardrail can't govern it",
             code="usage.provider_tool",
-            hint="remove it, or give the agent a local tool instead",
+            hint="remove it, or use a local tool instead",
         )
     hint = "decorate the function with langchain_core.tools.tool first" if callable(tool) else ""
     if isinstance(tool, BaseToolkit):
         hint = "govern(toolkit.get_tools(), guard)"
     raise UsageError(
-        f"a LangChain tool or a sequence of them, not {type(tool).__name__}",
+        f"expected a LangChain tool or a sequence of LangChain tools, not {type(tool).__name__}",
         code="usage.tool",
         hint=hint,
     )

@@ -2,8 +2,8 @@
 resumes it is the answer.
 
 On resume, LangGraph reruns the node from its start and assigns answers by position, not by
-question. An answer can reach a different call, or a later request, than the person intended. An
-answer is therefore accepted only for the request whose id it contains.
+question. An answer can therefore reach a different call, or a later request, than the person
+intended, so an answer is accepted only for the request whose id it contains.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _ANSWER = ("approval", "approved", "approver", "reason")
 
 @dataclass(frozen=True, slots=True)
 class _Said:
-    """A person's answer to one request."""
+    """A person's answer to a request."""
 
     approved: bool
     approver: str
@@ -43,11 +43,11 @@ class _Said:
 
 
 def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None]:
-    """Pause the graph until people have answered the request *approval*, and record the answers.
+    """Pause the graph until the request *approval* has been answered, and record the answers.
 
-    Return the reason that the last answer was rejected, or None if all answers were accepted.
-    Raises ``GraphInterrupt`` while an answer is missing, and ``LedgerError``. A rejected answer is
-    recorded, and the call that depends on this approval is denied.
+    Return the reason why the last answer was rejected, or None if all answers were accepted. Raises
+    ``GraphInterrupt`` if an answer is missing, and ``LedgerError``. A rejected answer is recorded,
+    and the call that depends on this approval is denied.
     """
     from langgraph.types import interrupt
 
@@ -64,7 +64,7 @@ def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None
         seen += 1
         said = _said(given)
         if isinstance(said, _Said) and seen <= before:
-            continue  # already recorded when the graph was first resumed with it
+            continue  # recorded when the graph was first resumed with this answer
         answer: Answer = yield from _apart(_recording(service, approval, said))
         if answer.rejected is not None:
             return answer.rejected
@@ -92,11 +92,11 @@ def _recording(
 
 
 def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
-    """Return a person's answer, or the reason that it is rejected: the person or the verdict is
+    """Return a person's answer, or the reason why it is rejected: the person or the verdict is
     missing, or the answer has extra keys.
 
-    Extra keys are rejected because an answer with edited arguments approves a different call from
-    the one that would run.
+    Extra keys are rejected because an answer with edited arguments approves a different call than
+    the call that would run.
     """
     if not set(value) <= set(_ANSWER):
         return RejectionReason.ANSWER_CHANGED

@@ -39,19 +39,19 @@ __all__ = [
 
 
 KEY = "_guardrail"
-"""Attribute of a tool instance that holds its binding, so that every copy of the tool stays
-governed.
+"""The attribute of a tool instance that contains its binding. Copies of the tool keep the
+attribute, so they stay governed.
 """
 
 
 class Approvals(StrEnum):
-    """How to treat calls that need an approval."""
+    """How to treat calls that need approval."""
 
     ERROR = "error"
     """Tell the model that the call did not run."""
     INTERRUPT = "interrupt"
-    """Pause the LangGraph graph until a person has answered. Without a graph that can be resumed,
-    do the same as ``error``.
+    """Pause the LangGraph graph until a person has answered. If there is no graph that can be
+    resumed, this is the same as ``error``.
     """
 
     @classmethod
@@ -67,7 +67,9 @@ class Approvals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The arguments of ``guard.declare`` except name and schema, and how to handle approvals."""
+    """The arguments of ``guard.declare``, except name and schema, and the treatment of
+    approvals.
+    """
 
     target: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -79,8 +81,8 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """The link between a governed tool and its guard. All copies of the tool share it; it is never
-    copied itself.
+    """The link between a governed tool and its guard. All copies of the tool share one binding,
+    which is never copied.
     """
 
     guard: Guard
@@ -102,7 +104,7 @@ class Binding:
     """
     variadic: frozenset[str]
     """``args`` and ``kwargs`` if they represent ``*args`` and ``**kwargs``. They are passed on only
-    if they were given.
+    if the caller supplied them.
     """
     raw: Mapping[Callable[..., Any], Callable[..., Any]]
     """Maps each governed function to its original body."""
@@ -120,17 +122,17 @@ def bind(
     options: Options,
     raw: Mapping[Callable[..., Any], Callable[..., Any]],
 ) -> Binding:
-    """Declare *tool* in *guard*, and store the result in this object.
+    """Declare *tool* in *guard*, and return the binding.
 
-    If the tool shows the model an argument that the framework or the program fills in, warns and
-    declares the tool with a schema that rejects all arguments.
+    If the tool shows the model an argument that the framework or the program fills in, emits a
+    warning, and declares the tool with a schema that rejects all arguments.
     """
     injected = injected_names(tool)
     refused = contradiction(tool, injected)
     if refused is not None:
         warnings.warn(refused, stacklevel=4)
     schema = NEVER if refused is not None else model_schema(tool, injected)
-    # A refused tool is not registered, because it would block an accepted tool with the same name.
+    # A rejected tool is not registered, because it would block an accepted tool with the same name.
     declare = guard.declare if refused is None else tools.declare
     declared = declare(
         tool.name,
@@ -158,7 +160,7 @@ def bind(
 
 
 def binding_of(tool: BaseTool) -> Binding:
-    """Return the binding of a governed tool. If a copy was renamed or has a different schema, it is
+    """Return the binding of a governed tool. A copy that was renamed or has a different schema is
     declared again.
     """
     found = tool.__dict__.get(KEY)

@@ -1,5 +1,5 @@
-"""Governed bodies of LangChain tools, and one execution of a body: the judged arguments, the
-injected arguments, and the end of the call.
+"""Governed bodies of LangChain tools, and the execution of a body: the arguments that the policy
+judges, the injected arguments, and the end of the call.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def governed_method(
     base: type[BaseTool], ungoverned: Callable[[BaseTool], BaseTool]
 ) -> Callable[..., Any]:
     """Return a method that has the signature of *base*'s ``_run`` and runs it through the guard.
-    *ungoverned* returns the tool that ``_run`` gets as ``self``.
+    *ungoverned* returns the tool that ``_run`` receives as ``self``.
     """
 
-    # Positional-only: an argument may be called self.
+    # self is positional-only, because a tool's argument may have the name self.
     def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._run, ungoverned(self))
         return execute(binding_of(self), body, beside, args, kwargs)
@@ -119,7 +119,9 @@ def _steps(
     body: Callable[..., Any],
     session: SessionScope | None,
 ) -> CallGenerator[Any]:
-    """Run the steps of a call. If it needs an approval and the graph can pause, pause the graph."""
+    """Run the steps of a call. If the call needs approval and the graph can pause, pause the
+    graph.
+    """
     warn_of_tracing(binding.guard)
     options = _options(session)
     pausing = binding.options.approvals is Approvals.INTERRUPT and can_pause()

@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 __all__ = ["check_governed", "governs"]
 
 MAIN = "main agent"
-"""Name in messages for the checked agent if it has no name."""
+"""The name for an unnamed agent in messages."""
 
 
 def check_governed(agent: Any, guard: Guard) -> None:
     """Check that *guard* governs every tool that the compiled graph *agent* can reach, including
-    the tools of its sub-agents. If it does not, raises ``UsageError``, which lists the agents and
-    tools.
+    the tools of its sub-agents. Otherwise, raises ``UsageError``, which lists the ungoverned tools
+    and their agents.
 
-    The check follows nodes, tools, middleware, closures, and agents that a tool's function finds in
-    its module. A tool is governed if ``govern`` created it, or if its ``ToolNode`` has
+    The check follows nodes, tools, middleware, closures, and agents that a tool's function refers
+    to in its module. A tool is governed if ``govern`` created it, or if its ``ToolNode`` has
     ``GuardMiddleware`` or ``tool_call_wrappers``. In the program's own nodes and middleware, every
-    tool must have been created by ``govern``. Nothing is run. The check can't see anything else
-    that the program's own code does.
+    tool must have been created by ``govern``. The check does not run any code. It can't see
+    anything else that the program's own code does.
     """
     if graph_of(agent) is None:
         raise UsageError(
@@ -61,8 +61,8 @@ def check_governed(agent: Any, guard: Guard) -> None:
             f"not governed: {'; '.join(problems)}",
             code="usage.ungoverned",
             hint=(
-                "make GuardMiddleware(guard) the last middleware of each agent named "
-                "here, or govern its tools with govern(tools, guard)"
+                "make GuardMiddleware(guard) the last middleware of each of these agents, or "
+                "govern its tools with govern(tools, guard)"
             ),
         )
 
@@ -76,11 +76,11 @@ def _problems(agent: Any, guard: Guard) -> Iterator[str]:
             for name in _loose(found.thing, guard):
                 yield f'{place}: tool "{name}" of {type(found.thing).__name__}'
         if isinstance(found.thing, RemoteGraph):
-            yield f"{place}: it runs on another server"
+            yield f"{place}: it runs on a different server"
 
 
 def _ungoverned(found: Found, guard: Guard) -> list[str]:
-    """Return the names of the tools found here that would run without the guard."""
+    """Return the names of the tools in *found* that would run without the guard."""
     if isinstance(found.thing, ToolNode):
         if _wrapped(found.thing, guard):
             return []
@@ -97,7 +97,7 @@ def _governed(tool: BaseTool, guard: Guard) -> bool:
 
 
 def _wrapped(node: ToolNode, guard: Guard) -> bool:
-    """Return True if every call of *node*, sync or async, goes through the guard."""
+    """Return True if every call through *node*, sync or async, goes through the guard."""
     # LangGraph does not guarantee these names. If they are missing, nothing counts as governed.
     sync = getattr(node, "_wrap_tool_call", None)
     awaited = getattr(node, "_awrap_tool_call", None)
@@ -130,8 +130,8 @@ def governs(thing: object, guard: Guard) -> bool:
 
 
 def _loose(middleware: Any, guard: Guard) -> list[str]:
-    """Return the names of the ungoverned tools that *middleware* holds: it may run them, or pass
-    them to an agent that it creates later.
+    """Return the names of the ungoverned tools that *middleware* refers to. It may run these tools,
+    or pass them to an agent that it creates later.
     """
     offered = {id(tool) for tool in getattr(middleware, "tools", ())}
     held: list[Any] = []

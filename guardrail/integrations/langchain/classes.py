@@ -1,5 +1,5 @@
-"""The classes of governed tools: subclasses of the tools' own classes, with bodies that go through
-the guard.
+"""The classes of governed tools: subclasses of the tools' own classes, whose bodies go through the
+guard.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _CLASSES_LOCK = threading.Lock()
 
 
 def governed_class(base: type[BaseTool]) -> type:
-    """Return the governed subclass of *base*. Each class has exactly one."""
+    """Return the governed subclass of *base*. Each class has exactly one governed subclass."""
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:
@@ -42,15 +42,15 @@ def governed_class(base: type[BaseTool]) -> type:
 
 
 def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> type:
-    # Use the metaclass of the tool's class: pydantic's metaclass, or one that the program derived
-    # from it.
+    # Use the metaclass of the tool's class: pydantic's metaclass, or a metaclass that the program
+    # derived from it.
     metaclass: Any = type(base)
     return cast("type", metaclass(name, bases, space))
 
 
 def _ungoverned(cls: type, tool: BaseTool) -> BaseTool:
-    """Return the ungoverned tool inside *tool*, with the same state and its original class. A body
-    that calls ``self._run`` then counts as one call.
+    """Return the ungoverned tool inside *tool*, with the same state and the original class, so that
+    a body that calls ``self._run`` counts as one call.
     """
     inner = cast("BaseTool", object.__new__(cls))
     object.__setattr__(inner, "__dict__", tool.__dict__)
@@ -69,8 +69,8 @@ def _inner_class(base: type[BaseTool]) -> type:
     space = {"__module__": base.__module__, "__doc__": base.__doc__}
     made = _new_class(base, base.__name__, (base,), space)
     for field in fields:
-        # Set after the class is created: pydantic rejects a property with the name of a field, but
-        # attribute access prefers the property.
+        # Set after the class is created, because pydantic rejects a property with the name of a
+        # field. Attribute access prefers the property.
         setattr(made, field, _raw_field(field))
     return made
 

@@ -19,9 +19,11 @@ from guardrail.integrations.traces import current_trace
 __all__ = ["context_of_call"]
 
 _NEWEST = 256
-"""Number of messages to search: the message that asked for the call is among the last ones."""
+"""Number of messages to search. The message that requested the call is among the newest
+messages.
+"""
 _OWN_IDS = ("run-", "lc_", "lc-")
-"""Prefix of the message ids that LangChain generates for models that give no id."""
+"""Prefixes of the message ids that LangChain generates if the model does not provide an id."""
 
 
 def context_of_call(configurable: Mapping[str, Any], call_id: str | None) -> CallContext:
@@ -40,8 +42,8 @@ def context_of_call(configurable: Mapping[str, Any], call_id: str | None) -> Cal
 
 
 def _asking(configurable: Mapping[str, Any], call_id: str) -> AIMessage | None:
-    """Return the newest message that requests the call, or None if the graph's state contains no
-    such message.
+    """Return the newest message that requests the call, or None if the graph's state does not
+    contain such a message.
     """
     for message in itertools.islice(reversed(messages_of_run(configurable)), _NEWEST):
         if isinstance(message, AIMessage) and any(

@@ -31,20 +31,20 @@ class RefusedToolWarning(UsageError, UserWarning):
     """A tool shows the model an argument that the framework or the program fills in. The tool never
     runs: every call of it is denied.
 
-    This is a warning, so that one such tool does not keep a program with many tools from starting.
-    If warnings are errors, it is raised.
+    This is a warning, so that one such tool does not prevent a program with many tools from
+    starting. If warnings are configured as errors, it is raised.
     """
 
     default_code = "usage.injected"
 
     def __str__(self) -> str:
-        # Python shows a warning without its hint.
+        # Python displays a warning without its hint.
         return f"{self.message}; next: {self.hint}"
 
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
-    """Return the reason that *tool* must not run, or None if it may: a tool must not show the model
-    an argument that the framework or the program fills in.
+    """Return the reason why *tool* must not run, or None if it may run. A tool must not show the
+    model an argument that the framework or the program fills in.
     """
     filled = {
         **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),
@@ -65,15 +65,15 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
                 f"{tool.name} is refused and never runs: only its methods mark an argument as "
                 "injected, and its input model is a pydantic 1 model"
             ),
-            hint="give the tool a pydantic 2 args_schema that has this argument",
+            hint="use a pydantic 2 args_schema that has this argument",
         )
     for name, field in getattr(model, "model_fields", {}).items():
         if name in injected and _aliases(field) - {name}:
-            # ToolNode replaces a value that the model gives under the name, but passes on one given
-            # under the alias.
+            # ToolNode replaces a value that the model supplies under the name, but passes on a
+            # value under the alias.
             return RefusedToolWarning(
-                f"{tool.name} is refused and never runs: its injected argument {name} has an alias,"
-                " under which the model can give it",
+                f"{tool.name} is refused and never runs: its injected argument {name} has an "
+                "alias, under which the model can supply a value",
                 hint="remove the alias",
             )
     return None
@@ -106,8 +106,8 @@ def _filled(tool: BaseTool) -> dict[str, str]:
 
 
 def _visible(tool: BaseTool) -> Callable[[str], bool]:
-    """Return a predicate for names that the model can see, either in the schema sent to it or as a
-    name or alias of a field.
+    """Return a predicate for names that the model can see, either in the schema that it receives or
+    as the name or alias of a field.
     """
     schema: Any = tool.args_schema if input_model(tool) is None else tool.tool_call_schema
     if isinstance(schema, Mapping):

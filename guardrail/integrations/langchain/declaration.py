@@ -1,5 +1,5 @@
-"""The declaration of a LangChain tool in a guard: the schema that the model sees, and how the
-framework passes the arguments on.
+"""Determines how a LangChain tool is declared in a guard: the schema that the model sees, and how
+the framework passes on the arguments.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
     loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
     if set(names) == set(fields) and not loose:
         return schema
-    # LangChain's schema does not say that a model accepts further arguments, and omits fields that
-    # have only a validation_alias. Without an args_schema, it also counts the parameter that
+    # LangChain's schema does not state that a model accepts additional arguments, and omits fields
+    # that have only a validation_alias. Without an args_schema, it also counts the parameter that
     # receives the run's config as an argument.
     from pydantic import ConfigDict, create_model
 
@@ -55,7 +55,9 @@ def model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
 
 
 def _unaliased(field: Any) -> Any:
-    """Return *field* without its alias, because LangChain passes it on under its own name."""
+    """Return *field* without its alias, because LangChain passes on the value under the field's own
+    name.
+    """
     from pydantic.fields import FieldInfo
 
     default: dict[str, Any] = {"default": field.default}
@@ -79,7 +81,8 @@ def defaults(schema: Any) -> dict[str, Any]:
 
 def variadic_names(tool: BaseTool) -> frozenset[str]:
     """Return ``args`` and ``kwargs`` if they represent ``*args`` and ``**kwargs``."""
-    # LangChain turns these into fields, and omits them from a call that does not name them.
+    # LangChain converts these parameters to fields, and omits them from a call that does not supply
+    # them.
     return frozenset(
         name
         for body in bodies(tool)

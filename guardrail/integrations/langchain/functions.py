@@ -17,8 +17,8 @@ __all__ = ["govern_functions"]
 
 
 def govern_functions(tool: BaseTool) -> None:
-    """Replace the bodies of *tool* with governed functions, including bodies that a copy received
-    as updates.
+    """Replace the bodies of *tool* with governed functions, including bodies that were passed as
+    updates when the tool was copied.
     """
     binding: Binding = tool.__dict__[KEY]
     raw: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -35,8 +35,8 @@ def govern_functions(tool: BaseTool) -> None:
 def _governed_function(
     tool: BaseTool, body: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
-    """Return a function with the signature of *body* that runs *body* through the guard, and that
-    does not give access to *body*.
+    """Return a function with the signature of *body* that runs *body* through the guard and does
+    not expose *body*.
     """
     beside = frozenset(config_names(body) | {"run_manager", "callbacks"} & set(parameters(body)))
     if awaited:

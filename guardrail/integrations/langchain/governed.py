@@ -1,4 +1,4 @@
-"""The behaviour that all governed tools share: refusals become messages, and copies stay
+"""The behaviour that all governed tools share: refusals are converted to messages, and copies stay
 governed.
 """
 
@@ -25,13 +25,13 @@ __all__ = ["Governed"]
 
 
 class Governed:
-    """Mixin for tool classes. It turns guardrail's errors into results that the framework and the
+    """Mixin for tool classes. Converts guardrail's errors to results that the framework and the
     model can use.
     """
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """Run the tool like its own ``run``. If the call is refused, return an error message for
-        the model.
+        """Run the tool as its own ``run`` method does. If the call is refused, return an error
+        message for the model.
         """
         invocation = Invocation(tool_call_id, kwargs.get("config"))
         token = INVOCATION.set(invocation)
@@ -66,11 +66,11 @@ class Governed:
             given, named = super()._to_args_and_kwargs(*args, **kwargs)  # type: ignore[misc]
             binding = binding_of(cast("BaseTool", self))
             if not binding.injected.isdisjoint(binding.positional[: len(given)]):
-                # A string input becomes the first argument, and may come from the model. An
+                # A string input becomes the first argument, and may come from the model, but an
                 # injected argument is neither judged nor recorded.
                 raise TypeError(
-                    f"{binding.name}: a string can't be its first argument, because that "
-                    "argument is injected"
+                    f"{binding.name}: the first argument is injected, so it can't be passed as a "
+                    "string input"
                 )
             return given, named
         except Exception as error:
@@ -83,8 +83,8 @@ class Governed:
 
     @property
     def tool_call_schema(self) -> Any:
-        """The schema that the model sees: the tool's own schema without the names that LangChain
-        shows to the model and then fills in itself.
+        """The schema that the model sees: the tool's own schema without the arguments that
+        LangChain would show to the model but fill in itself.
         """
         tool = cast("BaseTool", self)
         schema = super().tool_call_schema  # type: ignore[misc]
@@ -107,8 +107,8 @@ class Governed:
         return super().get_input_schema(config)  # type: ignore[misc]
 
     def __init__(self, **_: Any) -> None:
-        # LangChain creates a configured tool from the fields of another one, and the guard is not a
-        # field.
+        # LangChain creates a configured tool from the fields of another tool, and the guard is not
+        # a field.
         raise UsageError(
             (
                 f"{type(self).__name__} can't be configured or created from its fields, "
@@ -128,8 +128,8 @@ class Governed:
         return _own(super().__deepcopy__(memo))  # type: ignore[misc]
 
     def model_copy(self, **how: Any) -> Any:
-        """Return a governed copy of the tool. The copy is decided under its own name, and functions
-        passed in *update* are governed.
+        """Return a governed copy of the tool. Calls of the copy are decided under the copy's name,
+        and functions passed in *update* are governed.
         """
         return _own(super().model_copy(**how))  # type: ignore[misc]
 
@@ -144,14 +144,16 @@ class Governed:
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise UsageError(
-            "a governed tool can't be pickled: its guard lives in this process",
+            "a governed tool can't be pickled, because its guard exists only in this process",
             code="usage.pickle",
-            hint="pickle the original tool, and govern it where it is loaded",
+            hint="pickle the original tool, and govern it after it is loaded",
         )
 
 
 def _own(copied: Any) -> Any:
-    """Return *copied* with its governed functions bound to its own name, not to the original's."""
+    """Return *copied* with its governed functions bound to the copy's name instead of the
+    original's.
+    """
     if KEY in copied.__dict__:
         govern_functions(copied)
     return copied

@@ -1,5 +1,5 @@
-"""Finds which arguments of a LangChain tool are injected, and which the model can see. No argument
-is both.
+"""Determines which arguments of a LangChain tool are injected, and which arguments the model can
+see. An argument is never both.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ __all__ = [
 ]
 
 CALLABLES = ("func", "coroutine")
-"""Names of the fields that hold a body."""
+"""Names of the fields that contain a body."""
 
 _MAX_DEPTH = 16
 
 
 def injected_names(tool: BaseTool) -> frozenset[str]:
     """Return the names of the arguments whose annotations say that the framework or the program
-    fills them in. An argument's name is never enough.
+    fills them in. An argument's name alone is never sufficient.
 
     LangChain's own list is not used, because LangChain computes it once and does not update it if
     the function or the schema is replaced.
@@ -47,7 +47,7 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
     for body in bodies(tool):
         found.update(config_names(body))
     for field in CALLABLES:
-        # StructuredTool and Tool fill it in if the function accepts it.
+        # StructuredTool and Tool fill in this argument if the function accepts it.
         function = tool.__dict__.get(field)
         if callable(function):
             found.update({"callbacks"} & set(parameters(function)))
@@ -56,13 +56,13 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
 
 def config_names(function: Callable[..., Any]) -> set[str]:
     """Return the names of the parameters that receive the run's config."""
-    # The same test as in LangChain: only a parameter with exactly this annotation receives the
+    # This is LangChain's own test: only a parameter with exactly this annotation receives the
     # config.
     return {name for name, hint in hints(function).items() if hint is RunnableConfig}
 
 
 def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
-    """Return the code that runs: the functions of *tool*, or the methods of its class."""
+    """Return the callables that run: the functions of *tool*, or the methods of its class."""
     functions = [tool.__dict__.get(field) for field in CALLABLES]
     found = [function for function in functions if callable(function)]
     if found:
@@ -72,8 +72,8 @@ def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
 
 
 def input_model(tool: BaseTool) -> Any:
-    """Return the input model, pydantic 1 or 2. Return None if a JSON Schema describes the input, or
-    if nothing describes it.
+    """Return the input model (pydantic 1 or 2), or None if the input is described by a JSON Schema
+    or not at all.
     """
     if isinstance(tool.args_schema, Mapping):
         return None
@@ -88,7 +88,7 @@ def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
     injected.
 
     LangGraph's ToolNode inspects functions and the input model but not these methods, so it would
-    pass the model's values for these names on.
+    pass on the model's values for these names.
     """
     if any(callable(tool.__dict__.get(field)) for field in CALLABLES):
         return {}
@@ -119,7 +119,7 @@ def schema_annotations(tool: BaseTool) -> Mapping[str, Any]:
 
 
 def marked(hint: Any, depth: int = 0) -> bool:
-    """Return True if *hint* marks the argument as injected, even inside an ``Optional`` or another
+    """Return True if *hint* marks the argument as injected, even inside an ``Optional`` or a nested
     ``Annotated``.
     """
     if isinstance(hint, type) and issubclass(hint, _DirectlyInjectedToolArg):

@@ -18,7 +18,7 @@ try:
     from langchain.agents.middleware import AgentMiddleware
 except ImportError as missing:
     raise ImportError(
-        "GuardMiddleware needs LangChain's agents: install guardrail with its extra langchain"
+        "GuardMiddleware needs LangChain's agents: install guardrail with the langchain extra"
         " (README.md), and the package langchain"
     ) from missing
 
@@ -47,32 +47,30 @@ else:
 
 
 class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
-    """Governs all tools of an agent: no body of a tool runs without a durable, well-formed
+    """Governs all tools of an agent: a tool's body runs only after a durable, well-formed
     ``allow``.
 
     Each call gets a governed copy of its tool, so each retry is decided separately, and the policy
-    sees the arguments that the body gets. Put this middleware last in the list, because a later one
-    could run a tool of its own. If one comes later, the first call emits
+    sees the same arguments as the body. Put this middleware last in the list, because a later
+    middleware could run its own tools. If another middleware comes later, the first call emits
     ``MiddlewareOrderWarning``.
 
     Calls of a tool that does not exist, and calls whose arguments are not JSON, are recorded as
-    ``call.rejected``; the framework answers them. A tool that the model's provider runs (given as a
-    mapping) can't be governed: its name is recorded before the model is called.
+    ``call.rejected``; the framework answers them. A tool that the model's provider runs (passed as
+    a mapping) can't be governed: its name is recorded before the model is called.
     """
 
     trace_policy = _NO_PAYLOAD
-    """The trace span of the middleware itself does not contain arguments or results. Other spans
-    do.
-    """
+    """The middleware's own trace span does not contain arguments or results. Other spans do."""
     check_order = True
-    """True to report a middleware that comes later."""
+    """True if a middleware that comes later is reported."""
 
     def __init__(
         self, guard: Guard, *, strict: bool = False, approvals: Approvals | str = Approvals.ERROR
     ) -> None:
-        """If *strict* is True, provider tools raise ``UsageError`` before the model is called, and
-        a middleware that comes later raises it before a tool runs. *approvals* has the same meaning
-        as in ``govern``.
+        """If *strict* is True, ``UsageError`` is raised for provider tools before the model is
+        called, and for a middleware that comes later before a tool runs. *approvals* has the same
+        meaning as in ``govern``.
         """
         super().__init__()
         self.tools = []

@@ -1,5 +1,5 @@
-"""Handles the parts of a model call that do not reach a tool body: tools that the model's provider
-runs, and calls that the framework could not parse.
+"""Handles tools and calls that never reach a tool body: tools that the model's provider runs, and
+calls that the framework could not parse.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ __all__ = ["ProviderTools", "areject_invalid_calls", "reject_invalid_calls"]
 PROVIDER_TOOL = "provider_tool"
 """Reason in ``call.rejected``: the model's provider would run the tool, outside the guard."""
 NOT_JSON = "not_json"
-"""Reason in ``call.rejected``: the framework could not read the arguments."""
+"""Reason in ``call.rejected``: the framework could not parse the arguments."""
 
 _LOCAL_TYPES = frozenset({"function", "custom"})
 _LOCAL_KEYS = (("name", "description"), ("name", "parameters"), ("name", "input_schema"))
@@ -28,7 +28,7 @@ _SCHEMA_KEYS = ("title", "properties")
 
 
 class ProviderTools:
-    """Finds tools in model calls that no guard can govern, and records or rejects them."""
+    """Finds tools in model requests that a guard can't govern, and records or rejects them."""
 
     def __init__(self, guard: Guard, *, strict: bool) -> None:
         """If *strict* is True, such tools are rejected."""
@@ -37,8 +37,8 @@ class ProviderTools:
 
     @staticmethod
     def named(request: ModelRequest[Any]) -> list[str]:
-        """Return the names of the tools in *request* that the provider runs: tools in the request
-        itself, and tools that its settings or its model add.
+        """Return the names of the tools that the provider runs: those in *request* itself, and
+        those that the request's settings or model add.
 
         A mapping that only describes a tool is not a provider tool: its calls would reach the
         program, which has no such tool.
@@ -56,10 +56,8 @@ class ProviderTools:
         return [_name(tool) for tool in offered if isinstance(tool, Mapping) and not _local(tool)]
 
     def record(self, names: Sequence[str]) -> None:
-        """Record each of *names* as ``call.rejected``, and then raise ``UsageError`` if *strict* is
-        set.
-
-        Raises ``LedgerError``.
+        """Record each of *names* as ``call.rejected``. Raises ``LedgerError``, and then
+        ``UsageError`` if *strict* is set.
         """
         for name in names:
             record_rejection(self._guard, name, PROVIDER_TOOL, None)
@@ -75,11 +73,11 @@ class ProviderTools:
         if self._strict:
             raise UsageError(
                 (
-                    f"{', '.join(names)}: the model's provider runs this tool, so guardrail "
-                    "can't govern it"
+                    f"{', '.join(names)}: the model's provider runs this tool, so guardrail can't "
+                    "govern it"
                 ),
                 code="usage.provider_tool",
-                hint="remove it, or give the agent a local tool instead",
+                hint="remove it, or use a local tool instead",
             )
 
 
@@ -87,7 +85,7 @@ def _local(tool: Mapping[Any, Any]) -> bool:
     kind = tool.get("type")
     if kind in _LOCAL_TYPES:
         return True
-    # LangChain's own forms: the description of a function, or a JSON Schema of type object.
+    # LangChain's own formats: a function description, or a JSON Schema of type object.
     if kind is None and any(all(key in tool for key in keys) for keys in _LOCAL_KEYS):
         return True
     return kind in (None, "object") and all(key in tool for key in _SCHEMA_KEYS)
@@ -99,7 +97,7 @@ def _name(tool: Mapping[Any, Any]) -> str:
 
 
 def reject_invalid_calls(guard: Guard, response: object) -> None:
-    """Record the calls in *response* whose arguments the framework could not read as JSON. The
+    """Record the calls in *response* whose arguments the framework could not parse as JSON. The
     framework answers them itself. Raises ``LedgerError``.
     """
     for call in _invalid_calls(response):

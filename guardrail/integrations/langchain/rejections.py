@@ -42,15 +42,15 @@ class Invocation:
     """The id of the run's tool call, if it has one."""
     config: Mapping[str, Any] | None = None
     rejected: str | None = None
-    """Stable code for the framework's reason to reject the arguments."""
+    """Stable code for the reason why the framework rejected the arguments."""
 
 
 INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
 
 
 def take_call_id() -> str | None:
-    """Return the id of this run's tool call, and clear it, because calls made by the body have
-    their own ids.
+    """Return the id of this run's tool call, and clear the stored id, because calls made by the
+    body have their own ids.
     """
     invocation = INVOCATION.get()
     if invocation is None:
@@ -84,8 +84,8 @@ def record_rejection(
     call_id: str | None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record a call that does not reach a body, in the run's session. *tool* may be a name that a
-    model made up. Raises ``LedgerStop``.
+    """Record a call that does not reach a body, in the run's session. *tool* may be a name that the
+    model invented. Raises ``LedgerStop``.
     """
     try:
         session = session_of_run(guard, config)

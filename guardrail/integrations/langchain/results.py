@@ -1,5 +1,5 @@
-"""Determines from a tool's result whether the tool failed, and makes the message that the model
-gets for a refusal.
+"""Determines from a tool's result whether the tool failed, and creates the message that the model
+receives for a refusal.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ __all__ = ["ReportedError", "checked", "refusal_message"]
 
 
 class ReportedError(Exception):
-    """A tool returned a ``ToolMessage`` with status ``error``. It is recorded as the tool's error,
-    and never leaves a governed tool.
+    """A tool returned a ``ToolMessage`` with status ``error``. This exception is recorded as the
+    tool's error, and never leaves a governed tool.
     """
 
     def __init__(self, result: object, text: str) -> None:
@@ -27,7 +27,7 @@ class ReportedError(Exception):
 
 
 def checked(result: Any) -> Any:
-    """Return *result*. Raises ``ReportedError`` if it says that the tool failed."""
+    """Return *result*. Raises ``ReportedError`` if the result reports that the tool failed."""
     text = _reported(result)
     if text is not None:
         raise ReportedError(result, text)
@@ -60,7 +60,7 @@ def _message_error(item: Any) -> str | None:
 def refusal_message(
     tool: BaseTool, refusal: Denied | ApprovalRequired | ToolTimeoutError, call_id: str
 ) -> ToolMessage:
-    """Return the message that the model gets instead of a result."""
+    """Return the message that the model receives instead of a result."""
     if isinstance(refusal, ToolTimeoutError):
         text, artifact = error_text(refusal), None
     else:

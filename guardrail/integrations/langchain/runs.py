@@ -1,8 +1,8 @@
 """Reads the state of the LangGraph run in which a tool is called.
 
-Except for the thread and the attempt, LangGraph does not guarantee these names. If a name is
-missing, no graph is paused: the model is told that the call did not run. Tests check each name with
-a real graph.
+Except for the thread and the attempt, LangGraph does not guarantee the names that this module uses.
+If a name is missing, the graph is not paused, and the model is told that the call did not run.
+Tests check each name with a real graph.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _MESSAGES = "messages"
 
 
 def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Return the ``configurable`` values of the run. *config* is the call's config. Without it, the
-    config that LangChain holds for the running code is used.
+    """Return the ``configurable`` values of the run. *config* is the call's config. Without it,
+    LangChain's config for the running code is used.
     """
     given = config if config is not None else var_child_runnable_config.get()
     return (given or {}).get("configurable") or {}
@@ -62,7 +62,7 @@ def messages_of_run(configurable: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def can_pause() -> bool:
-    """Return True if this code runs in a LangGraph graph that can be resumed: one with a
+    """Return True if this code runs in a LangGraph graph that can be resumed because it has a
     checkpointer.
     """
     settings = configurable_of_run()

@@ -1,4 +1,4 @@
-"""Derives the schema of a governed tool: the tool's own schema with fields added or removed."""
+"""Derives the schema of a governed tool from the tool's own schema by adding or removing fields."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["extended", "without"]
 
 
 def extended(schema: Any, more: Mapping[str, tuple[Any, Any]]) -> Any:
-    """Return *schema* with the fields *more* added. The values are pairs of annotation and
-    default.
+    """Return *schema* with the fields *more* added. The values of *more* are pairs of annotation
+    and default.
     """
     from pydantic import BaseModel, ConfigDict, RootModel, create_model
 
-    # LangChain turns a JSON Schema into a model of a single value, which has no fields.
+    # LangChain converts a JSON Schema to a model of a single value, which has no fields.
     bases = () if issubclass(schema, RootModel) else (schema,)
     body = {"model_config": ConfigDict(arbitrary_types_allowed=True), "__module__": __name__}
     base: Any = type(schema.__name__, bases or (BaseModel,), body)

@@ -10,8 +10,8 @@ in the run's config or its runtime context.
         config={"configurable": {"guardrail_principal": "alice", "thread_id": "support-7"}},
     )
 
-A model can't set any of these. A session passed this way takes precedence over a session that was
-entered around the run. A principal passed this way does not, and is recorded as ``asserted``.
+A model can't set any of these keys. A session passed this way takes precedence over a session that
+was entered around the run. A principal passed this way does not, and is recorded as ``asserted``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["KEY", "RunIdentity", "asession_of_run", "session_of_run"]
 KEY = "guardrail_session"
 """Key under ``configurable`` in a run's config; key or attribute of a graph's runtime context."""
 PRINCIPAL, AGENT, SESSION_ID = "guardrail_principal", "guardrail_agent", "guardrail_session_id"
-"""Keys for the calling principal, its agent, and the session id (default: the thread id)."""
+"""Keys for the principal, the agent, and the session id (default: the thread id)."""
 
 _MOST = 1024
 _OPEN: weakref.WeakKeyDictionary[Guard, OrderedDict[RunIdentity, SessionScope]] = (
@@ -48,7 +48,7 @@ _LOCK = threading.Lock()
 
 
 class RunIdentity(NamedTuple):
-    """The caller's identity, as the program asserts it."""
+    """The caller's identity as asserted by the program."""
 
     principal: Any
     agent: Any
@@ -60,9 +60,9 @@ def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> Ses
     """Return the session set in the run's config or context, or None to use the current session.
     The guard checks the session.
 
-    *config* is the call's config. Without it, the config that LangChain holds for the running code
-    is used. Raises ``IdentityError`` if the run's identity is malformed, or if its session belongs
-    to a different principal, and ``LedgerError``.
+    *config* is the call's config. Without it, LangChain's config for the running code is used.
+    Raises ``IdentityError`` if the run's identity is malformed or its session belongs to a
+    different principal, and ``LedgerError``.
     """
     named = _named(config)
     return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
@@ -117,7 +117,7 @@ def _known(guard: Guard, who: RunIdentity) -> SessionScope | None:
         known = _OPEN.setdefault(guard, OrderedDict())
         try:
             known.move_to_end(who)
-        except (KeyError, TypeError):  # not open yet, or no identity at all
+        except (KeyError, TypeError):  # not open yet, or there is no identity
             return None
         return known[who]
 

@@ -1,4 +1,4 @@
-"""Separates the arguments that a model gave from the injected ones."""
+"""Separates a model's arguments from the injected arguments."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["split"]
 def split(
     binding: Binding, beside: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]]:
-    """Separate the model's arguments from the injected ones. Return the model's arguments, and a
-    function that assembles all arguments for the body.
+    """Separate the model's arguments from the injected arguments. Return the model's arguments, and
+    a function that assembles all arguments for the body.
 
-    Only names that are known to be injected bypass the policy. An unknown name is treated as the
-    model's, and the policy judges its value.
+    Only names that are known to be injected bypass the policy. An argument with an unknown name is
+    treated as the model's, so the policy judges it.
     """
     named = dict(kwargs)
     order = []
@@ -28,8 +28,8 @@ def split(
         named[name] = value
         order.append(name)
     outside = binding.injected | beside
-    # If a value is the default object itself, the declared model fills it in without validation, as
-    # LangChain does.
+    # A value that is the default object itself is omitted: the declared model fills it in without
+    # validation, as LangChain does.
     missing = object()
     given = {
         name: value

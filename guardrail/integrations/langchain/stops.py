@@ -1,4 +1,4 @@
-"""Finds the LangGraph exceptions that matter to a guard, if LangGraph is installed."""
+"""Finds the LangGraph exceptions that are relevant to a guard, if LangGraph is installed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["LangGraph", "langgraph", "stop"]
 @dataclass(frozen=True, slots=True)
 class LangGraph:
     stop: type[LedgerError]
-    """The class used to raise a ``LedgerError``."""
+    """The class for raising a ``LedgerError``."""
     pauses: tuple[type[BaseException], ...]
-    """Exceptions that LangGraph uses to interrupt a body that has not failed."""
+    """Exceptions that LangGraph uses to interrupt a body without a failure."""
 
 
 @functools.cache
@@ -44,8 +44,8 @@ def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
 
 
 def stop(error: LedgerError) -> NoReturn:
-    """Raise *error* as an exception class that reaches the program, even if the framework handles
-    tool errors.
+    """Raise *error* as a class that always reaches the program, even if the framework handles tool
+    errors.
     """
     passes = langgraph().stop
     if isinstance(error, passes):

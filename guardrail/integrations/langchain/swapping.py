@@ -1,9 +1,10 @@
-"""Replaces the tools in the calls that pass through a ToolNode with governed tools, and records
-calls of tools that do not exist.
+"""Replaces the tools in calls that pass through a ToolNode with governed tools, and records calls
+of tools that do not exist.
 
-A guard around the framework's handler would decide once for a call that a retry runs three times,
-and would not see the changes that an inner wrapper makes. The tool itself is therefore governed:
-every request that is passed on contains a governed tool, even if a wrapper replaces the tool.
+A guard around the framework's handler would make only one decision for a call that is retried
+several times, and would not see changes made by an inner wrapper. The tool itself is therefore
+governed: every request that is passed on contains a governed tool, even if a wrapper replaces the
+tool.
 """
 
 from __future__ import annotations
@@ -30,19 +31,19 @@ if TYPE_CHECKING:
 __all__ = ["MiddlewareOrderWarning", "Swapping"]
 
 UNKNOWN_TOOL = "unknown_tool"
-"""Reason in ``call.rejected``: the model named a tool that does not exist."""
+"""Reason in ``call.rejected``: the model called a tool that does not exist."""
 
 _MOST = 1024
-"""Maximum number of cached tools, so that a program that creates tools for each run does not fill
-the memory.
+"""Maximum number of cached tools. It limits the memory used by a program that creates tools for
+each run.
 """
 
 
 class MiddlewareOrderWarning(UsageError, UserWarning):
-    """A wrapper of tool calls runs inside guardrail's wrapper, which should be the innermost.
+    """A wrapper of tool calls runs inside guardrail's wrapper, which must be the innermost wrapper.
 
-    Tools that it puts into the request are still governed, but guardrail can't see tools that it
-    runs itself.
+    Tools that the inner wrapper puts into the request are still governed, but guardrail can't see
+    tools that the wrapper runs itself.
     """
 
     default_code = "usage.middleware_order"
@@ -54,7 +55,7 @@ class Swapping:
     def __init__(
         self, guard: Guard, *, strict: bool, approvals: Approvals | str, check_order: bool = True
     ) -> None:
-        """If *strict* is True, a wrapper that runs inside this one causes an error and not a
+        """If *strict* is True, a wrapper that runs inside this one causes an error instead of a
         warning. If *check_order* is False, it causes neither.
         """
         self.guard = guard
@@ -65,7 +66,7 @@ class Swapping:
         self._told = not check_order
 
     def call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
-        """Call *handler* with a governed tool in *request*, and return its answer."""
+        """Call *handler* with a governed tool in *request*, and return its result."""
         self._check_order(handler)
         governed = self._governed_request(request)
         try:
@@ -89,9 +90,7 @@ class Swapping:
                 await arecord_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     def governed(self, tool: BaseTool) -> BaseTool:
-        """Return the governed copy of *tool*. It is the same copy each time, until *tool* is
-        changed.
-        """
+        """Return the governed copy of *tool*. The same copy is returned until *tool* is changed."""
         binding = tool.__dict__.get(KEY)
         if isinstance(binding, Binding) and binding.guard is self.guard:
             return tool
@@ -111,14 +110,14 @@ class Swapping:
         )
 
     def _check_order(self, handler: Callable[..., Any]) -> None:
-        # ToolNode's own handler is a function of its module. Any other handler belongs to a
+        # ToolNode's own handler is defined in ToolNode's module. Any other handler belongs to a
         # wrapper.
         if self._told or getattr(handler, "__module__", None) == ToolNode.__module__:
             return
         problem = MiddlewareOrderWarning(
             (
-                "another wrapper of tool calls runs inside guardrail's, and could run a tool "
-                "without the guard: GuardMiddleware must come last in middleware=[...]"
+                "another wrapper of tool calls runs inside guardrail's wrapper, and could run a "
+                "tool without the guard: GuardMiddleware must come last in middleware=[...]"
             ),
             hint="make GuardMiddleware the last middleware in the list",
         )
@@ -131,9 +130,9 @@ class Swapping:
 @dataclass(frozen=True, slots=True, eq=False)
 class _GovernedCopy:
     tool: BaseTool
-    """A reference that keeps the tool alive, so that no other tool gets its id."""
+    """A reference that keeps the tool alive, so that its id is not reused for a different tool."""
     state: dict[str, Any]
-    """The tool's fields when it was governed."""
+    """The tool's fields at the time when it was governed."""
     governed: BaseTool
 
     def holds(self, tool: BaseTool) -> bool:
@@ -152,7 +151,7 @@ class _GovernedRequest(ToolCallRequest):
 
     swapping: Swapping = field(kw_only=True, repr=False, compare=False)
     tools: list[str] = field(default_factory=list, kw_only=True, repr=False, compare=False)
-    """Names of the tools that the request held, in all of its versions."""
+    """Names of all tools that the request has contained, in any of its versions."""
 
     def __post_init__(self) -> None:
         if self.tool is not None:

@@ -33,12 +33,12 @@ class ToolCallWrappers(TypedDict):
 def tool_call_wrappers(
     guard: Guard, *, strict: bool = False, approvals: Approvals | str = Approvals.ERROR
 ) -> ToolCallWrappers:
-    """Return the arguments of ``ToolNode`` that govern each of its tools: none of their bodies runs
-    without a durable, well-formed ``allow``.
+    """Return the arguments of ``ToolNode`` that govern all its tools: a body runs only after a
+    durable, well-formed ``allow``.
 
     Calls of tools that the node does not have are recorded as ``call.rejected``; the framework
     answers them. *approvals* has the same meaning as in ``govern``. If another wrapper runs inside
-    these, ``MiddlewareOrderWarning`` is emitted, or raised if *strict* is True. Raises
+    these wrappers, ``MiddlewareOrderWarning`` is emitted, or raised if *strict* is True. Raises
     ``UsageError`` if LangGraph is not installed.
     """
     try:

@@ -1,6 +1,6 @@
 """Warns about a LangSmith tracer that sends unredacted arguments to LangSmith.
 
-A tracer gets a tool's input before the guard does, so even a denied call is traced with its
+A tracer receives a tool's input before the guard does, so even a denied call is traced with its
 arguments.
 """
 
@@ -36,7 +36,7 @@ class TracingWarning(UsageError, UserWarning):
 
 
 def warn_of_tracing(guard: Guard) -> None:
-    """Warn, once for each guard, if a tracer sees the running code's tool inputs.
+    """Warn, once per guard, if a tracer receives the tool inputs of the running code.
 
     The tracer may have been enabled by the environment, ``tracing_context``, ``configure`` or a
     callback. There is no warning if its client hides inputs and outputs, or has an anonymizer.
@@ -45,14 +45,14 @@ def warn_of_tracing(guard: Guard) -> None:
         return
     if any(_sends(tracer) for tracer in _tracers()):
         _TOLD.add(guard)
-        # The message contains the remedy, because Python shows a warning without its hint.
+        # The message contains the remedy, because Python displays a warning without its hint.
         problem = TracingWarning(
             (
-                "LangSmith gets the arguments of tool calls before guardrail redacts them, "
-                "including those of denied calls; to mask them, set "
-                "LANGSMITH_HIDE_INPUTS=true and LANGSMITH_HIDE_OUTPUTS=true"
+                "LangSmith receives the arguments of tool calls before guardrail redacts them, "
+                "including those of denied calls; to mask them, set LANGSMITH_HIDE_INPUTS=true "
+                "and LANGSMITH_HIDE_OUTPUTS=true"
             ),
-            hint="or give the tracer a Client(anonymizer=...): docs/integrations.md, Tracing",
+            hint="or pass a Client(anonymizer=...) to the tracer: docs/integrations.md, Tracing",
         )
         warnings.warn(problem, stacklevel=2)
 
@@ -67,7 +67,7 @@ def _tracers() -> list[Any]:
 
 def _sends(tracer: Any) -> bool:
     # LangSmith guarantees its client's arguments but not these attributes. If they are missing, the
-    # client counts as one that hides nothing.
+    # client is assumed to hide nothing.
     client = getattr(tracer, "client", None)
     if getattr(client, "_anonymizer", None):
         return False

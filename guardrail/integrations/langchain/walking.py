@@ -1,5 +1,5 @@
-"""Walks a compiled graph to everything that it can call: nodes, tools, middleware, and the agents
-inside tools.
+"""Finds everything that a compiled graph can call: nodes, tools, middleware, and the agents inside
+tools.
 
 LangGraph's own list of subgraphs is not enough: a sub-agent is only a value in the closure of the
 tool that starts it.
@@ -35,7 +35,7 @@ _FRAMEWORK = frozenset(
         "langsmith",
     }
 )
-"""Packages whose functions hold tools only to describe them to a model."""
+"""Packages whose functions refer to tools only to describe them to a model."""
 _UNNAMED = "LangGraph"
 """Name for a graph that has no name."""
 
@@ -56,14 +56,14 @@ class Found:
     """One object that a graph can reach."""
 
     agent: str
-    """The name of the agent that reaches it."""
+    """The name of the agent that can reach the object."""
     thing: Any
     where: Where
 
 
 def walk(agent: str, root: object) -> Iterator[Found]:
     """Yield the graphs, tool nodes, tools and middleware that *root* can reach, without running
-    them. An object is yielded once for each kind of code that holds it.
+    them. An object is yielded once for each kind of code that refers to it.
     """
     queue = [Found(agent, root, Where.BODY)]
     seen: dict[tuple[int, Where], object] = {}
@@ -80,8 +80,8 @@ def walk(agent: str, root: object) -> Iterator[Found]:
 
 
 def graph_of(runnable: object) -> Pregel[Any] | None:
-    """Return the compiled graph in *runnable*, which may be configured. Return None if it contains
-    none.
+    """Return the compiled graph in *runnable*, which may be a configured runnable, or None if it
+    does not contain a graph.
     """
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
@@ -101,7 +101,7 @@ def middleware_class() -> tuple[type, ...]:
 
 
 def _inside(found: Found) -> Iterator[Found]:
-    """Yield the objects that *found* holds."""
+    """Yield the objects that *found* refers to."""
     thing, agent, where = found.thing, found.agent, found.where
     if isinstance(thing, Pregel):
         for node in thing.nodes.values():
@@ -148,8 +148,8 @@ def _framework(function: types.FunctionType) -> bool:
 
 
 def _values(function: types.FunctionType, where: Where) -> Iterator[object]:
-    """Yield the values that *function* holds: those in its closure, and the graphs that it refers
-    to in its module. For a node's code, also yield the tools that it refers to.
+    """Yield the values that *function* can use: those in its closure, and the graphs in its module
+    that it refers to. For a node's code, also yield the tools that it refers to.
     """
     for cell in function.__closure__ or ():
         try:

@@ -1,4 +1,4 @@
-"""Govern the tool calls of an OpenAI client, in chat completions and in the Responses API.
+"""Govern tool calls made through an OpenAI client, in chat completions and in the Responses API.
 
 ::
 

@@ -1,4 +1,4 @@
-"""Makes the context that the installed OpenAI client asserts for a call."""
+"""Creates the context that the installed OpenAI client asserts for a call."""
 
 from __future__ import annotations
 

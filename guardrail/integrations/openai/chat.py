@@ -1,4 +1,4 @@
-"""Reads the tool calls in a chat completion, and makes the messages that answer them."""
+"""Reads the tool calls in a chat completion, and creates the messages that answer them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from guardrail.tools.results import result_text
 __all__ = ["read_chat"]
 
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
-"""Finish reasons which mean that a choice and its calls are complete."""
+"""Finish reasons that mean that a choice and its calls are complete."""
 
 
 def read_chat(completion: ChatCompletion, choice: int | None) -> list[AskedCall]:
-    """Return the calls in *completion*. Raises ``UsageError`` if it has several choices and
-    *choice* does not select one.
+    """Return the calls in *completion*. Raises ``UsageError`` if there are several choices and
+    *choice* does not select one of them.
     """
     choices = listed(completion.choices, "choices")
     if choice is None and len(choices) > 1:

@@ -1,4 +1,4 @@
-"""Governs a client: its answers contain only decided tool calls."""
+"""Governs a client, so that its responses contain only decided tool calls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.openai needs the OpenAI client:"
-        " install guardrail with its extra openai (README.md)"
+        " install guardrail with the openai extra (README.md)"
     ) from missing
 
 from guardrail.integrations.openai.turns import ClientTurns
@@ -35,18 +35,18 @@ def govern_client(
     session: SessionScope | None = None,
     wait_for_approval: float | None = None,
 ) -> C:
-    """Return a governed version of *client*: its answers contain no tool call without a durable,
-    well-formed ``allow``.
+    """Return a governed version of *client*, whose responses contain a tool call only after a
+    durable, well-formed ``allow``.
 
     The returned client has the same class and shares the connections of *client*. Every method is
-    governed, and so are clients made with ``copy`` and ``with_options``. A refused call arrives as
-    a refusal. Routes that can carry tool calls but can't be governed raise ``UsageError``. The
-    records contain ``enforcement: release``, and the outcomes are the results reported in later
-    requests.
+    governed, and so are clients created with ``copy`` and ``with_options``. A refused call is
+    replaced with a refusal. Routes that can carry tool calls but can't be governed raise
+    ``UsageError``. The records contain ``enforcement: release``, and the outcomes are the results
+    reported in later requests.
 
     Calls are decided in *session*, or in the session that is current when the request is made.
-    *wait_for_approval* is the number of seconds that an answer waits for a person to approve one of
-    its calls. Raises ``UsageError`` if *client* is not a client of the openai package, or is
+    *wait_for_approval* is the number of seconds that a response waits for a person to approve one
+    of its calls. Raises ``UsageError`` if *client* is not a client from the openai package, or is
     governed by a different guard.
     """
     _check_client(client)
@@ -68,7 +68,8 @@ def govern_client(
         "__doc__": base.__doc__,
     }
     kind = cast("type[C]", type(base.__name__, (hooks, base), space))
-    # ``copy`` creates a client of the same class, so this class only has to hold the options.
+    # ``copy`` creates a client of the same class, so it is sufficient to store the options in this
+    # class.
     options = object.__new__(kind)
     options.__dict__.update(client.__dict__)
     return options.copy()
@@ -78,16 +79,16 @@ def _check_client(client: object) -> None:
     kind = type(client)
     if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
         raise UsageError(
-            (f"expected a client of the openai package, not {kind.__module__}.{kind.__qualname__}"),
+            (
+                "expected a client from the openai package, not "
+                f"{kind.__module__}.{kind.__qualname__}"
+            ),
             code="usage.client",
             hint="govern_client(OpenAI(), guard)",
         )
     if not hasattr(kind, "_send_request"):
         raise UsageError(
-            (
-                f"openai {openai.__version__} has no hook through which guardrail could "
-                "govern all requests"
-            ),
+            (f"openai {openai.__version__} has no hook that lets guardrail govern all requests"),
             code="usage.client",
             hint="pip install --upgrade openai",
         )

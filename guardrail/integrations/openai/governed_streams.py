@@ -1,7 +1,7 @@
 """Replaces the body of an HTTP client's response.
 
-The OpenAI client uses responses from httpx2 or httpx. The response's class shows which one, so this
-module imports neither.
+The OpenAI client uses responses from httpx2 or httpx. The response's class shows which of them it
+is, so this module imports neither.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ABOUT_BODY = frozenset({"content-length", "content-encoding", "transfer-encodin
 
 
 def without_length(headers: Any) -> list[tuple[str, str]]:
-    """Return *headers* without those that describe the bytes of the body."""
+    """Return *headers* without the headers that describe the bytes of the body."""
     return [
         (name, value) for name, value in headers.multi_items() if name.lower() not in _ABOUT_BODY
     ]
@@ -126,11 +126,11 @@ async def _apieces(response: Any, answer: AnswerStream, decider: Decider) -> Asy
 
 
 def _check_end(response: Any, answer: AnswerStream, piece: bytes | None) -> None:
-    """If the response is incomplete, raise the error that the HTTP client uses for a broken
-    connection.
+    """Raise the error that the HTTP client uses for a broken connection if the response is
+    incomplete.
     """
     if (piece is None or answer.ended) and answer.broken:
         raise _library(response).RemoteProtocolError(
-            "the model's answer ended too early; its undecided calls were dropped",
+            "the model's response ended too early; its undecided calls were dropped",
             request=response.request,
         )

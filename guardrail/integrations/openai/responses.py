@@ -1,4 +1,4 @@
-"""Reads the tool calls in a response from the Responses API, and makes the items that answer
+"""Reads the tool calls in a response from the Responses API, and creates the items that answer
 them.
 """
 
@@ -23,24 +23,26 @@ from guardrail.model_apis.openai.response_items import HOSTED
 __all__ = ["ResponseCalls", "read_response"]
 
 _COMPLETE = ("completed", None)
-"""Statuses which mean that a response or an item, and its calls, are complete."""
+"""Statuses that mean that a response or an item, including its calls, is complete."""
 
 
 class ResponseCalls(NamedTuple):
     """The calls in a response, grouped by who runs them."""
 
     own: list[AskedCall]
-    """Calls of functions of this program."""
+    """Calls of this program's functions."""
     hosted: list[AskedCall]
     """Calls that the provider has run without a decision."""
     foreign: list[AskedCall]
-    """Calls that this program should run, but has no function for."""
+    """Calls that this program should run but for which it has no function."""
     handled: list[AskedCall]
-    """Calls like ``foreign``, of the types that the program says it handles itself."""
+    """Calls like those in ``foreign``, but of types that the program handles itself."""
 
 
 def read_response(response: Response, handled: Collection[str]) -> ResponseCalls:
-    """Return the calls in *response*. The program itself runs calls of the types in *handled*."""
+    """Return the calls in *response*. *handled* contains the types of calls that the program runs
+    itself.
+    """
     refusal = None
     if response.status not in _COMPLETE:
         refusal = Refusal.incomplete("status", response.status)
@@ -86,7 +88,7 @@ def _own(item: Any, kind: str, refusal: Refusal | None) -> AskedCall:
         refusal = Refusal.incomplete("status", item.status)
     namespace = getattr(item, "namespace", None)
     if namespace is not None:
-        # Functions in different namespaces may have the same name.
+        # Functions in different namespaces can have the same name.
         name = f"{namespace}.{name}"
     custom = kind == "custom_tool_call"
     given = getattr(item, "input" if custom else "arguments", None)
@@ -109,7 +111,7 @@ def _output(item: Any, kind: str) -> Callable[[ToolAnswer], dict[str, Any]]:
         }
         caller = getattr(item, "caller", None)
         if caller is not None:
-            # A program at the provider made the call, and waits for its output.
+            # A program that runs at the provider made the call, and waits for the output.
             output["caller"] = caller.to_dict() if hasattr(caller, "to_dict") else caller
         return output
 
@@ -117,8 +119,8 @@ def _output(item: Any, kind: str) -> Callable[[ToolAnswer], dict[str, Any]]:
 
 
 def _approval(item: Any) -> AskedCall:
-    """Return the call of an MCP server's tool that the provider would run. No function of this
-    program is called.
+    """Return the call in an MCP approval request: a call of an MCP server's tool that the provider
+    would run. This program's functions are not called.
     """
 
     def made(answer: ToolAnswer) -> dict[str, Any]:
@@ -129,7 +131,7 @@ def _approval(item: Any) -> AskedCall:
             "reason": answer.content,
         }
 
-    text = "the provider would run it, but only functions of this program may run"
+    text = "the provider would run it, but only this program's functions may run"
     return AskedCall(
         getattr(item, "name", None),
         None,

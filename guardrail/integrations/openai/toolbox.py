@@ -33,16 +33,16 @@ class Hosted(StrEnum):
     """How to treat tools that the provider has run without a decision."""
 
     RECORD = "record"
-    """Record each as ``call.rejected`` with the reason ``provider_tool``."""
+    """Record each call as ``call.rejected`` with the reason ``provider_tool``."""
     REFUSE = "refuse"
-    """Record them, then raise ``UsageError`` without running any call of the response."""
+    """Record the calls, then raise ``UsageError`` without running any call in the response."""
 
 
 class OpenAIToolBox(ToolBoxBase):
-    """Functions that a model may call through an OpenAI client. No body runs without a durable,
+    """Functions that a model may call through an OpenAI client. A body runs only after a durable,
     well-formed ``allow``.
 
-    Thread-safe, once every function is registered.
+    Thread-safe once every function is registered.
     """
 
     _adapter = "openai"
@@ -57,7 +57,7 @@ class OpenAIToolBox(ToolBoxBase):
         unsafe_items: Collection[str] = (),
     ) -> None:
         """*wait_for_approval* is the number of seconds that a call waits for a person to approve
-        it. Without it, the model is told that the call needs an approval.
+        it. By default, the call does not wait, and the model is told that the call needs approval.
 
         *unsafe_items* lists types of call items that the program itself runs without a decision,
         for example ``computer_call``. A response that contains any other type is rejected.
@@ -98,9 +98,9 @@ class OpenAIToolBox(ToolBoxBase):
         return self._add(function, CallKind.CUSTOM, **options)
 
     def tools(self, api: str = "responses") -> list[dict[str, Any]]:
-        """Return the tools for a request: ``tools`` of the Responses API by default, ``tools`` of
+        """Return the tools for a request: ``tools`` for the Responses API by default, ``tools`` for
         chat completions if *api* is ``"chat"``, or legacy ``functions``, without custom tools, if
-        it is ``"functions"``.
+        *api* is ``"functions"``.
         """
         if api not in FORMS:
             raise UsageError(f"api must be one of {', '.join(FORMS)}", code="usage.api")
@@ -118,12 +118,12 @@ class OpenAIToolBox(ToolBoxBase):
         """Decide and run each tool call in *response*. Return the messages or items to append after
         the model's own, in the order of the calls, or an empty list if there are no calls.
 
-        Pass a chat completion or a response that was not streamed, or one that ``.stream()``
+        *response* is a chat completion or a response that was not streamed, or that ``.stream()``
         assembled. Several calls run concurrently, each in a thread. A refusal, or an exception from
         a body, becomes a result that the model can read. *choice* selects one of several choices.
-        Set *replayed* if this response was run before in the same session: a call that has already
-        succeeded is then denied, not run again. Raises ``LedgerError`` after every call has ended,
-        and ``UsageError``.
+        Set *replayed* if this response has been run before in the same session: a call that has
+        already succeeded is then denied instead of run again. Raises ``LedgerError`` after every
+        call has ended, and ``UsageError``.
         """
         return self._run(self._batch(response, choice), session=session, replayed=replayed)
 
@@ -136,7 +136,7 @@ class OpenAIToolBox(ToolBoxBase):
         session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
-        If the caller is cancelled, every outcome is recorded before this method ends.
+        If the caller is cancelled, every outcome is recorded before this method returns.
         """
         return await self._arun(self._batch(response, choice), session=session, replayed=replayed)
 
@@ -158,18 +158,18 @@ class OpenAIToolBox(ToolBoxBase):
             return CallBatch([*recorded, *found.own], client_context(response.model, response.id))
         problem = UsageError(
             (
-                f"the response contains {', '.join(sorted(set(kinds)))}, which a ToolBox "
-                "can't govern; none of its calls was run"
+                f"the response contains {', '.join(sorted(set(kinds)))}, which a ToolBox can't "
+                "govern; none of its calls were run"
             ),
             code="usage.item",
-            hint="leave that tool out of the request",
+            hint="remove that tool from the request",
         )
         return CallBatch(recorded, client_context(response.model, response.id), problem)
 
 
 def _unexpected(response: object) -> UsageError:
     kind = type(response)
-    hint = "pass what client.chat.completions.create or client.responses.create returned"
+    hint = "pass the result of client.chat.completions.create or client.responses.create"
     if "Stream" in kind.__name__:
         hint = (
             "use client.chat.completions.stream or client.responses.stream, and pass"
@@ -178,8 +178,8 @@ def _unexpected(response: object) -> UsageError:
     elif hasattr(response, "parse"):
         hint = "pass raw.parse()"
     return UsageError(
-        "expected a ChatCompletion or a Response of the openai package, not"
-        f" {kind.__module__}.{kind.__qualname__}",
+        "expected a ChatCompletion or a Response from the openai package, not "
+        f"{kind.__module__}.{kind.__qualname__}",
         code="usage.response",
         hint=hint,
     )

@@ -1,5 +1,5 @@
-"""One request from a governed client and its response: the request reports outcomes, and the answer
-delivers decided calls.
+"""One request from a governed client, and its response: the request reports outcomes, and the
+response contains decided calls.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class ClientTurns:
         self._session = session
 
     def begin(self, api: Api, request: Any) -> Turn:
-        """Return the turn of *request*, in the session of the code that makes the request."""
+        """Return the turn for *request*, in the session of the code that makes the request."""
         session = self._session or self.guard.calls.callers.current()
         return Turn(self, api, session, request)
 
 
 class Turn:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(
         self, shared: ClientTurns, api: Api, session: SessionScope | None, request: Any
@@ -76,15 +76,17 @@ class Turn:
             raise refuse("responses with background=True")
 
     def _invented(self) -> Asked | None:
-        """Return the MCP call that the request approves although it was not admitted, if any."""
+        """Return an MCP call that the request approves although guardrail did not admit it, or
+        None.
+        """
         if self._api is not Api.RESPONSES:
             return None
         found = self._shared.approvals.use(self._owner, self._session, self._body)
         return None if found is None else Asked([found], None, None)
 
     def settle(self) -> None:
-        """Record the results that the request reports. Raises ``ModelRequestError`` if it approves
-        an MCP call that was not admitted.
+        """Record the results that the request reports. Raises ``ModelRequestError`` if the request
+        approves an MCP call that guardrail did not admit.
         """
         invented = self._invented()
         if invented is not None:
@@ -107,8 +109,8 @@ class Turn:
                 await admission.asettle(claim.status, result=claim.content)
 
     def request(self, request: Any) -> Any:
-        """Return the request to send to the provider, with the refused calls that the provider
-        expects restored.
+        """Return the request to send to the provider. Refused calls that the provider expects are
+        restored.
         """
         if self._api is not Api.RESPONSES:
             return request
@@ -139,7 +141,7 @@ class Turn:
 
     def _check_failure(self, status: int, body: bytes) -> None:
         """Make the request's approvals usable again if the provider rejected the request. Raises
-        ``ModelAnswerError`` if the *body* of the error contains an answer.
+        ``ModelAnswerError`` if *body*, the body of the error, contains tool calls.
         """
         check_error_body(body)
         if self._api is Api.RESPONSES and 400 <= status < 500:
@@ -179,7 +181,7 @@ class Turn:
 
 
 def _content(request: Any) -> bytes:
-    """Return the body of *request*, or empty bytes if it is a stream, because JSON is never
+    """Return the body of *request*, or empty bytes if the body is a stream, because JSON is never
     streamed.
     """
     try:

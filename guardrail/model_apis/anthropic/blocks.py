@@ -1,4 +1,4 @@
-"""Classifies the content blocks of the Messages API, and makes the refusal that replaces a refused
+"""Classifies the content blocks of the Messages API, and creates the block that replaces a refused
 call. Performs no I/O.
 """
 
@@ -14,7 +14,7 @@ __all__ = ["call_of_block", "check_no_calls", "decided_block", "kind_of_block", 
 
 _CALL = "tool_use"
 _HOSTED = frozenset({"mcp_tool_use", "server_tool_use"})
-"""Blocks of tools that the provider runs."""
+"""Types of blocks for tools that the provider runs."""
 _PLAIN = frozenset(
     {
         "compaction",
@@ -30,14 +30,14 @@ _PARTS_OF_CALL = frozenset({"arguments", "input", "name", "tool_name"})
 _KNOWN = frozenset({"type", "id", "name", "input", "caller", "toolset_name"})
 """Fields of a call that the program runs."""
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", _CALL})
-"""Stop reasons of messages with complete calls."""
+"""Stop reasons that mean that a message's calls are complete."""
 
 
 def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
     """Return the kind of *block*."""
     kind = block.get("type")
     if not isinstance(kind, str):
-        raise ModelAnswerError("the model's answer is malformed: a content block without a type")
+        raise ModelAnswerError("the model's response is malformed: a content block without a type")
     if kind == _CALL:
         return ItemKind.CALL
     if kind in _HOSTED:
@@ -50,8 +50,8 @@ def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
 
 
 def decided_block(block: Mapping[str, Any], kind: ItemKind) -> Mapping[str, Any]:
-    """Return *block* with only those of its fields that are decided if it is a call that the
-    program runs. If nothing changes, it is the same object.
+    """Return *block*. If the block is a call that the program runs, only the fields that are
+    decided are kept. If nothing changes, this is the same object.
     """
     return decided_fields(block, _KNOWN) if kind is ItemKind.CALL else block
 
@@ -64,7 +64,7 @@ def check_no_calls(found: Mapping[str, Any]) -> None:
     """Raise ``ModelAnswerError`` if a field that guardrail does not know may contain calls."""
     if any(value and _says_call(name) for name, value in found.items()):
         raise ModelAnswerError(
-            "the model's answer contains calls in a field that guardrail does not know"
+            "the model's response contains calls in a field that guardrail does not know"
         )
 
 
@@ -72,7 +72,7 @@ def call_of_block(
     block: Mapping[str, Any], kind: ItemKind, arguments: object, stop_reason: object
 ) -> AskedCall:
     """Return the call in *block*, from a message that ended with *stop_reason*. The call is refused
-    if it is incomplete, unknown or has already run.
+    if it is incomplete, has an unknown type or has already run.
     """
     name, server, refusal = block.get("name"), None, None
     if isinstance(block.get("toolset_name"), str):

@@ -1,8 +1,9 @@
 """Removes refused tool calls from a Messages API stream. Performs no I/O.
 
-Text and thoughts are passed on at once. Only the end of a message shows whether the message was cut
-off, so the first call and all later blocks are held until then. Each allowed call is passed on with
-its whole input in one event, so that two readers can't assemble it in different ways.
+Text and thoughts are passed on at once. Only the end of a message shows whether the message was
+truncated, so the first call and all later blocks are held until the end. Each allowed call is
+passed on with its complete input in one event, so that two readers can't assemble it in different
+ways.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ Event = Mapping[str, Any]
 
 @dataclass
 class _HeldBlock:
-    """A block that waits for the end of the message."""
+    """A block that is held until the end of the message."""
 
     first: Event
     kind: ItemKind
@@ -58,7 +59,7 @@ class _HeldBlock:
     pieces: list[str] = field(default_factory=list)
     """The text of a call's input."""
     events: list[Event] = field(default_factory=list)
-    """The events between the first and the last of a block that is not a call."""
+    """The events between the first and the last event of a block that is not a call."""
     ended: bool = False
 
     @property
@@ -67,7 +68,7 @@ class _HeldBlock:
 
     @property
     def text(self) -> str:
-        """The whole input of a call as JSON."""
+        """The complete input of a call, as JSON."""
         text = "".join(self.pieces)
         return text if text.strip() else compact(self.block.get("input") or {})
 
@@ -76,7 +77,7 @@ class _HeldBlock:
         given, text = self.block.get("input"), "".join(self.pieces)
         if text:
             if given:
-                raise _malformed("the input of a call is in two places")
+                raise _malformed("the input of a call appears twice")
             given = JsonArguments(text)
         elif given is None:
             given = {}
@@ -92,10 +93,10 @@ class MessageStream:
         self._model: Any = None
         self._id: Any = None
         self._indexes: dict[int, int] = {}
-        """The positions of the blocks, by the indexes that the provider gave them."""
+        """The positions of the blocks, keyed by the provider's index."""
         self._passing: dict[int, ItemKind] = {}
-        """The kinds of the blocks that are passed on at once and have not ended, by the provider's
-        index.
+        """The kinds of the blocks that are passed on at once and have not ended, keyed by the
+        provider's index.
         """
         self._held: dict[int, _HeldBlock] = {}
         self._size = 0
@@ -107,7 +108,7 @@ class MessageStream:
 
     @property
     def broken(self) -> bool:
-        """True if the message is not complete. If the stream ends now, it was cut off."""
+        """True if the message is not complete. If the stream ends now, it was truncated."""
         return not self.ended and not self._failed
 
     def dropped(self) -> Asked:
@@ -122,7 +123,7 @@ class MessageStream:
         return Asked(calls, self._model, self._id)
 
     def feed(self, event: Event) -> Deciding[list[Event]]:
-        """Return the events to pass on instead of *event*. If nothing is changed, this is the same
+        """Return the events to pass on instead of *event*. An unchanged event is the same
         object.
         """
         if self.ended or self._failed:
@@ -147,7 +148,7 @@ class MessageStream:
             self.ended = True
             return [*made, event]
         if not isinstance(kind, str) or "content_block" in event or "delta" in event:
-            raise _malformed("an event has no known type")
+            raise _malformed("an event has an unknown type")
         check_no_calls(event)
         return [event]
 
@@ -155,7 +156,7 @@ class MessageStream:
         if self._id is not None or self._indexes:
             raise _malformed("its stream contains a second message")
         if message.get("content"):
-            raise _malformed("its stream contains a whole message")
+            raise _malformed("its stream contains a complete message")
         check_no_calls(message)
         self._model, self._id = message.get("model"), message.get("id")
 
@@ -163,9 +164,9 @@ class MessageStream:
         block = object_of(event.get("content_block"), "content block")
         index = event.get("index")
         if type(index) is not int or index in self._indexes:
-            raise _malformed("a content block has no index of its own")
+            raise _malformed("a content block does not have a unique index")
         if self._reason is not None:
-            raise _malformed("a content block follows the end")
+            raise _malformed("a content block follows the end of the message")
         kind = kind_of_block(block)
         place = self._indexes[index] = len(self._indexes)
         if kind in {ItemKind.CALL, ItemKind.UNKNOWN} or self._held:
@@ -189,13 +190,13 @@ class MessageStream:
             return [_placed(event, self._indexes[index])]
         held = self._held.get(index) if type(index) is int else None
         if held is None or held.ended:
-            raise _malformed("an event belongs to no open content block")
+            raise _malformed("an event does not belong to an open content block")
         if delta is None:
             held.ended = True
         elif held.kind is ItemKind.CALL:
             piece = delta.get("partial_json")
             if delta.get("type") != _INPUT or not isinstance(piece, str):
-                raise _malformed("a call is not written as JSON")
+                raise _malformed("the input of a call is not JSON")
             held.pieces.append(piece)
             self._count(len(piece))
         elif held.kind is not ItemKind.UNKNOWN:
@@ -208,7 +209,7 @@ class MessageStream:
         self._size += size + _PER_EVENT
         if self._size > _LARGEST:
             raise ModelAnswerError(
-                "the model's answer is too large: guardrail can't hold its calls"
+                "the model's response is too large: guardrail can't hold its calls"
             )
 
     def _delta(self, event: Event) -> Deciding[list[Event]]:
@@ -229,7 +230,7 @@ class MessageStream:
 
     def _settle(self) -> Deciding[list[Event]]:
         """Decide the held calls, and return the events of all held blocks. Each refused call is
-        replaced by a refusal.
+        replaced with a refusal.
         """
         waiting, self._held = list(self._held.values()), {}
         calls = {
@@ -256,7 +257,7 @@ class MessageStream:
 
 
 def _malformed(what: str) -> ModelAnswerError:
-    return ModelAnswerError(f"the model's answer is malformed: {what}")
+    return ModelAnswerError(f"the model's response is malformed: {what}")
 
 
 def _check_delta(delta: Mapping[str, Any], kind: ItemKind) -> None:
@@ -264,7 +265,7 @@ def _check_delta(delta: Mapping[str, Any], kind: ItemKind) -> None:
     call.
     """
     if kind is ItemKind.PLAIN and ("partial_json" in delta or delta.get("type") == _INPUT):
-        raise _malformed("the input of a call is in another block")
+        raise _malformed("the input of a call is in a different block")
 
 
 def _placed(event: Event, index: int) -> Event:
@@ -272,9 +273,9 @@ def _placed(event: Event, index: int) -> Event:
 
 
 def _events(held: _HeldBlock) -> Iterator[Event]:
-    """Yield the events that contain a held block."""
+    """Yield the events that make up a held block."""
     if held.kind is ItemKind.CALL:
-        # Some clients read the input only from the first event, others only from the next ones.
+        # Some clients read the input only from the first event, others only from the later events.
         block = {**decided_block(held.block, held.kind), "input": {}}
         yield {"type": _START, "index": held.index, "content_block": block}
         delta = {"type": _INPUT, "partial_json": held.text}
@@ -288,7 +289,7 @@ def _events(held: _HeldBlock) -> Iterator[Event]:
 
 
 def _text_events(text: str, index: int) -> Iterator[Event]:
-    """Yield the events that contain a refusal."""
+    """Yield the events that make up a refusal."""
     block = refusal_block(text)
     yield {"type": _START, "index": index, "content_block": {**block, "text": ""}}
     delta = {"type": "text_delta", "text": text}

@@ -31,13 +31,15 @@ _CALL = "tool_use"
 
 
 def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-    """Return *message* without its refused calls. If no call is refused, it is the same object."""
+    """Return *message* without its refused calls. If no call is refused, this is the same
+    object.
+    """
     check_no_calls(message)
     content = message.get("content")
     if content is None:
         return message
     if not isinstance(content, list):
-        raise ModelAnswerError("the model's answer is malformed: its content is not a list")
+        raise ModelAnswerError("the model's response is malformed: its content is not a list")
     blocks = [object_of(block, "content block") for block in content]
     reason = message.get("stop_reason")
     found = [(at, block, kind_of_block(block)) for at, block in enumerate(blocks)]
@@ -64,19 +66,19 @@ def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
 
 
 def ending(reason: object, *, allowed: bool) -> object:
-    """Return the stop reason of a message from which a call was removed. *allowed* is True if
-    another call is left.
+    """Return the stop reason for a message from which a call was removed. *allowed* is True if at
+    least one call is left.
     """
     return "end_turn" if reason == _CALL and not allowed else reason
 
 
 class _Repeated(list[tuple[str, Any]]):
-    """The key-value pairs of an object in which a key occurs twice."""
+    """The key-value pairs of an object that repeats a key."""
 
 
 def read_message(body: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in *body*. If a key occurs twice in the input of a call, the input
-    becomes text, so the guard denies only this call. Raises ``ModelAnswerError``.
+    """Return the JSON object in *body*. The input of a call that repeats a key is converted to
+    text, so the guard denies only this call. Raises ``ModelAnswerError``.
     """
     try:
         return read_object(body)
@@ -111,7 +113,7 @@ def _constant(_name: str) -> Any:
 
 
 def _repeats(value: Any) -> bool:
-    """Return True if a key occurs twice in an object in *value*."""
+    """Return True if any object in *value* repeats a key."""
     waiting = [value]
     while waiting:
         each = waiting.pop()

@@ -42,14 +42,14 @@ LEGACY = "function_call"
 NESTED = frozenset({"choices", "error", "usage"})
 """Fields of a completion, or of a chunk, whose nested fields are read or contain no calls."""
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
-"""Finish reasons which mean that a choice and its calls are complete."""
+"""Finish reasons that mean that a choice and its calls are complete."""
 _KINDS = ("function", "custom")
 _CALL = frozenset({"id", "type", *_KINDS})
 _FIELDS = {"function": frozenset({"name", "arguments"}), "custom": frozenset({"name", "input"})}
 
 
 def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-    """Return *completion* without its refused calls. If no call is refused, it is the same
+    """Return *completion* without its refused calls. If no call is refused, this is the same
     object.
     """
     check_fields(completion, frozenset())
@@ -62,7 +62,7 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
         check_fields(choice, frozenset())
         if choice.get("delta"):
             raise ModelAnswerError(
-                "the model's answer is malformed: it contains a part of a stream"
+                "the model's response is malformed: it contains part of a stream"
             )
         message = choice.get("message")
         if message is None:
@@ -92,13 +92,13 @@ def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
     for name in names_in(found).like_calls:
         if name not in known and found[name]:
             raise ModelAnswerError(
-                "the model's answer contains calls in a field that guardrail does not know"
+                "the model's response contains calls in a field that guardrail does not know"
             )
 
 
 def check_content(message: Mapping[str, Any]) -> None:
-    """Raise ``ModelAnswerError`` if the content of *message*, or of a part of it, is a list with a
-    call: some providers translate calls from other APIs in this way.
+    """Raise ``ModelAnswerError`` if the content of *message*, or of one of its parts, is a list
+    that contains a call. Some providers translate calls from other APIs in this way.
     """
     content = message.get("content")
     if content is None or isinstance(content, str):
@@ -106,12 +106,12 @@ def check_content(message: Mapping[str, Any]) -> None:
     for part in content if isinstance(content, list) else [content]:
         names = [str(part.get("type")), *part] if isinstance(part, dict) else []
         if any("tool" in name.lower() or looks_like_call(name) for name in names):
-            raise ModelAnswerError("the model's answer contains calls in its content")
+            raise ModelAnswerError("the model's response contains calls in its content")
 
 
 def decided_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *message* with only those fields of its calls that are decided. If nothing changes, it
-    is the same object.
+    """Return *message* with only the decided fields of its calls. If nothing changes, this is the
+    same object.
     """
     made = dict(message)
     if message.get(TOOLS):
@@ -130,7 +130,7 @@ def _decided_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def calls_of(message: Mapping[str, Any], reason: object) -> list[AskedCall]:
-    """Return the calls of a complete *message*. The legacy call comes last."""
+    """Return the calls in a complete *message*. The legacy call comes last."""
     refusal = None
     if not (isinstance(reason, str) and reason in _ENDED):
         refusal = Refusal.incomplete("finish_reason", reason)
@@ -173,9 +173,9 @@ def governed_choice(
     calls: Sequence[AskedCall],
     rulings: Sequence[str | None],
 ) -> tuple[dict[str, Any], object]:
-    """Return *message* without its refused calls, and its finish reason. The field ``refusal`` gets
-    the refusals. If nothing else is left, they are also added to the content, because a program may
-    read only that.
+    """Return *message* without its refused calls, and its finish reason. The texts of the refusals
+    are added to the field ``refusal``. If nothing else is left, they are also added to the content,
+    because a program may read only the content.
     """
     changed = dict(message)
     given = message.get(TOOLS) or []
@@ -202,5 +202,5 @@ def governed_choice(
 
 def _objects(value: object, name: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
-        raise ModelAnswerError(f"the model's answer is malformed: its {name} is not a list")
+        raise ModelAnswerError(f"the model's response is malformed: its {name} is not a list")
     return [object_of(each, name) for each in value]

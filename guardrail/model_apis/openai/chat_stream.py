@@ -32,7 +32,7 @@ from guardrail.model_apis.openai.chat_events import (
 __all__ = ["ChatStream"]
 
 _LARGEST = 32 * 1024 * 1024
-"""Maximum number of characters held for the calls of one answer."""
+"""Maximum number of characters held for the calls in one response."""
 
 Chunk = Mapping[str, Any]
 
@@ -49,7 +49,7 @@ class ChatStream:
         self._id: Any = None
 
     def feed(self, chunk: Chunk) -> Deciding[list[Chunk]]:
-        """Return the chunks to pass on instead of *chunk*. If nothing is removed, this is the same
+        """Return the chunks to pass on instead of *chunk*. An unchanged chunk is the same
         object.
         """
         choices = chunk.get("choices")
@@ -63,7 +63,7 @@ class ChatStream:
         if not choices:
             return [chunk]
         if not isinstance(choices, list):
-            raise ModelAnswerError("the model's answer is malformed: its choices are not a list")
+            raise ModelAnswerError("the model's response is malformed: its choices are not a list")
         self._model, self._id = chunk.get("model"), chunk.get("id")
         groups: list[list[Mapping[str, Any]]] = [[]]
         for choice in choices:
@@ -96,19 +96,19 @@ class ChatStream:
 
     def _held(self, choice: Mapping[str, Any]) -> _HeldChoice:
         """Return the state of *choice*. Raises ``ModelAnswerError`` for a choice that the request
-        did not ask for: some clients join the calls of all choices.
+        did not ask for, because some clients join the calls in all choices.
         """
         index = place_of(choice, "index") or 0
         if index >= self._most:
             raise ModelAnswerError(
-                "the model's answer is malformed: it has a choice that the request did not ask for"
+                "the model's response is malformed: it has a choice that was not requested"
             )
         return self._choices.setdefault(index, _HeldChoice())
 
     @property
     def broken(self) -> bool:
-        """Return True if the answer is not complete. If the stream ends now, the response was cut
-        off.
+        """Return True if the response is not complete. If the stream ends now, the response was
+        truncated.
         """
         return not self._failed and (
             not self._choices or not all(held.ended for held in self._choices.values())
@@ -147,7 +147,7 @@ def _split(chunk: Chunk, groups: list[list[Mapping[str, Any]]]) -> list[Chunk]:
 
 
 class _Pieces(list[str]):
-    """The pieces of a text that is not yet complete. Appending to a str would copy the text each
+    """The pieces of a text that is not yet complete. Appending to a str would copy the text every
     time.
     """
 
@@ -159,7 +159,7 @@ def _joined(value: Any) -> Any:
 
 
 class _HeldChoice:
-    """The calls of one choice that have been streamed so far."""
+    """The calls in one choice that have been streamed so far."""
 
     def __init__(self) -> None:
         self.ended = False
@@ -170,12 +170,12 @@ class _HeldChoice:
         self._size = 0
 
     def take(self, choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Hold the calls in *choice*, and return the rest of it. Return *choice* itself if it
-        contains no calls, or None if it contains nothing else.
+        """Hold the calls in *choice*, and return the rest of *choice*. Return *choice* itself if it
+        does not contain calls, or None if it contains only calls.
         """
         if choice.get("message"):
             raise ModelAnswerError(
-                "the model's answer is malformed: its stream contains a whole message"
+                "the model's response is malformed: its stream contains a complete message"
             )
         check_fields(choice, frozenset())
         delta = choice.get("delta")
@@ -190,7 +190,7 @@ class _HeldChoice:
             return choice
         if self.ended:
             raise ModelAnswerError(
-                "the model's answer is malformed: a choice has a call after its end"
+                "the model's response is malformed: a choice has a call after its end"
             )
         if fragments:
             self._hold(fragments)
@@ -205,17 +205,15 @@ class _HeldChoice:
             found = dict(object_of(fragment, "tool call"))
             index = found.pop("index", None)
             if type(index) is not int or index < 0:
-                raise ModelAnswerError("the model's answer is malformed: a call has no index")
+                raise ModelAnswerError("the model's response is malformed: a call has no index")
             call = self._calls.setdefault(index, {})
             name = found.pop("id", None)
             if name and call.setdefault("id", name) != name:
-                raise ModelAnswerError("the model's answer is malformed: a call has two ids")
+                raise ModelAnswerError("the model's response is malformed: a call has two ids")
             self._add(call, found)
 
     def _add(self, call: dict[str, Any], fragment: Mapping[str, Any]) -> None:
-        """Append the texts of *fragment* to those of *call*, in the same way as the official
-        client.
-        """
+        """Append the texts in *fragment* to those in *call*, as the official client does."""
         for name, value in fragment.items():
             known = call.get(name)
             if isinstance(value, str):
@@ -232,7 +230,7 @@ class _HeldChoice:
                 call[name] = value
         if self._size > _LARGEST:
             raise ModelAnswerError(
-                "the model's answer is too large: its calls have more than "
+                "the model's response is too large: its calls have more than "
                 + counted(_LARGEST, "character")
             )
 

@@ -1,8 +1,7 @@
 """Restores refused calls in requests to the Responses API.
 
-A provider that stores the conversation expects an output for each of its calls, and rejects the
-next request if one is missing. The provider also does not know the message that replaced a refused
-call.
+A provider that stores the conversation expects an output for each call, and rejects the next
+request if an output is missing. It also does not know the message that replaced a refused call.
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, is_refus
 __all__ = ["RefusedItems", "conversation_of", "places_of"]
 
 _MOST = 1_024
-"""Maximum number of refused calls that are kept."""
+"""Maximum number of stored refused calls."""
 _LARGEST = 64 * 1024 * 1024
-"""Maximum number of characters of the refused calls that are kept, as JSON in ASCII: a model writes
-them.
+"""Maximum total number of characters of the stored refused calls, as ASCII JSON. The model
+determines their size.
 """
 
 
@@ -31,11 +30,13 @@ them.
 class _Refused:
     item: Mapping[str, Any]
     output: dict[str, Any] | None
-    """The output that answers the call. None if guardrail has no output of this type."""
+    """The output that answers the call, or None if guardrail can't create an output of this
+    type.
+    """
     places: frozenset[str]
     """The ids of the response and of the conversation that contain the call."""
     size: int
-    """Number of characters of its JSON and of its ids."""
+    """Number of characters in the JSON and the ids."""
 
 
 def places_of(body: Mapping[str, Any]) -> list[str]:
@@ -63,8 +64,8 @@ class RefusedItems:
     def add(
         self, owner: Owner, item: Mapping[str, Any], refusal: str, places: frozenset[str]
     ) -> None:
-        """Keep a refused *item*. The oldest items are forgotten if the items become too many or too
-        large.
+        """Store a refused *item*. The oldest items are forgotten if there are too many items or
+        their total size is too large.
         """
         name = refusal_item(item, refusal)["id"]
         size = len(json.dumps([item, name, refusal, *places]))
@@ -77,8 +78,8 @@ class RefusedItems:
                 self._size -= oldest.size
 
     def restored(self, owner: Owner, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the request *body* with the refused calls and their outputs instead of the
-        messages that replaced them. If there is nothing to change, return the same object.
+        """Return the request *body*, in which refused calls and their outputs replace the messages
+        that had replaced the calls. If nothing changes, this is the same object.
         """
         with self._lock:
             mine = {name: each for (whose, name), each in self._items.items() if whose == owner}
@@ -111,7 +112,7 @@ def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
     for item in items:
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
         if found is None and isinstance(item, dict) and is_refusal(item):
-            # The message is from an earlier process: the provider does not know this id.
+            # The message is from an earlier process, and the provider does not know this id.
             yield {name: value for name, value in item.items() if name != "id"}
         elif found is None or found.output is None:
             yield item

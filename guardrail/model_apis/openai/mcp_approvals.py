@@ -1,7 +1,7 @@
 """Checks MCP call approvals in requests to the Responses API.
 
-The provider runs such a call when a request approves it, so a program can approve only the calls
-that were admitted.
+The provider runs such a call when a request approves it, so a program may approve only calls that
+guardrail has admitted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from guardrail.model_apis.requested_tools import ModelRequestError
 __all__ = ["AdmittedApprovals", "approval_error"]
 
 _MOST = 8_192
-"""Maximum number of calls that are kept."""
+"""Maximum number of stored calls."""
 _CODE = "model_request.approval"
 _ANSWER = "mcp_approval_response"
 _RESULT = "mcp_call"
@@ -34,14 +34,14 @@ _PARTS_OF_ANSWER = frozenset({"approval_request_id", "approve"})
 
 
 class _Known(NamedTuple):
-    """A request for approval: one that the provider made, or one that only a program sent."""
+    """An approval request: made by the provider, or sent only by a program."""
 
     digest: str
     session: str = ""
     response: str | None = None
-    """The id of the response that contained it."""
+    """The id of the response that contained the request."""
     conversation: str | None = None
-    """The id of the conversation that its response belongs to."""
+    """The id of the conversation that the response belongs to."""
     usable: bool = False
     """True if the call was admitted, and no other call has the same id."""
     used: bool = False
@@ -49,13 +49,15 @@ class _Known(NamedTuple):
     """The id of the item that shows that the provider has run the call."""
 
     def usable_in(self, session: str) -> bool:
-        """Return True if the call can be approved in *session*, apart from earlier approvals."""
+        """Return True if the call can be approved in *session*. Earlier approvals are not
+        considered.
+        """
         return self.usable and self.session == session
 
 
 class AdmittedApprovals:
-    """The MCP calls that their owners can approve, each of them once, in the call's session.
-    Thread-safe and bounded.
+    """The MCP calls that their owners can approve. Each call can be approved once, in its own
+    session. Thread-safe and bounded.
     """
 
     def __init__(self) -> None:
@@ -70,10 +72,10 @@ class AdmittedApprovals:
         call: AskedCall,
         response: object,
     ) -> None:
-        """Keep an admitted call that *owner* has received, or note that the provider has run it.
-
-        *session* is the id of the call's session, *conversation* that of the conversation in the
-        request, and *response* that of the response. Calls that need no approval are ignored.
+        """Store an admitted call that *owner* has received, or note that the provider has run it.
+        *session*, *conversation* and *response* are the ids of the call's session, of the
+        conversation in the request, and of the response. Calls that do not need approval are
+        ignored.
         """
         with self._lock:
             if call.approval is not None:
@@ -90,7 +92,7 @@ class AdmittedApprovals:
                         session,
                         _kept(response),
                         _kept(conversation),
-                        # The provider could mean either of two calls with this id.
+                        # With two calls that have this id, the provider could mean either.
                         usable=earlier is None or earlier.digest == digest,
                     ),
                 )
@@ -103,14 +105,15 @@ class AdmittedApprovals:
     def use(self, owner: Owner, session: str, body: Mapping[str, Any]) -> AskedCall | None:
         """Use the approvals in the request *body*, and return None.
 
-        Return a call, and use none of the approvals, in these cases:
+        Do not use any approval, and return a call, in these cases:
 
         - An approval is not for a call that was admitted for *owner* in *session*, or has already
-          been used. A request without stored state that contains the call's result, as the provider
-          returned it, repeats its history: the provider does not run the call again.
-        - The request repeats a call, or its result, with another name, server or arguments.
-        - The provider could find another call: the request continues another response or
-          conversation than that of the call, or continues none and does not repeat the call.
+          been used. Exception: a request that does not use stored state, and that contains the
+          call's result as the provider returned it, only repeats its history, so the provider does
+          not run the call again.
+        - The request repeats a call, or its result, with a different name, server or arguments.
+        - The provider could find a different call: the request continues a different response or
+          conversation than the call's, or continues none and does not repeat the call.
         """
         items = _items(body)
         with self._lock:
@@ -136,7 +139,7 @@ class AdmittedApprovals:
                 return _refused(said.get(approved or "", call))
             for name, call in said.items():
                 if _place(owner, name) not in self._calls:
-                    # The provider may store what the program made up.
+                    # The provider may store a call that the program invented.
                     self._keep(_place(owner, name), _Known(digest_of(call)))
             self._mark(owner, fresh, used=True)
         return None
@@ -166,13 +169,13 @@ def _place(owner: Owner, name: str) -> tuple[Owner, str]:
 
 
 def _kept(name: object) -> str | None:
-    """Return the id *name* as it is kept, or None if it is no id."""
+    """Return the id *name* in the form in which it is stored, or None if *name* is not an id."""
     found = text_or_none(name)
     return None if found is None else kept_name(found)
 
 
 def _items(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the input items of a request, and the parts of their lists, because a provider could
+    """Return the input items in a request, and the items in nested lists, because a provider could
     accept an approval in any of them.
     """
     given = body.get("input")
@@ -187,7 +190,7 @@ def _listed(given: object) -> list[Any]:
 
 def _said(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
     """Yield the ids under which a provider could look up the call that *item* contains, with the
-    call. Any item that names a tool counts, whatever its type.
+    call. Any item that contains the name of a tool counts, whatever its type.
     """
     if _PARTS_OF_CALL.isdisjoint(item):
         return
@@ -198,7 +201,7 @@ def _said(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
 
 
 def _is_odd(item: Mapping[str, Any]) -> bool:
-    """Return True if *item* is not a call of another known type."""
+    """Return True unless *item* is a call of a different, known type."""
     return item.get("type") not in _OTHER_CALLS
 
 
@@ -206,7 +209,7 @@ def _is_history(
     known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
 ) -> bool:
     """Return True if *items* contain the result of the call whose approval has the id *name*, and
-    the provider sent this result before.
+    the provider sent this result earlier.
     """
     if known.ran is None or places_of(body):
         return False
@@ -220,7 +223,7 @@ def _is_history(
 def _is_meant(
     known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
 ) -> bool:
-    """Return True if the provider can find no other call with the id *name* than *known*."""
+    """Return True if the provider can't find a call other than *known* under the id *name*."""
     places = places_of(body)
     if places:
         return {known.response, known.conversation}.issuperset(map(kept_name, places))
@@ -242,11 +245,11 @@ def _refused(call: AskedCall) -> AskedCall:
 def approval_error() -> ModelRequestError:
     """Return the error for a request with a call that ``AdmittedApprovals.use`` returns."""
     return ModelRequestError(
-        "the request approves an MCP call that was not allowed for this caller in this session, was"
-        " allowed with another name, server or arguments, or has been approved before; or the"
-        " provider could find another call with this id",
+        "the request approves an MCP call that was not allowed for this caller in this session, "
+        "was allowed with a different name, server or arguments, or has already been approved; "
+        "or the provider could find a different call with this id",
         code=_CODE,
-        hint="continue the response that contains the call, or repeat the call in the input;"
-        " otherwise let the model ask for the call again. Approvals from before a restart are not"
-        " known",
+        hint="continue the response that contains the call, or repeat the call in the input; "
+        "otherwise, let the model request the call again. Approvals from before a restart "
+        "are not known",
     )

@@ -40,8 +40,8 @@ def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:
 
 
 def _compared(item: Item) -> str:
-    """Return the canonical JSON of *item* without its status and its fields that are null. In
-    Python, 1 equals True, but a tool can tell them apart.
+    """Return the canonical JSON of *item*, without its status and null fields. JSON is compared
+    because 1 == True in Python, but a tool can distinguish them.
     """
     given = {name: value for name, value in item.items() if name != "status" and value is not None}
     return json.dumps(given, sort_keys=True)
@@ -60,10 +60,10 @@ class ResponseItems:
     status: Any = "completed"
     conversation: Any = None
     _decided: dict[tuple[str, str, str], tuple[Item, Item]] = field(default_factory=dict)
-    """Pairs of an item as received and as passed on."""
+    """Pairs of (item as received, item as passed on)."""
 
     def about(self, response: Mapping[str, Any]) -> None:
-        """Store the model and the ids of the response, from *response*."""
+        """Store the model and the ids in *response*."""
         self.model, self.response = response.get("model"), response.get("id")
         conversation = response.get("conversation")
         if isinstance(conversation, dict):
@@ -76,7 +76,7 @@ class ResponseItems:
         return frozenset(each for each in places if isinstance(each, str))
 
     def rewrite(self, response: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-        """Return the complete *response* without its refused calls. If no call is refused, return
+        """Return the complete *response* without its refused calls. If no call is refused, this is
         the same object.
         """
         self.about(response)
@@ -85,7 +85,7 @@ class ResponseItems:
         if output is None:
             return response
         if not isinstance(output, list):
-            raise ModelAnswerError("the model's answer is malformed: its output is not a list")
+            raise ModelAnswerError("the model's response is malformed: its output is not a list")
         items = [object_of(item, "output item") for item in output]
         outputs = answered(items)
         waiting = []

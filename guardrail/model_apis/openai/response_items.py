@@ -1,4 +1,4 @@
-"""Classifies the output items of the Responses API, and makes the refusal that replaces a refused
+"""Classifies the output items of the Responses API, and creates the message that replaces a refused
 call. Performs no I/O.
 """
 
@@ -36,7 +36,7 @@ TEXTS = {
     "function_call": ("arguments", "response.function_call_arguments"),
     "custom_tool_call": ("input", "response.custom_tool_call_input"),
 }
-"""The field that contains a call's text, and the prefix of the types of its events."""
+"""For each type of call: the field that contains the text, and the prefix of its event types."""
 APPROVAL = "mcp_approval_request"
 _MCP = "mcp_call"
 _PROGRAMS = {
@@ -45,8 +45,8 @@ _PROGRAMS = {
     "local_shell_call": "local_shell",
     "shell_call": "shell",
 }
-"""Types of calls for tools that the API defines and the program runs, with the names of these
-tools.
+"""The names of tools that the API defines and the program runs, keyed by the type of their
+calls.
 """
 HOSTED = frozenset(
     {
@@ -76,18 +76,19 @@ _REFUSED = "msg_guardrail_"
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
 """Fields of a call that are not part of its arguments."""
 _KNOWN = _ABOUT | {"agent", "async", "name", "namespace", "server_label"}
-"""Fields of a call that has its arguments in one field."""
+"""Fields of a call whose arguments are in one field."""
 
 
 def kind_of(
     item: Mapping[str, Any], outputs: Collection[str] = (), *, hosts_shell: bool
 ) -> ItemKind:
-    """Return the kind of *item*. *outputs* holds the call ids that ``answered`` returns.
-    *hosts_shell* is True if the request lets the provider run shells: the answer does not say so.
+    """Return the kind of *item*. *outputs* contains the call ids that ``answered`` returns.
+    *hosts_shell* is True if the request lets the provider run shells, which can't be seen in the
+    response.
     """
     kind = item.get("type")
     if not isinstance(kind, str):
-        raise ModelAnswerError("the model's answer is malformed: an output item has no type")
+        raise ModelAnswerError("the model's response is malformed: an output item has no type")
     if kind in TEXTS or kind == APPROVAL:
         return ItemKind.CALL
     if kind in HOSTED:
@@ -95,7 +96,7 @@ def kind_of(
     if kind in _PROGRAMS:
         return ItemKind.HOSTED if hosts_shell and _ran(item, outputs) else ItemKind.CALL
     if kind == _SEARCH:
-        # Of the types of calls that only search, a program may run this one.
+        # This is the only type of search call that a program may run.
         return ItemKind.PLAIN if item.get("execution") == "server" else ItemKind.UNKNOWN
     if kind in _PLAIN:
         return ItemKind.PLAIN
@@ -109,18 +110,18 @@ def kind_of(
 
 
 def decided_item(item: Mapping[str, Any], kind: ItemKind) -> Mapping[str, Any]:
-    """Return *item* with only those of its fields that are decided if it is a call that the program
-    runs. If nothing changes, it is the same object.
+    """Return *item*. If the item is a call that the program runs, only the fields that are decided
+    are kept. If nothing changes, this is the same object.
     """
-    if kind is not ItemKind.CALL or item["type"] in _PROGRAMS:  # all its fields are arguments
+    if kind is not ItemKind.CALL or item["type"] in _PROGRAMS:  # all fields are arguments
         return item
     field, _ = TEXTS.get(item["type"], ("arguments", ""))
     return decided_fields(item, _KNOWN | {field})
 
 
 def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
-    """Return True if the provider has run *item*. Of the calls that a program could run, a provider
-    runs only shell calls.
+    """Return True if the provider has run *item*. Among the calls that a program could run, a
+    provider runs only shell calls.
     """
     if item.get("type") != "shell_call":
         return False
@@ -131,7 +132,7 @@ def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
 
 
 def answered(output: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of the calls in *output* that have their outputs in *output* as well."""
+    """Return the ids of the calls in *output* whose outputs are also in *output*."""
     return {
         item["call_id"]
         for item in output
@@ -146,7 +147,7 @@ def key_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
 
 def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed") -> AskedCall:
     """Return the call in *item*, from a response with *status*. The call is refused if it is
-    incomplete, unknown or already run.
+    incomplete, has an unknown type or has already run.
     """
     type_ = item["type"]
     name, server = item.get("name"), None
@@ -161,13 +162,13 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
         name = _PROGRAMS.get(type_, name if isinstance(name, str) else type_)
     label = item.get("server_label")
     if kind is ItemKind.CALL and type_ != APPROVAL:
-        # The program runs it: a label must not make it the tool of a server.
+        # The program runs the call, so a label must not attribute it to a server.
         if label is not None:
             refusal = Refusal("unknown_kind", "a call of this type has no server_label")
     elif "server_label" in item or kind is ItemKind.HOSTED:
         server = label or "openai"
     for field in (status, item.get("status")):
-        if field not in ("completed", None):  # it can be any value
+        if field not in ("completed", None):  # the status can be any value
             refusal = refusal or Refusal.incomplete("status", field)
     if kind is ItemKind.HOSTED:
         refusal = Refusal("provider_tool", "the provider has run it")
@@ -189,8 +190,8 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
 
 
 def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
-    """Return the id that the output of a call refers to. If the call has no output, return any of
-    its ids.
+    """Return the id that a call's output refers to. If this type of call has no output, return any
+    of its ids.
     """
     name = text_or_none(item.get("call_id"))
     own = text_or_none(item.get("id"))
@@ -205,7 +206,9 @@ def is_refusal(item: Mapping[str, Any]) -> bool:
 
 
 def refusal_item(item: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return the message that replaces a refused call. Its id depends only on the call."""
+    """Return the message that replaces a refused call. The message's id depends only on the
+    call.
+    """
     digest = hashlib.sha256("\n".join(key_of(item)).encode("utf-8", "replace")).hexdigest()
     return {
         "id": f"{_REFUSED}{digest[:40]}",

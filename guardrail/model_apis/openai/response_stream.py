@@ -1,7 +1,7 @@
 """Removes refused tool calls from a Responses API stream. Performs no I/O.
 
-Text is passed on at once. Each call is held until its last event. It is then passed on with its
-whole text in one event, so that two readers can't assemble it in different ways.
+Text is passed on at once. Each call is held until its last event, and then passed on with its
+complete text in one event, so that two readers can't assemble it in different ways.
 """
 
 from __future__ import annotations
@@ -49,11 +49,13 @@ class ResponseStream:
     def __init__(self, items: ResponseItems) -> None:
         self._items = items
         self._kinds: dict[Any, ItemKind] = {}
-        """The kinds of the items that have begun or passed, by output index."""
+        """The kinds of the items that have begun or ended, keyed by output index."""
         self._held: tuple[Any, Event] | None = None
         """Output index and first event of the held call."""
         self._waiting: list[Event] = []
-        """Events of later items. They wait for the held call, so that items keep their order."""
+        """Events of later items. They are held until the held call ends, so that items stay in
+        order.
+        """
         self._begun: set[int | None] = set()
         """The output indexes of the items that have begun or ended."""
         self._places: dict[str, int | None] = {}
@@ -61,7 +63,7 @@ class ResponseStream:
         self.number: int | None = None
         """The sequence number of the next event, if the events are numbered."""
         self.broken = True
-        """True until the last event. If the stream ends now, it was cut off."""
+        """True until the last event. If the stream ends now, it was truncated."""
 
     def feed(self, event: Event) -> Deciding[list[Event]]:
         """Return the events to pass on instead of *event*, with consecutive sequence numbers."""
@@ -70,9 +72,9 @@ class ResponseStream:
         if event.get("type") in (_ADDED, _DONE):
             index = place_of(event, "output_index")
             if event["type"] == _ADDED and index in self._begun:
-                # Clients would join the two.
+                # Clients would join the two items.
                 raise ModelAnswerError(
-                    "the model's answer is malformed: two output items have the same place"
+                    "the model's response is malformed: two output items have the same index"
                 )
             self._begun.add(index)
         self._note_place(event)
@@ -117,7 +119,7 @@ class ResponseStream:
                 return [{"error": event["error"]}]
             raise ModelAnswerError("the model's answer is malformed: an event has no type")
         if kind == "error":
-            # the client delivers the event, so the program sees that the answer failed
+            # the client delivers the event, so the program sees that the response failed
             self.broken = False
             return [event]
         check_nested(event, _NESTED)
@@ -127,11 +129,11 @@ class ResponseStream:
             index, first = self._held
             if event.get("output_index") != index:
                 if len(self._waiting) >= _MOST:
-                    raise ModelAnswerError("the model's answer is too large: a call does not end")
+                    raise ModelAnswerError("the model's response is too large: a call does not end")
                 self._waiting.append(event)
                 return []
             if kind != _DONE:
-                return []  # the last event contains the whole call
+                return []  # the last event contains the complete call
             self._held = None
             made = yield from self._decided(event, first)
             waiting, self._waiting = self._waiting, []
@@ -154,14 +156,14 @@ class ResponseStream:
             found = self._kind(item)
             if found in _RUN_BY_PROGRAM:
                 if index in self._kinds:
-                    raise ModelAnswerError("the model's answer is malformed: an item has changed")
+                    raise ModelAnswerError("the model's response is malformed: an item has changed")
                 return (yield from self._decided(event, event))
             if found is ItemKind.HOSTED:
                 yield from self._items.decide(item, found)
             self._kinds.setdefault(index, found)
         elif "item" in event or ("_call" in kind and not self._may_report(kind, index)):
             raise ModelAnswerError(
-                "the model's answer is malformed: an event belongs to no known item"
+                "the model's response is malformed: an event does not belong to a known item"
             )
         return [event]
 
@@ -169,8 +171,8 @@ class ResponseStream:
         return kind_of(item, hosts_shell=self._items.hosts_shell)
 
     def _may_report(self, kind: str, index: Any) -> bool:
-        """Return True if an event of the type *kind* reports an action of the provider. Only
-        ``_call_events`` passes on the text of a call.
+        """Return True if an event of the type *kind* reports an action of the provider. The text of
+        a call is passed on only by ``_call_events``.
         """
         if kind.startswith(_TEXT_EVENTS):
             return False
@@ -180,7 +182,7 @@ class ResponseStream:
         """Return the events to pass on instead of *event*, which contains the response."""
         if "item" in event or "_call" in kind:
             raise ModelAnswerError(
-                "the model's answer is malformed: an event contains a response and a call"
+                "the model's response is malformed: an event contains a response and a call"
             )
         response = object_of(event["response"], "response")
         self._items.about(response)
@@ -188,7 +190,7 @@ class ResponseStream:
         if kind in _LAST:
             self.broken = False
             while self._held is not None:
-                # The call does not end: its last event would have been decided.
+                # The call never ends. Otherwise, its last event would have been decided.
                 self._items.status = "incomplete"
                 _, first = self._held
                 self._held = None
@@ -217,7 +219,7 @@ class ResponseStream:
         item = object_of(done.get("item"), "output item")
         began = object_of(added.get("item"), "output item")
         if began.get("type") != item.get("type"):
-            raise ModelAnswerError("the model's answer is malformed: an item has changed")
+            raise ModelAnswerError("the model's response is malformed: an item has changed")
         kind = self._kind(item)
         item = decided_item(item, kind)
         passed = yield from self._items.decide(item, kind)
@@ -229,7 +231,7 @@ class ResponseStream:
 
 
 def _call_events(item: Mapping[str, Any], status: object) -> Iterator[dict[str, Any]]:
-    """Yield the events that contain an allowed call, which begins with *status*."""
+    """Yield the events that make up an allowed call, whose first status is *status*."""
     began = dict(item)
     if "status" in began:
         began["status"] = status
@@ -248,7 +250,7 @@ def _call_events(item: Mapping[str, Any], status: object) -> Iterator[dict[str, 
 
 
 def _message_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events that contain a refusal."""
+    """Yield the events that make up a refusal."""
     (part,) = message["content"]
     place = {"item_id": message["id"], "content_index": 0}
     yield {"type": _ADDED, "item": {**message, "status": "in_progress", "content": []}}

@@ -32,19 +32,19 @@ _NO_CALLS = frozenset(
         "webhook_event_types",
     }
 )
-"""First path segments of routes whose answers contain no calls for the program to run."""
+"""First path segments of routes whose responses do not contain calls for the program to run."""
 _ONLY_READ = frozenset({"models", "projects"})
-"""First path segments on which other providers serve models:
-``POST /v1/models/NAME:generateContent``.
+"""First path segments under which other providers also serve models: ``POST
+/v1/models/NAME:generateContent``.
 """
 _GOVERNED = {("chat", "completions"): Api.CHAT, ("responses",): Api.RESPONSES}
 _CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "compact")})
-"""Routes whose answers concern only the calls in the request itself."""
+"""Routes whose responses only concern the calls in the request itself."""
 
 
 def without_calls(method: str, parts: Sequence[str]) -> bool:
-    """Return True if the answers to *method* and a path of these *parts* contain no calls, and the
-    request can't store calls for a later one.
+    """Return True if responses to *method* and a path with these *parts* do not contain calls, and
+    the request can't store calls for a later request.
     """
     if not parts or parts[0] not in _NO_CALLS:
         return False
@@ -53,8 +53,8 @@ def without_calls(method: str, parts: Sequence[str]) -> bool:
 
 def route_of(method: str, path: str, base: str) -> Api | None:
     """Return the API whose responses to *method* and *path* must be governed, or None if the
-    responses contain no calls. Raises ``UsageError`` for every other route. *base* is the path of
-    the base URL.
+    responses do not contain calls. Raises ``UsageError`` for every other route. *base* is the path
+    of the base URL.
     """
     parts = tuple(part for part in path.removeprefix(base.rstrip("/")).split("/") if part)
     if parts[:1] == ("deployments",):  # Azure
@@ -67,15 +67,15 @@ def route_of(method: str, path: str, base: str) -> Api | None:
 
 
 def check_socket(url: object) -> None:
-    """Raise ``UsageError`` if the URL is that of a WebSocket."""
+    """Raise ``UsageError`` if *url* is a WebSocket URL."""
     if str(url).partition(":")[0] in {"ws", "wss"}:
         raise refuse("a WebSocket")
 
 
 def refuse(name: str) -> UsageError:
-    """Return the error for the route *name*, which can carry tool calls and can't be governed."""
+    """Return the error for the route *name*, which can carry tool calls but can't be governed."""
     return UsageError(
-        f"{name} can carry tool calls, and a governed client can't decide them",
+        f"{name} can carry tool calls that a governed client can't decide",
         code="usage.route",
         hint="use chat completions or responses in the foreground; docs/integrations.md lists the"
         " routes",

@@ -1,5 +1,5 @@
-"""Generates mutants of a call's arguments, each with one value removed or replaced by null, an
-empty value or a value of another type.
+"""Generates mutants of a call's arguments. In each mutant, one value is removed, or replaced by
+null, an empty value or a value of a different type.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Mutation(StrEnum):
     DELETED = "deleted"
     NULL = "null"
     TEXT = "as-text"
-    """The value as text, if it is a number, true or false."""
+    """The value as a string, if it is a number, true or false."""
     LIST = "in-list"
     """The value as the only element of a list."""
     OBJECT = "in-object"
@@ -42,8 +42,8 @@ class Mutant:
 
 
 def mutants(args: Mapping[str, Json]) -> Iterator[Mutant]:
-    """Yield every mutant of *args*: for each key of each object, each ``Mutation`` that changes
-    something.
+    """Yield every mutant of *args*: for each key of each object, each ``Mutation`` that changes the
+    value.
     """
     for path in _keys(args, ()):
         value = _at(args, path)
@@ -86,7 +86,7 @@ def _keys(
             yield from _keys(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            # Elements of a list have no keys, but objects among them do.
+            # Elements of a list have no keys, but objects in the list do.
             yield from _keys(item, (*path, index))
 
 

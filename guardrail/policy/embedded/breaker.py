@@ -1,5 +1,5 @@
 """Tracks requests that killed workers. Principals that sent such requests are isolated, and repeat
-offenders are refused for a while.
+offenders are temporarily refused.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from guardrail.policy.fair_queue import party
 __all__ = ["SHARD_SEPARATOR", "ShardBreaker", "SuspectShard"]
 
 SHARD_SEPARATOR = "\x00"
-"""Separates the parts of a shard's name. The first two parts are tenant and principal. A name
-without a separator is the name of a principal.
+"""Separates the parts of a shard's name. The first two parts are the tenant and the principal. A
+name without a separator is a principal.
 """
 _SHARDS = 4
 """A principal's limit is this multiple of the limit of one shard, because it costs nothing to
@@ -24,10 +24,10 @@ create new agents and tools.
 
 @dataclass(frozen=True, slots=True)
 class SuspectShard:
-    """The reason that guardrail refuses requests from a shard."""
+    """The reason why guardrail refuses requests from a shard."""
 
     cause: str
-    """Cause of death of the last worker that a request of the shard killed."""
+    """How the last worker that this shard's requests killed died."""
 
 
 @dataclass(slots=True)
@@ -37,8 +37,8 @@ class _History:
 
 
 class ShardBreaker:
-    """Counts, for each shard, the requests that killed a worker. Thread-safe and bounded. Callers
-    pass the time.
+    """Counts the requests from each shard that killed a worker. Thread-safe and bounded. Callers
+    pass the current time.
     """
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
@@ -56,8 +56,8 @@ class ShardBreaker:
         self._parties: OrderedDict[str, _History] = OrderedDict()
 
     def record(self, shard: str, cause: str, now: float) -> None:
-        """Record that a request from *shard* killed a worker. *cause* is the reason that the worker
-        died.
+        """Record that a request from *shard* killed a worker. *cause* is the worker's cause of
+        death.
         """
         with self._lock:
             for table, key, limit in self._keys(shard):

@@ -1,8 +1,8 @@
 """Queries with known answers that a worker runs before it serves requests.
 
-If an answer is wrong, the worker refuses to serve. The expected answers are those of OPA. Known
-differences between the engine and OPA are not tested here: the preflight rejects policies that
-would be affected.
+If any answer is wrong, the worker refuses to serve. The expected answers are OPA's. Known
+differences between the engine and OPA are not tested here, because the preflight rejects the
+policies that they would affect.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Prepares policies for serving: parses, checks and merges them.
 
-Policies that the engine would evaluate differently from OPA are rejected.
+Rejects policies that the engine would evaluate differently from OPA.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ class CompiledPolicies:
     """One merged module per package, without tests."""
     tests: tuple[MergedPackage, ...]
     parsed: tuple[Module, ...]
-    """All files, including tests, for reports."""
+    """All parsed files, including tests. Used for reports."""
     data: str
     identity: PolicyIdentity
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """The names and texts of the modules, in the form that the engine loads."""
+        """The (name, text) pairs that the engine loads."""
         return [(module.name, module.text) for module in self.modules]
 
 
@@ -86,7 +86,7 @@ def compile_sources(
     *,
     contract_checks: bool = True,
 ) -> tuple[list[MergedPackage], list[Module]]:
-    """Return the merged and the parsed modules. Raises ``PolicyLoadError``.
+    """Return the merged modules and the parsed modules. Raises ``PolicyLoadError``.
 
     If *contract_checks* is False, any Rego is accepted, even if it breaks the contract for the
     guard's policies.
@@ -120,8 +120,8 @@ def parse_sources(
 
 
 def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
-    """Return *modules* with unambiguous variable names, and the findings for modules that can't be
-    renamed.
+    """Return *modules* with unambiguous variable names, and the findings for modules whose
+    variables can't be renamed.
 
     Line numbers do not change.
     """
@@ -132,8 +132,8 @@ def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Modul
 def merge_served(
     modules: Sequence[Module], bench: Workbench
 ) -> tuple[list[MergedPackage], list[Finding]]:
-    """Return the checked *modules* in the form that the engine evaluates, and the findings that
-    prevent serving them.
+    """Return the checked *modules* merged for the engine, and the findings that prevent them from
+    being served.
     """
     findings: list[Finding] = []
     served = _rewritten(modules, with_sizes(modules), bench, findings)
@@ -147,7 +147,7 @@ def merge_served(
 def _rewritten(
     modules: Sequence[Module], texts: Sequence[str], bench: Workbench, findings: list[Finding]
 ) -> list[Module]:
-    """Return *modules* with their texts replaced by *texts*; modules that changed are parsed
+    """Return *modules* with their texts replaced by *texts*. Modules whose text changed are parsed
     again.
     """
     found: list[Module] = []
@@ -175,7 +175,7 @@ def _parse(
         hint = syntax_hint(message, source.text, line, source.name)
         findings.append(Finding(source.name, line, "syntax", message, hint))
     except PolicyError as error:
-        message = f"it can't be parsed: the parser ended with {error.cause}"
+        message = f"it can't be parsed: the parser failed ({error.cause})"
         findings.append(
             Finding(source.name, 0, "syntax", message, "simplify its most deeply nested expression")
         )
@@ -183,9 +183,9 @@ def _parse(
 
 
 def locate(text: str, modules: Sequence[MergedPackage]) -> SourceLine | None:
-    """Return the line in the author's file to which an engine message refers, or None.
+    """Return the line in the author's file that an engine message refers to, or None.
 
-    The message itself can contain values.
+    The message itself is not returned, because it can contain values.
     """
     at = _AT.search(text)
     if at is None:

@@ -31,15 +31,15 @@ from guardrail.policy.sources import PolicySet, load_policies
 __all__ = ["EmbeddedEngine"]
 
 _TIMER_MARGIN = 0.5
-"""Seconds after the evaluation limit at which the kernel ends a worker that its parent has not
-ended.
+"""Seconds after the evaluation limit at which the kernel kills a worker that its parent has not
+killed.
 """
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 
 
 class EmbeddedEngine:
-    """Makes decisions in worker processes that can't harm the caller. Thread-safe, and usable after
+    """Makes decisions in worker processes, isolated from the caller. Thread-safe, and usable after
     a fork.
 
     Implements ``guardrail.policy.engine.Engine``.
@@ -62,9 +62,9 @@ class EmbeddedEngine:
         *data* is merged into the content of the ``data.json`` files. *eval_limit* and *start_limit*
         are in seconds, *memory_limit* is in bytes per worker. When this returns, a worker is ready,
         and later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding,
-        including failures of the policies' own tests and answers that depend on the order of
-        modules; and ``PolicyError`` if no worker can be started or the engine is not the pinned
-        version.
+        including failures of the policies' own tests and decisions that depend on the order of
+        modules. Raises ``PolicyError`` if no worker can be started or if the engine is not the
+        pinned version.
         """
         policies = load_policies(paths, data=data)
         with Workbench(time_limit=start_limit, memory=memory_limit) as bench:
@@ -92,11 +92,11 @@ class EmbeddedEngine:
         worker_script: Path | None = None,
         sources: PolicySet | None = None,
     ) -> None:
-        """Start workers for policies that have been checked. Tests replace the worker by means of
-        *worker_script*.
+        """Start workers for policies that have been checked. *worker_script* is a replacement for
+        the worker in tests.
         """
         self.sources = sources
-        """The policies as they were read, or None if the caller has not passed them."""
+        """The policies as read from disk, or None if the caller did not pass them."""
         self._compiled = compiled
         self._identity = compiled.identity
         settings = WorkerSettings(
@@ -136,15 +136,15 @@ class EmbeddedEngine:
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Request a decision about *policy_input*; see ``Engine.decide``.
 
-        *shard* consists of tenant, principal and further parts, joined by NUL. Principals are
-        served in turn. A principal that kills a worker is moved to a worker that only such
-        principals share. A shard that kills three workers within a minute is refused until that
-        minute is over, as is a principal that kills four times as many.
+        *shard* consists of the tenant, the principal and further parts, joined by NUL. Principals
+        are served round-robin. A principal that kills a worker is moved to a separate worker, which
+        only such principals share. A shard that kills three workers within a minute is refused
+        until that minute is over. The same applies to a principal that kills four times as many.
         """
         return self._evaluate(b"D", policy_input, shard, deadline)
 
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask whether a tool is offered; see ``Engine.listing``."""
+        """Request a decision on whether to list a tool; see ``Engine.listing``."""
         return self._evaluate(b"O", policy_input, shard, deadline)
 
     def _evaluate(
@@ -186,7 +186,7 @@ class EmbeddedEngine:
         return request
 
     def close(self) -> None:
-        """End every worker and every open request. Idempotent."""
+        """Stop every worker and fail every open request. Idempotent."""
         self._closed = True
         for lane in (*self._lanes, self._isolated_lane):
             lane.close()
@@ -200,7 +200,7 @@ class EmbeddedEngine:
         )
 
     def _isolate(self, request: EngineRequest) -> bool:
-        self._isolated_lane.submit(request, attended=True)  # its caller may already wait
+        self._isolated_lane.submit(request, attended=True)  # its caller may already be waiting
         return True
 
     def _complete(self, request: EngineRequest, answer: Frame) -> None:

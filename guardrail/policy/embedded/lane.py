@@ -1,9 +1,9 @@
-"""Manages a lane: a succession of worker processes, the requests that wait for them, and the thread
-that manages both.
+"""Manages a lane: a succession of worker processes, their queue of requests, and the thread that
+manages both.
 
-The pipe contains a few requests at a time. Principals are served in turn, and answers arrive in the
-order of requests. A caller that waits for the next answer reads it itself; the thread reads for all
-others, and handles whatever goes wrong (``guardrail.policy.embedded.pipe``). Only the first request
+The pipe contains a few requests at a time. Principals are served round-robin, and answers arrive in
+the order of requests. A caller that waits for the next answer reads it itself. The thread reads all
+other answers and handles every failure (``guardrail.policy.embedded.pipe``). Only the first request
 in the pipe is being evaluated, so only that request's time counts towards the evaluation limit.
 When the limit is exceeded, the worker is killed, the request fails, and all others are sent to the
 next worker. This is safe because a decision has no effects.
@@ -34,16 +34,16 @@ from guardrail.system.threads import BackgroundThread, OnceEvent
 __all__ = ["EngineRequest", "Lane"]
 
 _LINGER = 0.1
-"""Seconds without requests after which the thread sleeps until it is called. Calling it costs the
-next caller a system call. Until then, the thread waits for answers.
+"""Seconds without requests after which the thread sleeps until a caller wakes it, which costs that
+caller a system call. Until then, the thread polls for answers.
 """
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""Seconds before the next start, by the number of consecutive starts that failed."""
+"""Seconds to wait before the next start, indexed by the number of consecutive failed starts."""
 _ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Lane:
-    """Sends requests to its worker and has them completed.
+    """Sends requests to its worker and ensures that they are completed.
 
     Thread-safe. Its thread starts on first use.
     """
@@ -56,8 +56,8 @@ class Lane:
         name: str,
         divert: Callable[[EngineRequest], bool] | None = None,
     ) -> None:
-        """*divert* can move a suspect principal's request to another lane; it returns True if it
-        has done so.
+        """*divert* may move a suspect principal's request to another lane. It returns True if it
+        did.
         """
         self._spares = spares
         self._settings = spares.settings
@@ -70,7 +70,7 @@ class Lane:
         self._pipe = Pipe(self._settings.eval_limit)
         self._thread: BackgroundThread | None = None
         self._running = False
-        """True once the thread has begun, and for good."""
+        """True once the thread has started. Never reset to False."""
         self._load_rid = b""
         self._started_at = 0.0
         self._retry_at = 0.0
@@ -102,8 +102,8 @@ class Lane:
             return
         if pipe.waker < 0:
             pipe.open_waker()
-        # A Ctrl-C can interrupt the start. If the next request finds that the thread has not begun,
-        # it starts another one: the second to begin ends at once.
+        # Ctrl-C can interrupt the start. If the next request finds that the thread is not running,
+        # it starts another thread. If both run, the second exits at once.
         self._thread = BackgroundThread(self._run, self._name)
         self._thread.start()
 
@@ -122,8 +122,7 @@ class Lane:
     def submit(self, request: EngineRequest, *, attended: bool = False) -> None:
         """Send *request*, or queue it until the worker is ready.
 
-        The request is completed as soon as somebody waits for it, or in any case if *attended* is
-        True.
+        The request is completed only if a caller waits for it or *attended* is True.
         """
         pipe = self._pipe
         dropped: list[EngineRequest] = []
@@ -181,7 +180,7 @@ class Lane:
                     poll.register(pipe.waker, select.POLLIN)
                 timeout, events = self._plan()
                 if worker is not None and events != watching:
-                    # Without events, the end of the worker is reported all the same.
+                    # Even without requested events, poll reports that the worker has ended.
                     poll.register(worker.reader, events)
                     watching = events
                 writing = worker is not None and bool(worker.pending)
@@ -194,14 +193,14 @@ class Lane:
             self._shut_down()
 
     def _plan(self) -> tuple[float | None, int]:
-        """Send what can be sent. Return the milliseconds to wait, None for no limit, and the events
-        of the worker's output to wait for.
+        """Send as much as possible. Return the milliseconds to wait (None for no limit), and the
+        events to wait for on the worker's output.
         """
         pipe, now = self._pipe, time.monotonic()
         with pipe.lock:
             pipe.hear()
             if pipe.reader is not None and now - pipe.reader_since >= READER_PATIENCE:
-                pipe.reader = None  # it sleeps, or was interrupted
+                pipe.reader = None  # the caller is asleep, or was interrupted
             reads = pipe.reader is None
             starting = pipe.worker is not None and not pipe.ready
             pipe.served = starting or (
@@ -243,7 +242,7 @@ class Lane:
                 pipe.reader = None
             read = pipe.reader is None and not torn and worker is not None
             if readable and not read:
-                self._last_use = 0.0  # a caller reads, so there is no use in lingering
+                self._last_use = 0.0  # a caller reads, so lingering is pointless
         if torn:
             self._mend()
         elif read and worker is not None and (readable or ended or pipe.unread):
@@ -252,7 +251,7 @@ class Lane:
             self._check_limits(read=False)
 
     def _mend(self) -> None:
-        """Replace the worker of a torn pipe, and queue all open requests again."""
+        """Replace the worker of a torn pipe, and requeue all open requests."""
         pipe = self._pipe
         with pipe.lock:
             worker, pipe.worker, pipe.ready = pipe.worker, None, False
@@ -284,7 +283,7 @@ class Lane:
                 self._handle_start_answer(output.other)
         else:
             if not output.answered:
-                self._last_use = 0.0  # a caller was faster, so there is no use in lingering
+                self._last_use = 0.0  # a caller was faster, so lingering is pointless
             self._check_limits(read=True)
 
     def _acquire_worker(self) -> None:
@@ -332,8 +331,8 @@ class Lane:
             self._next_scan = now + TICK
             self._fail_expired(now)
         with pipe.lock:
-            # The worker's output was found empty first, because an answer in it is not late. A
-            # caller that reads checks the limit itself, and calls this thread.
+            # An answer that is already in the worker's output is not late, so the output was
+            # checked first. A caller that reads checks the limit itself and wakes this thread.
             over = (
                 not read
                 and pipe.ready
@@ -353,7 +352,7 @@ class Lane:
         with pipe.lock:
             if pipe.torn:
                 return
-            # Requests in the pipe are still answered, so they must be registered before that.
+            # The worker still answers requests in the pipe, so they stay registered.
             late = [request for request in pipe.sent if now >= request.deadline]
             late += pipe.queue.take(lambda request: now >= request.deadline)
         for request in late:
@@ -361,7 +360,7 @@ class Lane:
 
     def _handle_end(self, ending: WorkerEnd) -> None:
         """Replace a worker that is no longer usable: fail the request that it was evaluating, and
-        queue the others again.
+        requeue the others.
         """
         pipe = self._pipe
         worker = pipe.worker
@@ -376,7 +375,7 @@ class Lane:
                 again = [request for request in pipe.sent if not request.is_done]
                 pipe.sent.clear()
                 pipe.parties.clear()
-                # Requeued one by one from the last, so that they come first and stay in order.
+                # Requeued at the front, last request first, so that they keep their order.
                 for request in reversed(again):
                     pipe.queue.push(request.party, request, len(request.data), front=True)
         if torn:
@@ -410,7 +409,7 @@ class Lane:
         error = PolicyError(
             "policy workers can't be started"
             if detail != "canary"
-            else "the embedded policy engine gives wrong answers",
+            else "the embedded policy engine returned a wrong result in its self-test",
             cause="unreachable",
             detail=detail,
             hint="guardrail doctor",

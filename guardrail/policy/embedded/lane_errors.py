@@ -1,4 +1,4 @@
-"""The errors with which a lane fails requests."""
+"""The errors that a lane's requests fail with."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def full_error() -> PolicyError:
 
 
 def late_error() -> PolicyError:
-    """Return the error for a request whose reply did not come before its deadline."""
+    """Return the error for a request that was not answered before its deadline."""
     return PolicyError(
         "the policy did not decide before the deadline", cause="timeout", detail="deadline"
     )

@@ -1,9 +1,9 @@
-"""Replacements for built-in functions that handle numbers, or numbers in strings. They return OPA's
-results.
+"""Replacements for built-in functions that handle numbers, including numbers in strings. They
+return the same results as OPA.
 
 Like ``substitutes``, this module is loaded by the worker and does not import guardrail. A function
-raises ``ValueError`` if OPA returns no result either, or if OPA's result depends on information
-that the engine does not have: the original spelling of a number, which OPA preserves, or digits
+raises ``ValueError`` if OPA does not return a result either, or if OPA's result depends on
+information that the engine lacks: the original spelling of a number, which OPA preserves, or digits
 beyond 64 bits.
 """
 
@@ -28,16 +28,16 @@ class NumberSpellings:
         self.odd: frozenset[float | str] | None = None
 
     def load(self, texts: list[str]) -> None:
-        """Set the texts of policies and data, which are the same for all evaluations."""
+        """Set the texts of the policies and the data, which all evaluations share."""
         self.fixed = _unusual_spellings("\n".join(texts))
 
     def set_input(self, body: bytes | str) -> None:
-        """Set the input of one evaluation. It is searched only if a number is formatted."""
+        """Set the input for one evaluation. The input is searched only if a number is formatted."""
         self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         self.odd = None
 
     def is_spelled_unusually(self, value: float | str) -> bool:
-        """Return True if *value* occurs anywhere in a spelling other than its shortest."""
+        """Return True if *value* is spelled anywhere in a form other than its shortest."""
         if self.odd is None:
             self.odd = _unusual_spellings(self.input.decode("utf-8", "replace")) | self.fixed
         return value in self.odd
@@ -58,7 +58,7 @@ def _unusual_spellings(text: str) -> frozenset[float | str]:
 
 
 NUMBERS = NumberSpellings()
-"""The spellings for the engine in use. A worker evaluates one request at a time."""
+"""The spellings for the current evaluation. A worker evaluates one request at a time."""
 
 _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 
@@ -66,8 +66,8 @@ _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 def sprintf(text: str, values: list[Any]) -> str:
     """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced as in Go.
 
-    Raises ``ValueError`` for other verbs, verbs without a value, values without a verb, and numbers
-    that OPA might print in their original spelling.
+    Raises ``ValueError`` if *text* has other verbs, if the numbers of verbs and values differ, or
+    if OPA might print a number in its original spelling.
     """
     if not isinstance(values, list):
         raise ValueError("not an array")
@@ -101,7 +101,7 @@ def _format_verb(verb: str, value: object) -> str:
     if isinstance(value, str):
         return f"%!d(string={value})" if verb == "d" else value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # A fraction of zero is written as a whole number, unless it has a sign.
+        # OPA prints 0.0 as 0, but keeps the sign of -0.0.
         if NUMBERS.is_spelled_unusually(value) and (
             verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.is_spelled_unusually("-0"))
         ):
@@ -117,7 +117,7 @@ def _format_verb(verb: str, value: object) -> str:
 
 
 def _format_float(value: float) -> str:
-    """Return *value* as Go formats it: with an exponent from one million on."""
+    """Return *value* as Go formats it: with an exponent if it is one million or more."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         short = repr(value)
         return short.removesuffix(".0")
@@ -160,7 +160,7 @@ def _format_value(value: object) -> str:
 
 
 def _sorted_members(members: Any) -> list[Any]:
-    # In Python, 1 equals True, so a set could have lost one of them on its way here.
+    # In Python, 1 == True, so converting a set to Python could have dropped one of them.
     if any(isinstance(member, bool) or member in (0, 1) for member in members):
         raise ValueError("a set or the keys of an object contain 0, 1, true or false")
     ranks = [_RANKS.get(type(member), 9) for member in members]
@@ -192,13 +192,13 @@ def _escape_character(character: str) -> str:
     import unicodedata
 
     if unicodedata.category(character) == "Cn":
-        # A later version of Unicode may assign this character.
+        # A later version of Unicode can assign this code point.
         raise ValueError("a character that is not assigned")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 _SAFE = 2**53
-"""Upper limit of rounded numbers, so that sums and differences of a few of them fit in 64 bits."""
+"""Upper limit for rounded numbers. Sums and differences of a few such numbers fit in 64 bits."""
 
 
 def round_(value: float) -> int:
@@ -239,7 +239,7 @@ def _require_53_bits(value: int) -> int:
 
 
 def format_int(value: float, base: int) -> str:
-    """Return *value* without its fraction, in base 2, 8, 10 or 16."""
+    """Return *value*, truncated to an integer, in base 2, 8, 10 or 16."""
     # The preflight requires a literal base, so a call can't pass 10.0, which OPA refuses.
     form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(base)
     if form is None:
@@ -320,4 +320,4 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "sprintf": (2, sprintf),
     "sum": (1, sum_),
 }
-"""Number of arguments and replacement of each function, by name."""
+"""(number of arguments, replacement) for each function, keyed by name."""

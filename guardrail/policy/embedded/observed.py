@@ -1,9 +1,8 @@
 """Finds the calls in the policies' tests: the inputs that the tests evaluate, and the rules that
 fire.
 
-Tests may build their inputs in any way; only the inputs that a decision rule sees count. The tests
-therefore run with an extra rule from guardrail in each decision set, and that rule captures its
-input.
+Tests may build their inputs in any way; only inputs that a decision rule sees count. The tests
+therefore run with an extra rule in each decision set, which captures its input.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class ObservedCall:
     input: str
     """The policy input, as JSON."""
     data: str
-    """The whole data document at that moment, as JSON."""
+    """The complete data document for this call, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +57,14 @@ class FiredRules:
     effect: str
     """The effect, or an empty string if there is no decision."""
     rules: frozenset[tuple[str, str]]
-    """Effect and id of each rule. The effect is ``hide`` for a rule that hides a tool."""
+    """Effect and id of each rule that fired. The effect is ``hide`` for a rule that hides a
+    tool.
+    """
 
 
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[ObservedCall]:
-    """Run the tests and return every call that they make, without duplicates. The results of the
-    tests are ignored.
+    """Run the tests and return every call that they evaluate, without duplicates. The results of
+    the tests are ignored.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
@@ -105,7 +106,7 @@ def _observe_tests(
         try:
             bench.rule(path, "{}")
         except (EngineRefusal, PolicyError):
-            # Calls that were captured before the failure still count, unless the process has ended.
+            # Calls that were captured before the failure still count, unless the process has died.
             pass
         for text in bench.observed():
             yield _observed_call(name, text, base, replaced)
@@ -118,7 +119,9 @@ def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
 
 
 def _observing(replaced: Sequence[str]) -> str:
-    """Return rules that capture the input and the data that tests replace. They never fire."""
+    """Return the source of rules that capture the input and the data that tests replace. These
+    rules never fire.
+    """
     parts = ", ".join(
         f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
     )
@@ -151,7 +154,9 @@ def _json(value: object) -> str:
 def fired(
     compiled: CompiledPolicies, bench: Workbench, seen: Iterable[ObservedCall]
 ) -> list[FiredRules]:
-    """Return the rules that fire for each call. If the policy fails for a call, no rule fires."""
+    """Return the rules that fire for each call. If the evaluation of a call fails, the call's
+    result has no rules.
+    """
     found: list[FiredRules] = []
     loaded: str | None = None
     # Loading is expensive, so calls with the same data are grouped.
@@ -169,8 +174,8 @@ def fired(
 
 
 def decide(bench: Workbench, policy_input: str, path: str = DECISION) -> dict[str, Any]:
-    """Return the document at *path*. It is empty if there is no decision: the rule is undefined,
-    raised an error or timed out.
+    """Return the document at *path*, or an empty document if the rule is undefined, raises an error
+    or times out.
     """
     try:
         document = bench.rule(path, policy_input)

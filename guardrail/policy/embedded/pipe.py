@@ -1,17 +1,17 @@
-"""The pipe between callers and a worker: the requests that were sent, those that wait for their
-turn, and the thread that reads the next answer.
+"""The pipe between callers and a worker: the sent requests, the queued requests, and the choice of
+the thread that reads the next answer.
 
-Answers arrive in the order of requests. A caller that waits for the next answer reads it itself: it
-would wait anyway, and waking another thread to read, and being woken by it, would cost more than
-the answer. A caller reads only its own answer, and only if there is no problem. Everything else (a
-limit is exceeded, the worker has died, the bytes are not the caller's answer, or others wait behind
-it) is left to the lane's thread, which is woken.
+Answers arrive in the order of requests. A caller that waits for the next answer reads it itself. It
+would wait anyway, and a handover to another thread and back would cost more than the answer. A
+caller reads only its own answer, and only if nothing is wrong. In all other cases (a limit is
+exceeded, the worker has died, the bytes are not the caller's answer, or other callers wait behind
+it), the caller wakes the lane's thread and leaves the work to it.
 
-A caller can be interrupted at any instant by Ctrl-C or another exception from outside. It therefore
+Ctrl-C or another asynchronous exception can interrupt a caller at any instant. A caller therefore
 changes only the state of its own request, and marks the pipe as torn while it does so. The lane's
 thread replaces the worker of a torn pipe, and sends all open requests again. This is safe because a
-decision has no effects. A caller that keeps its role without reading, for example in a signal
-handler, loses it after a moment.
+decision has no effects. A caller that is the reader but does not read, for example because it runs
+a signal handler, loses this role after ``READER_PATIENCE``.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ __all__ = [
 ]
 
 MAX_REPLY = 1 << 20
-"""Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
+"""Maximum size of a decision in bytes. The worker enforces it, and is killed if it announces a
+larger decision.
+"""
 MAX_WAITING = 10_000
 """Maximum number of requests in one lane. Further requests could not be decided before their
 deadlines.
@@ -48,37 +50,37 @@ deadlines.
 MAX_WAITING_BYTES = 64 << 20
 IN_PIPE = 16
 IN_PIPE_OF_ONE = 2
-"""Maximum number of a principal's requests in the pipe: one that is evaluated, and the next one.
-More would delay the requests of others.
+"""Maximum number of requests in the pipe per principal: the one being evaluated and the next one.
+More would delay other principals' requests.
 """
 TICK = 0.025
-"""Seconds between checks of the limits while requests are running. This is also the largest delay
+"""Seconds between checks of the limits while requests are running, and therefore the maximum delay
 in enforcing a limit.
 """
 READER_PATIENCE = 2 * TICK
-"""Seconds after which a caller that reads is replaced by the lane's thread if others wait."""
+"""Seconds after which the lane's thread replaces a caller as the reader if others wait."""
 
 
 class WorkerEnd(NamedTuple):
-    """The end of a worker that is no longer used."""
+    """How and when the use of a worker ended."""
 
     death: WorkerDeath | None
-    """Why it must be killed; None if it has closed its end."""
+    """The reason to kill the worker, or None if the worker has closed its end of the pipe."""
     was_ready: bool
-    """True if it had loaded its policies."""
+    """True if the worker had loaded its policies."""
     victim: EngineRequest | None
-    """The request that it was evaluating, which is no longer one of those that were sent."""
+    """The request that the worker was evaluating. It is no longer in ``Pipe.sent``."""
 
 
 class Output(NamedTuple):
-    """What a worker has sent."""
+    """The output of a worker, read so far."""
 
     answered: list[tuple[EngineRequest, Frame]]
-    """The requests that it has answered, with their answers."""
+    """The requests that the worker has answered, with their answers."""
     other: Frame | None = None
-    """The answer to its policies, if it is starting."""
+    """The answer to the load request, if the worker is starting."""
     ending: WorkerEnd | None = None
-    """The end of the worker, if it can't be used any more."""
+    """Set if the worker is no longer usable."""
 
 
 class Pipe:
@@ -89,7 +91,7 @@ class Pipe:
 
     def __init__(self, eval_limit: float) -> None:
         self.lock = threading.Lock()
-        """Held for a moment, never while anything is awaited."""
+        """Held only briefly, and never during a blocking operation."""
         self.sent: deque[EngineRequest] = deque()
         """Sent requests, in order. The first is being evaluated."""
         self.parties: dict[str, int] = {}
@@ -97,7 +99,7 @@ class Pipe:
         self.queue: FairQueue[EngineRequest] = FairQueue(
             most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES
         )
-        """Requests that were not sent yet."""
+        """Requests that have not been sent yet."""
         self.strays: list[EngineRequest] = []
         """Requests that arrived while the pipe was torn."""
         self.worker: WorkerProcess | None = None
@@ -111,22 +113,23 @@ class Pipe:
         """The first request, if its caller reads the next answer."""
         self.reader_since = 0.0
         self.unread = False
-        """True if a caller has read more than its own answer; the thread must look at the rest."""
+        """True if a caller has read more than its own answer. The thread must process the rest."""
         self.torn = False
-        """True while a caller changes this object, and for good if it was interrupted."""
+        """True while a caller changes this object, and permanently if the caller was interrupted.
+        """
         self.served = False
-        """True if the lane's thread waits for the next answer, and looks at the limits at every
-        ``TICK``. Otherwise it must be called.
+        """True if the lane's thread waits for the next answer and checks the limits at every
+        ``TICK``. Otherwise, the thread must be woken.
         """
         self.closed = False
         self._eval_limit = eval_limit
         self._called = False
         self._wake_reader = self._wake_writer = -1
 
-    # -- the lane's thread is woken through a pipe of its own --------------------------------------
+    # -- wakes the lane's thread, through a separate pipe ------------------------------------------
 
     def open_waker(self) -> None:
-        """Make it possible to wake the thread. The caller holds the lock. Raises ``OSError``."""
+        """Create the pipe that wakes the thread. The caller holds the lock. Raises ``OSError``."""
         self._wake_reader, self._wake_writer = os.pipe()
         os.set_blocking(self._wake_reader, False)
         os.set_blocking(self._wake_writer, False)
@@ -154,15 +157,19 @@ class Pipe:
             except OSError:
                 # The pipe is full, so the thread is about to wake anyway.
                 pass
-            self._called = True  # afterwards: a Ctrl-C before it costs a second wake-up
+            self._called = True  # set last: Ctrl-C before this line only costs a second wake-up
 
     def call(self) -> None:
-        """Wake the thread unless it waits for the next answer. The caller holds the lock."""
+        """Wake the thread unless it already waits for the next answer. The caller holds the
+        lock.
+        """
         if not self.served:
             self.wake()
 
     def hear(self) -> None:
-        """Note that the thread will look at everything. It holds the lock."""
+        """Clear the wake-up, because the thread is about to check everything. The caller, the
+        lane's thread, holds the lock.
+        """
         self._called = False
 
     # -- requests ----------------------------------------------------------------------------------
@@ -172,7 +179,7 @@ class Pipe:
         return bool(self.sent or self.queue)
 
     def accepts(self, who: str) -> bool:
-        """Return True if a request of *who* may be sent now. The caller holds the lock."""
+        """Return True if a request from *who* may be sent now. The caller holds the lock."""
         return len(self.sent) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
 
     def submit(self, request: EngineRequest) -> list[EngineRequest]:
@@ -189,7 +196,7 @@ class Pipe:
         worker, sent, party = self.worker, self.sent, request.party
         own = self.parties.get(party, 0)
         accepted = own < IN_PIPE_OF_ONE and len(sent) < IN_PIPE
-        # A worker that was not asked must be silent, so that the next answer is for this request.
+        # An idle worker must have sent nothing, so that the next answer belongs to this request.
         if (
             accepted
             and self.ready
@@ -216,7 +223,7 @@ class Pipe:
         """
         worker, parts = self.worker, []
         if worker is None or not self.ready or not (self.sent or worker.is_silent()):
-            return  # a worker that is not silent is replaced
+            return  # a worker with unsolicited output is replaced
         while len(self.sent) < IN_PIPE:
             found = self.queue.pop(self.accepts)
             if found is None:
@@ -231,8 +238,8 @@ class Pipe:
             worker.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
     def take_output(self, worker: WorkerProcess, now: float) -> Output:
-        """Read what the worker has sent, remove the requests that it answers, and send the next
-        ones. The caller, the lane's thread, holds the lock.
+        """Read the worker's output, remove the answered requests, and send the next requests. The
+        caller, the lane's thread, holds the lock.
         """
         self.unread = False
         ended = not worker.read()
@@ -249,14 +256,14 @@ class Pipe:
         except FrameError:
             death = WorkerDeath("crashed", "bad_frame")
         if worker.has_data and self.ready and not self.sent and death is None:
-            death = WorkerDeath("crashed", "wrong_id")  # the begin of what nobody asked for
+            death = WorkerDeath("crashed", "wrong_id")  # the start of an unsolicited answer
         if death is None and not ended:
             self.fill()
             return Output(answered)
         return Output(answered, None, WorkerEnd(death, *self.condemn()))
 
     def condemn(self) -> tuple[bool, EngineRequest | None]:
-        """Stop using the worker. Return whether it was ready, and the request that it was
+        """Stop using the worker. Return True if it was ready, and the request that it was
         evaluating. The caller, the lane's thread, holds the lock.
         """
         was_ready, self.ready, self.reader = self.ready, False, None
@@ -264,7 +271,9 @@ class Pipe:
         return was_ready, victim
 
     def pop_answered(self, now: float) -> EngineRequest:
-        """Remove the first of the sent requests, at the time *now*. The caller holds the lock."""
+        """Remove and return the first sent request, at the time *now*. The caller holds the
+        lock.
+        """
         request = self.sent.popleft()
         left = self.parties.pop(request.party) - 1
         if left:
@@ -278,23 +287,21 @@ class Pipe:
         self.sent.clear()
         self.parties.clear()
         self.strays.clear()
-        # An interrupted ``push`` leaves the queue in disorder, but its items are complete.
+        # An interrupted ``push`` leaves the queue inconsistent, but no item is missing.
         self.queue = FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
         self.reader = None
         self.torn = self.unread = False
         return list(found.values())
 
     def abandon(self) -> None:
-        """Drop this pipe, which belongs to the parent, in a forked child. No caller in the child
-        gets an answer from it.
-        """
+        """Drop the parent's pipe in a forked child. Callers in the child get no answers from it."""
         self.lock = threading.Lock()
         self.closed, self.reader = True, None
         if self.worker is not None:
             self.worker.abandon()
         self.close_waker()
 
-    # -- by a caller that waits for its reply ------------------------------------------------------
+    # -- called by a caller that waits for its reply -----------------------------------------------
 
     def attend(self) -> None:
         """Make the lane's thread read the next answers, because no caller does."""
@@ -303,8 +310,8 @@ class Pipe:
                 self.call()
 
     def read(self, request: EngineRequest, until: float | None) -> None:
-        """Read the answer to *request* if it is the next one and nobody else reads. Otherwise, call
-        the lane's thread.
+        """Read the answer to *request* if it is the next one and no other thread reads. Otherwise,
+        wake the lane's thread.
 
         When this returns, *request* is done, the lane's thread will complete it, or the time
         *until* (``time.monotonic``) has passed.
@@ -330,7 +337,7 @@ class Pipe:
             if worker is not None:
                 self._read_next(request, worker, now, until)
             elif reader is not None:
-                # That caller calls the thread once it has its answer.
+                # That caller wakes the thread once it has its answer.
                 end = min(now + READER_PATIENCE, request.deadline)
                 if until is not None:
                     end = min(end, until)
@@ -357,7 +364,8 @@ class Pipe:
                 if self.torn:
                     self.reader = None
                     self.wake()
-                # Only the same worker's pipe may be read: its descriptor can be another file's.
+                # Read only if the worker is still the same: its descriptor may have been reused for
+                # another file.
                 if self.reader is not request or self.worker is not worker:
                     return
                 self.torn = True

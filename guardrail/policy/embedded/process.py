@@ -1,7 +1,6 @@
-"""A worker process from its parent's point of view: starts it, exchanges frames with it, and ends
-it.
+"""Starts a worker process, exchanges frames with it, and kills it. Used by the parent.
 
-This module starts no threads and does not know about policies.
+This module does not start threads and knows nothing about policies.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ __all__ = [
 
 ENGINE = "regorus"
 ENGINE_VERSION = "0.13.0"
-"""The only build whose differences from OPA are known; see docs/adr/0005."""
+"""The only version whose differences from OPA are known; see docs/adr/0005."""
 
 HEADER = struct.Struct(">I16sc")
 _HEADER_SIZE = HEADER.size
@@ -61,7 +60,7 @@ def engine_folder() -> str:
     if found != ENGINE_VERSION:
         raise PolicyError(
             f"the embedded policy engine is version {found or 'none'}, but only {ENGINE_VERSION} "
-            "is known to answer like OPA",
+            "is known to match OPA",
             cause="unreachable",
             detail="engine_version",
             hint=f"pip install gordon-to-regorus=={ENGINE_VERSION}",
@@ -71,7 +70,7 @@ def engine_folder() -> str:
         if file.name.startswith("regorus.") and file.name.endswith(".so"):
             return str(Path(str(file.locate())).parent.parent)
     raise PolicyError(
-        "the embedded policy engine is installed without its library",
+        "the embedded policy engine's native library is missing",
         cause="unreachable",
         detail="engine_version",
         hint=f"pip install --force-reinstall gordon-to-regorus=={ENGINE_VERSION}",
@@ -79,7 +78,7 @@ def engine_folder() -> str:
 
 
 def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
-    """Return a request frame. *rid* has 16 bytes, and *kind* has 1 byte."""
+    """Return a request frame. *rid* is 16 bytes long, and *kind* is 1 byte."""
     return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
 
 
@@ -123,7 +122,7 @@ def error_body(answer: Frame) -> dict[str, object]:
 class WorkerProcess:
     """A running worker.
 
-    Not thread-safe: whoever uses it holds the owner's lock.
+    Not thread-safe: callers hold the owner's lock.
     """
 
     __slots__ = ("_buffer", "_output", "_popen", "_stderr", "pending", "reader", "writer")
@@ -164,7 +163,7 @@ class WorkerProcess:
         self.writer = self._popen.stdin.fileno()
         self.reader = self._popen.stdout.fileno()
         self.pending = bytearray()
-        """Data that does not fit into the pipe yet."""
+        """Data that did not fit into the pipe yet."""
         self._buffer = bytearray()
         self._output = select.poll()
         self._output.register(self.reader, select.POLLIN)
@@ -179,8 +178,8 @@ class WorkerProcess:
 
     def write(self, data: bytes) -> bool:
         """Send as much of *data* as the pipe accepts and buffer the rest. Return True if all of it
-        was sent. A broken pipe counts as sent, because the reading side notices that the worker
-        died and handles it.
+        was sent. A broken pipe counts as sent, because the code that reads notices and handles the
+        worker's death.
         """
         if self.pending:
             self.pending += data
@@ -197,7 +196,7 @@ class WorkerProcess:
         return False
 
     def flush(self) -> bool:
-        """Send buffered data. Return True if none is left."""
+        """Send buffered data. Return True if the buffer is empty afterwards."""
         data = bytes(self.pending)
         self.pending.clear()
         return self.write(data) if data else True
@@ -217,13 +216,11 @@ class WorkerProcess:
 
     @property
     def has_data(self) -> bool:
-        """True if output was read that was not yet returned as a frame."""
+        """True if some output has been read but not yet returned as a frame."""
         return bool(self._buffer)
 
     def is_silent(self) -> bool:
-        """Return True if the worker has not ended and has sent nothing that was not returned as a
-        frame.
-        """
+        """Return True if the worker is running and all its output has been returned as frames."""
         return not self._buffer and not self._output.poll(0)
 
     def next_frame(self, limit: int, rid: bytes) -> Frame | None:
@@ -274,8 +271,8 @@ class WorkerProcess:
         Idempotent.
         """
         popen = self._popen
-        # The process is reaped before it is killed, so that a process that died by itself keeps its
-        # own cause of death.
+        # The process is reaped before it is killed, so that the cause of death of a process that is
+        # already dead is preserved.
         if popen.poll() is None:
             popen.kill()
         popen.wait()
@@ -295,8 +292,8 @@ class WorkerProcess:
         return self.kill()
 
     def abandon(self) -> None:
-        """Drop a worker of the parent in a forked child: close its pipes, but do not kill it or
-        wait for it.
+        """Drop the parent's worker in a forked child: close its pipes, but do not kill it or wait
+        for it.
         """
         self._popen.returncode = 0
         self._close_streams()
@@ -329,7 +326,7 @@ def _memory_file() -> int | None:
 
 
 def _grow_pipe(descriptor: int) -> None:
-    # A larger pipe is only an optimization: unprivileged users can be at their limit.
+    # A larger pipe is only an optimization. An unprivileged user may have reached the pipe limit.
     operation = getattr(fcntl, "F_SETPIPE_SZ", None)
     if operation is not None:
         try:
@@ -341,8 +338,8 @@ def _grow_pipe(descriptor: int) -> None:
 def _classify_death(code: int, tail: bytes) -> WorkerDeath:
     if code == -signal.SIGALRM:
         return WorkerDeath("timeout", "eval_limit")
-    # When memory runs out, the engine's allocator reports it and aborts; Python's allocator raises,
-    # and the worker answers.
+    # If memory runs out, the engine's allocator prints a message and aborts. If Python's allocator
+    # fails, it raises, and the worker answers.
     if b"memory allocation of" in tail or b"MemoryError" in tail:
         return WorkerDeath("crashed", "memory")
     named = {-signal.SIGSEGV: "segv", -signal.SIGABRT: "aborted", -signal.SIGKILL: "killed"}

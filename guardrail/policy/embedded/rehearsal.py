@@ -1,5 +1,5 @@
-"""Runs policies at load time: their own tests and complete sample calls, and then repeats both with
-the modules in other orders.
+"""Runs the policies' own tests and complete sample calls at load time, and then repeats both with
+the modules in different orders.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ _CONFLICT_HINT = (
 )
 _UNDEFINED = re.compile(r"use of undefined variable `(\w{1,64})`")
 _UNDEFINED_HINT = (
-    'define {0} in a rule, or bind it with := or some before it is used under "not"; to use it '
-    'as text, write it in quotes, "{0}"'
+    'define {0} in a rule, or bind it with := or some before it is used under "not"; if you mean '
+    'a string, quote it: "{0}"'
 )
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
@@ -119,7 +119,8 @@ SAMPLES: tuple[tuple[str, str], ...] = (
     ),
     ("a listing", sample_input(name="tools/list")),
 )
-"""Sample calls that any policy must answer in a valid form: description and input."""
+"""Sample calls, as (description, input), for which every policy must return a well-formed decision.
+"""
 
 
 class TestOutcome(StrEnum):
@@ -144,13 +145,13 @@ class TestResult:
     line: int
     outcome: TestOutcome
     message: str
-    """Reason that the test did not pass, or an empty string if it did."""
+    """The reason why the test did not pass, or an empty string if it passed."""
     milliseconds: float
 
 
 def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
     """Raise ``PolicyLoadError`` unless the policies' tests pass, the sample calls get well-formed
-    answers, and the results do not depend on the order of modules.
+    decisions, and the results do not depend on the order of modules.
     """
     results = run_policy_tests(compiled, bench)
     findings = [
@@ -174,7 +175,7 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 
 
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
-    """Return the problems with the answers to the calls in ``SAMPLES``."""
+    """Return the problems with the decisions on the calls in ``SAMPLES``."""
     findings: list[Finding] = []
     seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
@@ -213,8 +214,8 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
 
 
 def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
-    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Failing
-    tests do not raise.
+    """Run every ``test_...`` rule in the test packages, sorted by file and line. Failing tests do
+    not raise.
     """
     results: list[TestResult] = []
     rules = list(test_rules(compiled))
@@ -242,8 +243,8 @@ def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestR
 
 def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[TestOutcome, str]:
     try:
-        # Each test gets its own input, so that a test that sets none does not see the input of
-        # another.
+        # Each test gets a fresh input, so that a test that sets no input does not see another
+        # test's.
         value = bench.rule(path, "{}")
     except EngineRefusal as refusal:
         return TestOutcome.ERROR, _refusal_finding(refusal, compiled, "").message
@@ -271,7 +272,7 @@ def _compare_orders(
     compiled: CompiledPolicies, bench: Workbench, tests: Sequence[str]
 ) -> list[Finding]:
     modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
-    # The shuffle is seeded by the policies, so that a refusal can be reproduced.
+    # The policies are the seed of the shuffle, so that a rejection can be reproduced.
     order = random.Random(compiled.identity.digest)  # noqa: S311 - no secret
     expected: list[str] | None = None
     for _ in range(_ORDERS):
@@ -284,7 +285,7 @@ def _compare_orders(
             ]
             got += [_evaluate(bench, f"data.{name}", "{}") for name in tests]
         except EngineRefusal as refusal:
-            return [_refusal_finding(refusal, compiled, "in another order of modules")]
+            return [_refusal_finding(refusal, compiled, "with the modules in a different order")]
         if expected is None:
             expected = got
         elif got != expected:

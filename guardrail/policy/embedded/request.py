@@ -18,7 +18,7 @@ __all__ = ["EngineRequest"]
 
 
 class ReplySource(Protocol):
-    """Where the reply to a request comes from: a lane's pipe."""
+    """The source of the reply to a request: a lane's pipe."""
 
     def read(self, request: EngineRequest, until: float | None) -> None:
         """Read the reply in this thread if no other thread does, or have the lane's thread read
@@ -32,10 +32,9 @@ class ReplySource(Protocol):
 class EngineRequest(BatchedFuture[EngineReply]):
     """A request, and the future of its reply.
 
-    A caller that waits in a thread reads its reply from the pipe itself if it can, so that no other
-    thread must be woken (``Pipe.read``). In every other case, the lane's thread completes the
-    future. The lane's thread is asked to do so when somebody waits for this future or calls
-    ``done``.
+    A caller that blocks on the future reads its reply from the pipe itself if possible, which
+    avoids waking another thread (``Pipe.read``). In every other case, the lane's thread completes
+    the future. It starts to do so when a caller waits for this future or calls ``done``.
 
     This future can't be cancelled, because a request that was sent can't be recalled.
     """
@@ -53,11 +52,11 @@ class EngineRequest(BatchedFuture[EngineReply]):
     ) -> None:
         """*data* is the complete frame, with the id *rid*; *started* is the time of dispatch, and
         *deadline* is the latest time for a reply (``time.monotonic``). *settle* completes this
-        future with the worker's answer. *party* is the principal to which the request belongs:
-        principals take turns (``fair_queue.party``).
+        future with the worker's answer. *party* is the principal that sent the request; principals
+        take turns (``fair_queue.party``).
         """
         self.source: ReplySource | None = None
-        """Where the reply comes from, once the request was submitted."""
+        """The source of the reply, set once the request has been submitted."""
         super().__init__()
         self.set_running_or_notify_cancel()
         self.rid = rid
@@ -75,10 +74,10 @@ class EngineRequest(BatchedFuture[EngineReply]):
 
     @property
     def is_done(self) -> bool:
-        """True if this future is done. Unlike ``done``, does not cause the reply to be read."""
+        """True if this future is done. Unlike ``done``, this does not trigger reading the reply."""
         return super().done()
 
-    # -- by whoever waits --------------------------------------------------------------------------
+    # -- called by callers that wait ---------------------------------------------------------------
 
     def done(self) -> bool:
         """Return True if this future is done."""
@@ -101,7 +100,7 @@ class EngineRequest(BatchedFuture[EngineReply]):
         return super().exception(self._read(timeout))
 
     def _read(self, timeout: float | None) -> float | None:
-        """Read the reply if possible. Return the time left of *timeout*."""
+        """Read the reply if possible. Return the remaining part of *timeout*."""
         if self.source is None or super().done():
             return timeout
         until = None if timeout is None else time.monotonic() + timeout

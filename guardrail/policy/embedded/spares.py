@@ -18,15 +18,15 @@ class WorkerSettings:
     """Settings and limits for workers."""
 
     load: bytes
-    """Body of the frame that gives a worker its policies."""
+    """Body of the frame that loads the policies into a worker."""
     eval_limit: float
-    """Time limit of one evaluation in seconds."""
+    """Time limit for one evaluation in seconds."""
     start_limit: float
     """Time limit for starting a worker in seconds."""
     memory: int
-    """Limit of the address space in bytes."""
+    """Limit on the address space in bytes."""
     script: Path | None = None
-    """A different worker script, for tests."""
+    """A replacement for the worker script, for tests."""
 
 
 @dataclass(slots=True)
@@ -63,7 +63,7 @@ class SpareWorkers:
             born, self._spare = self._spare, None
         if born is None:
             return _start_worker(self.settings)
-        # The rest of a message that is larger than the pipe waits here until it is sent.
+        # A message that is larger than the pipe stays buffered until the rest of it is sent.
         born.since = time.monotonic()
         return born
 
@@ -91,7 +91,7 @@ class SpareWorkers:
                 self._spare = None
 
     def abandon(self) -> None:
-        """Drop a spare of the parent in a forked child."""
+        """Drop the parent's spare in a forked child."""
         self._lock = threading.Lock()
         if self._spare is not None:
             self._spare.worker.abandon()

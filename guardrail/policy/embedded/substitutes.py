@@ -1,5 +1,5 @@
 """Replacements for built-in functions whose results in the engine differ from OPA's. They return
-OPA's results.
+the same results as OPA.
 
 The worker replaces the engine's own functions with these. Like the worker, this module does not
 import guardrail, because it is loaded without site-packages. A function raises ``ValueError`` if
@@ -22,7 +22,7 @@ _MAPPED = 0xFFFF
 
 
 def lower(text: str) -> str:
-    """Return *text* in lower case as OPA does: character by character, without regard to
+    """Return *text* in lower case as OPA does: character by character, regardless of the
     neighbouring characters.
     """
     text = _require_string(text)
@@ -32,8 +32,8 @@ def lower(text: str) -> str:
 
 
 def upper(text: str) -> str:
-    """Return *text* in upper case as OPA does: a character whose upper case has several characters
-    stays unchanged or becomes its title case.
+    """Return *text* in upper case as OPA does: a character whose upper case consists of several
+    characters is left unchanged or converted to title case.
     """
     text = _require_string(text)
     if text.isascii():
@@ -63,8 +63,8 @@ _LATER = (
     | frozenset(map(chr, (*range(0xA7CB, 0xA7D0), *range(0xA7D2, 0xA7D6), *range(0xA7DA, 0xA7DD))))
     | frozenset(map(chr, (*range(0x10D50, 0x10D86), *range(0x16EA0, 0x16ED4))))
 )
-"""Letters that got another case only in Unicode 16 or 17. The Unicode versions that Python and OPA
-use are not known here.
+"""Letters that have had a case mapping only since Unicode 16 or 17. The Unicode versions of Python
+and OPA are unknown here.
 """
 
 
@@ -140,7 +140,7 @@ def _parse_network(text: str) -> tuple[int, int, int]:
     if not slash or found is None or not length or not _DIGITS.issuperset(length):
         raise ValueError("not a network")
     width = 128 if ":" in address else 32
-    # A longer one is out of range too, and costs no time.
+    # A longer prefix length would be out of range anyway, so it is never converted.
     prefix = int(length[-9:]) if len(length) <= 9 else width + 1
     if prefix > width:
         raise ValueError("not a network")
@@ -187,8 +187,8 @@ def _ipv6(text: str) -> int | None:
 
 
 def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the groups of 16 bits in *text*. If *last* is True, the last two groups may be written
-    as an IPv4 address.
+    """Return the 16-bit groups in *text*. If *last* is True, the last two groups may be written as
+    an IPv4 address.
     """
     if not text:
         return []
@@ -214,8 +214,8 @@ _LATEST = 2**62
 def parse_rfc3339_ns(text: str) -> int:
     """Return the time in nanoseconds since 1970.
 
-    Stricter than OPA: each field must have two digits, and a fraction of a second must consist of a
-    point and at most nine digits.
+    Stricter than OPA: month, day, hour, minute and second must have two digits each, and a fraction
+    of a second must consist of a point and at most nine digits.
     """
     import re
 
@@ -282,7 +282,7 @@ _MOST_PATTERNS = 1000
 
 
 def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
-    """Return True if *pattern* matches the whole *text*. ``*`` and ``?`` do not match *delimiters*
+    """Return True if *pattern* matches all of *text*. ``*`` and ``?`` do not match *delimiters*
     (default: ``.``); ``**`` matches anything. Supports the patterns that the preflight accepts.
     """
     parts = _PATTERNS.get(_require_string(pattern))
@@ -371,4 +371,4 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "urlquery.encode": (1, urlquery_encode),
     "urlquery.encode_object": (1, urlquery_encode_object),
 }
-"""Number of arguments and replacement of each function, by name."""
+"""(number of arguments, replacement) for each function, keyed by name."""

@@ -1,4 +1,4 @@
-"""A worker for one thread that parses, loads and evaluates unchecked policies, within a time
+"""A worker, used by one thread, that parses, loads and evaluates unchecked policies within a time
 limit.
 """
 
@@ -22,8 +22,8 @@ _MAX_ANSWER = 1 << 28
 
 
 class Undefined:
-    """The type of ``UNDEFINED``, the value of a rule that has no value. It is neither null nor
-    false.
+    """The type of ``UNDEFINED``, which is returned for a rule that is undefined. It differs from
+    null and false.
     """
 
     __slots__ = ()
@@ -38,8 +38,8 @@ UNDEFINED = Undefined()
 class EngineRefusal(Exception):
     """The engine reported an error.
 
-    ``text`` is its message, which can quote the policy. Show it only to authors, and never record
-    it.
+    ``text`` is the engine's message, which can quote the policy. Show it only to authors, and never
+    record it.
     """
 
     def __init__(self, text: str) -> None:
@@ -92,10 +92,10 @@ class Workbench:
     def load(
         self, modules: Sequence[tuple[str, str]], data: str | None, *, observe: bool = False
     ) -> None:
-        """Load *modules* (name, text) and *data* (JSON) for the following queries.
+        """Load *modules* (name, text) and *data* (JSON) for subsequent queries.
 
         If *observe* is True, the modules can call ``guardrail_observe(text)``, and ``observed``
-        returns these texts.
+        returns these strings.
         """
         self._scratch = _encode(
             {"modules": [list(module) for module in modules], "data": data, "observe": observe}
@@ -103,8 +103,8 @@ class Workbench:
         self._send(b"S", self._scratch)
 
     def observed(self) -> list[str]:
-        """Return the distinct texts that policies have passed to ``guardrail_observe`` since the
-        last call. Raises ``PolicyError``.
+        """Return the distinct strings that policies have passed to ``guardrail_observe`` since the
+        last call of this method. Raises ``PolicyError``.
         """
         if self._worker is None:
             # The second engine died with the process; the next query loads the modules again.
@@ -146,13 +146,13 @@ class Workbench:
         if answer.rid != rid:
             self.close()
             raise PolicyError(
-                "the policy worker answered another request", cause="crashed", detail="wrong_id"
+                "the policy worker answered a different request", cause="crashed", detail="wrong_id"
             )
         if answer.kind == b"e":
             raise EngineRefusal(str(json.loads(answer.body).get("error", "")))
         if answer.kind == b"b":
             raise PolicyError(
-                "the answer of the policy engine is too large",
+                "the policy engine's answer is too large",
                 cause="malformed",
                 detail="too_large",
             )

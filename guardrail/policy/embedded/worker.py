@@ -1,11 +1,11 @@
 """The child process that evaluates Rego.
 
-Run as a script by ``guardrail.policy.embedded.process``; never imported by guardrail.
+``guardrail.policy.embedded.process`` runs it as a script. guardrail never imports it.
 
 It starts without site-packages and imports nothing from guardrail, so that it is ready in about 20
-ms. It serves one request at a time over its standard input and output. A frame consists of 4 bytes
-for the length of the rest (big endian), 16 bytes of request id, 1 byte of kind, and the body. An
-answer repeats the id of its request. Bodies are JSON.
+ms. It serves one request at a time over its standard input and output. A frame consists of the
+length of the remainder (4 bytes, big-endian), the request id (16 bytes), the kind (1 byte), and the
+body. An answer repeats the id of its request. Bodies are JSON.
 
 =====  ============================================================  ==========================
 kind   body of the request                                           kind of the answer
@@ -24,8 +24,8 @@ kind   body of the request                                           kind of the
 ``E``  echo: anything                                                ``r`` the same body
 =====  ============================================================  ==========================
 
-The body of ``e`` is ``{"error": text}`` with the engine's message. ``b`` means that the answer is
-too large.
+The body of ``e`` is ``{"error": text}``, the engine's message. ``b`` means that the answer is too
+large.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # Importing this module costs more than all the rest.
+    # Importing this module takes longer than everything else in this script.
     from typing import Any
 
 MAX_REPLY = 1 << 20
@@ -51,7 +51,7 @@ DECISION = "data.guardrail.main.decision"
 LISTING = "data.guardrail.main.listing"
 UNDEFINED = '"<undefined>"'
 OBSERVE = "guardrail_observe"
-"""A function with one string argument, only in engines for tests. It stores the string."""
+"""A function that stores its only argument, a string. Defined only in engines for tests."""
 MAX_OBSERVED = 1 << 26
 """Maximum number of stored characters. Further strings are dropped."""
 PARENT_CHECK_MS = 5_000
@@ -66,8 +66,8 @@ def harden(memory: int, parent: int) -> None:
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A policy that prints would fill the file behind standard error, and the process would be
-    # killed for it.
+    # Otherwise, a policy that prints could fill the file behind standard error, and the process
+    # would be killed.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for limit, value in (
@@ -84,7 +84,7 @@ def harden(memory: int, parent: int) -> None:
 
 
 def text_of(error: BaseException) -> str:
-    """Return the engine's message without its stack."""
+    """Return the engine's message without the stack trace."""
     return str(error).split("Stack backtrace", 1)[0].strip()[:4_000]
 
 
@@ -97,7 +97,7 @@ class Server:
         self.numbers = numbers
         self.engine: Any = None
         self.scratch: Any = None
-        # These copies are kept as they were before their first evaluation, and are never evaluated.
+        # These pristine copies are never evaluated.
         self.untouched: Any = None
         self.untouched_scratch: Any = None
         self.observed: dict[str, None] = {}
@@ -107,7 +107,7 @@ class Server:
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
         """Return the kind and body of the answer. Never raises, no matter what the engine does."""
         try:
-            # This is the second line of defence: the kernel ends this process if the parent does
+            # This is the second line of defence: the kernel kills this process if the parent does
             # not.
             if self.limit:
                 signal.setitimer(signal.ITIMER_REAL, self.limit)
@@ -134,8 +134,8 @@ class Server:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def renew(self) -> None:
-        """Replace an engine that may have raised an error. A failed evaluation leaves state behind
-        that can keep a deny rule from ever firing again.
+        """Replace an engine that may have failed. A failed evaluation leaves state behind that can
+        prevent a deny rule from ever firing again.
         """
         if self.untouched is not None:
             self.engine = self.untouched.clone()
@@ -270,7 +270,7 @@ def serve(server: Server, parent: int) -> None:
     poll.register(0, select.POLLIN)
     buffer = b""
     while True:
-        # Another process, a fork of the parent, may hold the other end of the pipe open.
+        # A fork of the parent may keep the other end of the pipe open.
         while not poll.poll(PARENT_CHECK_MS):
             if os.getppid() != parent:
                 return
@@ -296,8 +296,8 @@ def main(argv: list[str]) -> None:
     """Serve on the standard streams. Arguments: the engine's folder, the memory limit in bytes, and
     the parent's pid.
     """
-    # This runs before the import, because the engine's allocator reserves 1 GiB of addresses if it
-    # can, even beyond a limit that is set later.
+    # This runs before the import, because the engine's allocator reserves 1 GiB of address space if
+    # possible, even if a limit that is set later is lower.
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders

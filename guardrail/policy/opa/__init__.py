@@ -1,1 +1,1 @@
-"""The server engine: a real OPA server, over HTTP."""
+"""The server engine: requests decisions from a real OPA server over HTTP."""

@@ -3,8 +3,8 @@
 Only this module imports the OPA client.
 
 The client creates the URLs and parses the responses, but every byte goes through guardrail's own
-transport, which replaces the client's. The deadline therefore covers the whole request, there are
-no redirects, retries, proxies or netrc lookups, and Unix sockets, client certificates and token
+transport, which replaces the client's. The deadline therefore covers the complete request;
+redirects, retries, proxies and netrc are not used; and Unix sockets, client certificates and token
 files work as they do for decisions.
 """
 
@@ -31,16 +31,16 @@ from guardrail.system.http import HttpReply
 __all__ = ["BundleState", "OpaAdmin"]
 
 _MAX_REPLY = 64 << 20
-"""Maximum size of an administrative reply in bytes. It is large because the syntax trees of all
-policies can be large.
+"""Maximum size of a response from the administration API in bytes. The syntax trees of all policies
+can be large.
 """
 _HEALTH = {"bundles": "true", "plugins": "true"}
 
 
 @contextlib.contextmanager
 def _converting_errors() -> Iterator[None]:
-    """Convert the client's exceptions into ``PolicyError``, so that no foreign exception leaves
-    this module.
+    """Convert the client's exceptions into ``PolicyError``, so that none of them leaves this
+    module.
     """
     try:
         yield
@@ -64,7 +64,7 @@ class BundleState:
     revision: str | None
     """The active revision."""
     activated: str | None
-    """Time of the last successful activation, in the format that OPA uses."""
+    """Time of the last successful activation, in OPA's format."""
     problem: str | None
     """Code of the error that prevented the activation of the latest bundle. The previous bundle
     stays active.
@@ -77,8 +77,9 @@ class OpaAdmin:
     def __init__(
         self, target: OpaTarget, *, timeout: float = 5.0, transport: OpaTransport | None = None
     ) -> None:
-        """*timeout* is the time limit in seconds for each whole request."""
-        # These answers do not identify their requests, so each request gets its own connection.
+        """*timeout* is the time limit in seconds for each complete request."""
+        # Responses from this API do not identify their requests, so each request gets its own
+        # connection.
         self._connection = OpaConnection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
         # The client only needs a host and a port to create URLs.
@@ -129,8 +130,8 @@ class OpaAdmin:
     def bundle_names(self) -> tuple[str, ...]:
         """Return the names of the bundles that are active or configured on the server."""
         configured = _dict(self._result_object(self._client.get_config()).get("bundles"))
-        # A bundle that was loaded from a file is not in the configuration, but it is in the
-        # provenance of every answer.
+        # A bundle that was loaded from a file does not appear in the configuration, but the
+        # provenance in every response lists it.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
         active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
         return tuple(sorted({*configured, *_dict(active.get("bundles"))}))
@@ -144,7 +145,7 @@ class OpaAdmin:
     @_converting_errors()
     def modules(self) -> dict[str, Mapping[str, Any]]:
         """Return OPA's syntax trees for all policies, keyed by id."""
-        # One request gets all trees, so that they belong together. The client has no method that
+        # One request gets all trees, so that they are consistent. The client has no method that
         # returns trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
         trees: dict[str, Mapping[str, Any]] = {
@@ -158,8 +159,8 @@ class OpaAdmin:
     def put_policy(self, policy: str, text: str) -> str | None:
         """Store a module. Return OPA's error code if OPA rejects the module, otherwise None."""
         try:
-            # The client's compatibility mode is off: it would rewrite a refused policy and upload
-            # the result.
+            # The client's compatibility mode is off, because it would rewrite a rejected policy and
+            # upload the result.
             self._client.update_policy_from_string(text, quote(policy), rego_compat=False)
         except RegoParseError as error:
             return str(getattr(error, "code", "") or "refused")
@@ -176,7 +177,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def put_data(self, path: Sequence[str], value: dict[str, Json]) -> None:
-        """Replace the value at *path* of the data document."""
+        """Replace the value at *path* in the data document."""
         self._client.update_or_create_data(value, "/".join(quote(part, safe="") for part in path))
 
     @staticmethod
@@ -196,7 +197,7 @@ class _Adapter(BaseAdapter):
 
     def send(self, request: requests.PreparedRequest, *_: Any, **__: Any) -> requests.Response:
         parts = urlsplit(request.url or "")
-        # The client ends some paths with a slash, which OPA answers with a redirect.
+        # The client appends a slash to some paths, for which OPA returns a redirect.
         path = parts.path.rstrip("/") + (f"?{parts.query}" if parts.query else "")
         body = request.body or b""
         reply = self._transport.ask(
@@ -225,20 +226,20 @@ def _check_reply(reply: HttpReply, path: str) -> None:
     """
     if reply.status in {401, 403}:
         raise PolicyError(
-            "the OPA server refused this guard's credentials",
+            "the OPA server rejected this guard's credentials",
             cause="error",
             detail="unauthorized",
             hint="set [opa] token_file, or cert and key",
         )
     if 300 <= reply.status < 400:
         raise PolicyError(
-            "the OPA server answered with a redirect", cause="malformed", detail="redirect"
+            "the OPA server returned a redirect", cause="malformed", detail="redirect"
         )
-    # A failed health check has status 500, and a refused policy has status 400. Any other status is
-    # an error.
+    # OPA returns status 500 for a failed health check and 400 for a rejected policy. Any other
+    # status is an error.
     if reply.status not in {200, 204, 400} and not path.startswith("/health"):
         raise PolicyError(
-            f"the OPA server answered with status {reply.status}",
+            f"the OPA server returned status {reply.status}",
             cause="error",
             detail=f"status_{reply.status}",
         )

@@ -13,7 +13,7 @@ class CircuitBreaker:
     """Decides whether queries may be sent to the server.
 
     Closed: all queries are sent. Open: all queries are refused at once. Half open: one query probes
-    the server. Thread-safe. Callers pass the time.
+    the server. Thread-safe. Callers pass the current time.
     """
 
     def __init__(self, *, failures: int, reset: float) -> None:
@@ -38,7 +38,7 @@ class CircuitBreaker:
                 return True
             if now < self._retry_at:
                 return False
-            # The next query may be sent after the same time, regardless of this one's result.
+            # The next probe is allowed after the same interval, whether or not this one succeeds.
             self._retry_at = now + self._reset
             return True
 
@@ -56,7 +56,7 @@ class CircuitBreaker:
                 self._retry_at = now + self._reset
 
     def trip(self, now: float) -> None:
-        """Open the breaker, because a reliable source has reported that the server does not
+        """Open the breaker immediately, because a reliable check found that the server does not
         respond.
         """
         with self._lock:

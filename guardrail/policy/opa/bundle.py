@@ -1,10 +1,10 @@
-"""Builds bundles for OPA servers: reproducible, with a revision that identifies the policies, and
-optionally signed.
+"""Builds reproducible bundles for OPA servers, with a revision that identifies the policies.
+Bundles can be signed.
 
 A bundle contains the authors' modules and guardrail's composition and library, without tests; the
 data document; the schema of the policy input; and the mask that removes callers' arguments from
-OPA's decision log. Its roots are all paths that the modules define or read, so that nothing else on
-the server can add values below these paths.
+OPA's decision log. Its roots are all paths that the modules define or read, so nothing else on the
+server can add values below these paths.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ class BundleSigner:
     """Key and algorithm for signing a bundle."""
 
     algorithm: str
-    """Algorithm of the JSON Web Token: ``RS256`` or ``ES256``."""
+    """Signing algorithm for the JSON Web Token: ``RS256`` or ``ES256``."""
     sign: Callable[[bytes], bytes]
     key_id: str = ""
-    """Name of the key in OPA's configuration; empty to use the server's default."""
+    """Name of the key in OPA's configuration, or an empty string for the server's default key."""
 
 
 def build(policies: PolicySet, revision: Revision, *, signer: BundleSigner | None = None) -> bytes:
@@ -73,7 +73,8 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
     """
     keys = set(json.loads(policies.data))
     for source in policies.modules:
-        # Names in comments and strings count too: owning more keys than needed does no harm.
+        # Names in comments and strings count too, because it is harmless to own more keys than
+        # necessary.
         keys.update(dotted or quoted for dotted, quoted in _DATA_KEY.findall(source.text))
     for key in keys:
         if not key or "/" in key:
@@ -91,7 +92,7 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
 
 
 def canonical(value: Json) -> bytes:
-    """Return *value* as JSON in the form that OPA hashes, so that the file's hash equals the one
+    """Return *value* as JSON in the form that OPA hashes, so that the file's hash equals the hash
     that OPA computes.
     """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -115,7 +116,7 @@ def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
                 source.name,
                 0,
                 "bundle-name",
-                "two modules have this file name relative to their policy folders",
+                "two modules have the same path relative to their policy folders",
             )
             raise PolicyLoadError([finding])
         seen.add(name)
@@ -127,7 +128,8 @@ def modules(policies: PolicySet) -> dict[str, bytes]:
     files = {name: source.text.encode("utf-8") for name, source in names(policies)}
     own = installed_folder() / "opa"
     files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
-    # OPA does not load this file; it lets authors check the bundle's policies against the schema.
+    # OPA does not load this file. Authors can use it to check the bundle's policies against the
+    # schema.
     schema = json.loads((own / "schemas" / "input.json").read_bytes())
     files["schemas/input.json"] = canonical(schema)
     return files

@@ -34,7 +34,8 @@ _LOOK_LIMIT = 5.0
 _PRIVATE_LOOK_LIMIT = 0.75
 """The same for a private OPA, which is replaced if it does not answer in time."""
 _SLOW_WINDOW = 10.0
-"""Seconds for which a principal's tool is refused after several of its requests timed out."""
+"""Seconds for which a principal's calls to a tool are refused after several of them have timed out.
+"""
 
 _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 
@@ -48,15 +49,15 @@ class _PendingQuestion:
     end: float
     path: str
     name: str
-    """Name of the document in the answer."""
+    """Name of the document in the response."""
 
 
 class OpaEngine:
     """Requests decisions from an OPA server. Thread-safe, and usable after a fork.
 
-    Implements ``guardrail.policy.engine.Engine``. An answer is accepted only if it contains an
-    accepted revision. A thread regularly checks the server for all other problems. If it finds a
-    problem, calls are denied until a check succeeds.
+    Implements ``guardrail.policy.engine.Engine``. A response is accepted only if it contains an
+    accepted revision. A thread regularly checks the server for all other problems. If it finds one,
+    calls are denied until a check succeeds.
     """
 
     @classmethod
@@ -74,7 +75,7 @@ class OpaEngine:
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
             raise ConfigError(
-                "the settings do not say which policies the OPA server must serve",
+                "the settings do not specify which policies the OPA server must serve",
                 code="config.opa_revisions",
                 hint=(
                     "set [opa] revisions to the bundle's revision, or [policy] path "
@@ -141,8 +142,8 @@ class OpaEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """The identity of the policies at the last successful check. Each reply contains its own
-        identity.
+        """The identity of the policies at the last successful check. Each reply carries the
+        identity of the policies that produced it.
         """
         return self._finding.identity
 
@@ -164,7 +165,7 @@ class OpaEngine:
         return self._submit(policy_input, shard, deadline, DECISION_PATH, "decision")
 
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask the server whether a tool is offered; see ``Engine.listing``."""
+        """Request a decision on whether to list a tool; see ``Engine.listing``."""
         return self._submit(policy_input, shard, deadline, LISTING_PATH, "listing")
 
     def _submit(
@@ -176,7 +177,7 @@ class OpaEngine:
         now = time.monotonic()
         if not self._watching and not self._closed:
             self._watch.start()
-            self._watching = True  # after the start, which Ctrl-C can interrupt
+            self._watching = True  # set after the start, which Ctrl-C can interrupt
         problem = self._refuse_early(policy_input, shard, now)
         if problem is not None:
             future.set_exception(problem)
@@ -216,7 +217,8 @@ class OpaEngine:
         harm = self._slow.open(shard, now)
         if harm is not None:
             return PolicyError(
-                "the OPA server did not answer similar calls in time, so it was not asked",
+                "the OPA server did not answer similar calls in time, so this call was not sent "
+                "to it",
                 cause=harm.cause,
                 detail="breaker_open",
             )
@@ -258,7 +260,7 @@ class OpaEngine:
         try:
             answer = read_answer(reply, question.echo, pending.name)
         except PolicyError:
-            # The next bytes on this connection could belong to this request.
+            # Bytes that arrive later on this connection could belong to this request.
             connection.close()
             raise
         identity = self._acceptance.identity(answer)
@@ -268,8 +270,8 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:
-        """Handle the first answer with a new accepted revision. If the revision states that its
-        policies are pure, accept it at once, otherwise only after a check.
+        """Handle the first response with a new accepted revision. A revision that states that its
+        policies are pure is accepted at once, any other only after a check.
         """
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
@@ -282,7 +284,7 @@ class OpaEngine:
     def _handle_failure(self, error: PolicyError, shard: str) -> None:
         now = time.monotonic()
         if error.cause == "timeout" and error.detail == "reply":
-            # This one call may be slow, which is no reason to refuse others.
+            # A slow evaluation of this one call is no reason to refuse other calls.
             self._slow.record(shard, "timeout", now)
             if self._target.restarts:
                 self._watch.check_soon()
@@ -300,8 +302,8 @@ class OpaEngine:
             self._refusal = None
             self._breaker.succeeded()
         elif found.cause in {"timeout", "unreachable"} and found.detail != "not_ready":
-            # A call shows as early as any check that the server is unreachable, and the canary is a
-            # call that is always fast.
+            # Calls detect an unreachable server as early as checks do, and the canary is a call
+            # that is always fast.
             self._breaker.trip(time.monotonic())
             if found.cause == "timeout":
                 self._target.restart()

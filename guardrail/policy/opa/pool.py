@@ -33,14 +33,14 @@ class PoolJob:
     end: float
     """Deadline (``time.monotonic``)."""
     party: str = ""
-    """The principal that the job belongs to. Principals take turns (``fair_queue.party``)."""
+    """The principal that sent the query. Principals take turns (``fair_queue.party``)."""
 
 
 class ConnectionPool:
     """Runs a job as soon as a thread is free. A job that waits past its deadline fails.
 
-    Thread-safe. Principals are served in turn, and no principal may use more than three quarters of
-    the threads, so that one principal's slow queries leave room for those of others.
+    Thread-safe. Principals are served round-robin, and no principal may use more than three
+    quarters of the threads, so that one principal's slow queries leave threads for the others.
     """
 
     def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:
@@ -54,7 +54,7 @@ class ConnectionPool:
         self._running: Counter[str] = Counter()
         self._waiting: FairQueue[PoolJob] = FairQueue(most=_MAX_WAITING)
         self._reaper: BackgroundThread | None = None
-        """Fails waiting jobs at their deadlines; None if no job waits."""
+        """The thread that fails waiting jobs at their deadlines, or None if no job is waiting."""
         self._closed = False
 
     def submit(self, job: PoolJob) -> None:
@@ -74,7 +74,7 @@ class ConnectionPool:
                     pass
                 elif allowed and self._idle:
                     # This is the most recently used thread. Its connection is the least likely to
-                    # have been closed meanwhile.
+                    # have been closed in the meantime.
                     inbox = self._idle.pop()
                     self._running[job.party] = running
                 elif allowed and self._threads < self._size:
@@ -99,7 +99,7 @@ class ConnectionPool:
             raise
 
     def _release(self, job: PoolJob) -> None:
-        """Make the place of a thread that never runs free again."""
+        """Release the slot of a thread that failed to start."""
         with self._lock:
             self._threads -= 1
             self._running[job.party] -= 1
@@ -188,5 +188,5 @@ def _full_error(detail: str) -> PolicyError:
         "no connection to the OPA server became free before the deadline",
         cause="timeout",
         detail=detail,
-        hint="set [opa] connections to a larger number",
+        hint="increase [opa] connections",
     )

@@ -1,6 +1,7 @@
 """Parses an OPA server's response to a decision request.
 
-All functions are pure, except that each question contains a random text that identifies its answer.
+All functions are pure, except that each question contains a random token that identifies its
+answer.
 """
 
 from __future__ import annotations
@@ -19,20 +20,19 @@ __all__ = ["DECISION_PATH", "LISTING_PATH", "OpaQuestion", "OpaReply", "read_ans
 _OPTIONS = "strict-builtin-errors=true&provenance=true"
 DECISION_PATH = f"/v1/data/guardrail/main/answer?{_OPTIONS}"
 LISTING_PATH = f"/v1/data/guardrail/main/listed?{_OPTIONS}"
-"""The paths of requests for a decision and for a listing. They ask for strict errors. Otherwise, a
-built-in function that fails would make its rule undefined, so that a deny rule would silently not
-fire.
+"""The paths for decision and listing requests. They request strict errors: otherwise, a failure of
+a built-in function would make its rule undefined, and a deny rule could silently fail to fire.
 """
 _MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class OpaReply:
-    """A reply with a document that has not been checked yet."""
+    """A parsed response, whose document has not been checked yet."""
 
     document: object
     version: str
-    """OPA's version, or an empty string if the reply does not state it."""
+    """OPA's version, or an empty string if the response does not contain it."""
     revisions: tuple[tuple[str, str], ...]
     """Names and revisions of all active bundles, sorted by name."""
     decision_id: str | None
@@ -41,7 +41,7 @@ class OpaReply:
 
 @dataclass(frozen=True, slots=True)
 class OpaQuestion:
-    """The body of a decision request, and the random text that only its answer repeats."""
+    """The body of a decision request, and the random token that only its answer repeats."""
 
     body: bytes
     echo: str
@@ -50,8 +50,8 @@ class OpaQuestion:
     def about(cls, policy_input: bytes) -> OpaQuestion:
         """Create a request from *policy_input*. The bytes of the input are not changed.
 
-        The random text is outside the input (``guardrail.main``), so no policy reads it and no
-        record contains it.
+        The random token is outside the policy's input (see ``guardrail.main``), so policies do not
+        read it and records do not contain it.
         """
         echo = os.urandom(16).hex()
         return cls(
@@ -60,19 +60,19 @@ class OpaQuestion:
 
 
 def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply:
-    """Return the answer in *reply* to the question that contains *echo*: the document under *name*.
+    """Return the document *name* from *reply*, the response to the question with the token *echo*.
 
     Raises ``PolicyError`` if the status is not 200, if the body is not an object with a result, or
-    if the answer belongs to a different question.
+    if the response belongs to a different question.
     """
     if reply.status != 200:
         raise _refusal(reply)
     try:
         document = orjson.loads(reply.body)
     except orjson.JSONDecodeError:
-        raise _malformed("not_json", "the OPA server's reply is not JSON") from None
+        raise _malformed("not_json", "the OPA server's response is not JSON") from None
     if not isinstance(document, dict):
-        raise _malformed("not_object", "the OPA server's reply is not an object")
+        raise _malformed("not_object", "the OPA server's response is not an object")
     if "result" not in document:
         raise PolicyError(
             "the policy has no decision for this call",
@@ -82,10 +82,10 @@ def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply
         )
     result = document["result"]
     if not isinstance(result, dict) or result.keys() != {name, "echo"} or result["echo"] != echo:
-        raise _malformed("echo", "the OPA server's reply belongs to another request")
+        raise _malformed("echo", "the OPA server's response belongs to a different request")
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
-        raise _malformed("provenance", "the OPA server's reply does not name its policies")
+        raise _malformed("provenance", "the OPA server's response does not identify its policies")
     return OpaReply(
         document=result[name],
         version=_text(provenance.get("version")) or "",
@@ -98,12 +98,12 @@ def _revisions(bundles: Any) -> tuple[tuple[str, str], ...]:
     if bundles is None:
         return ()
     if not isinstance(bundles, dict):
-        raise _malformed("provenance", "the OPA server's reply does not name its policies")
+        raise _malformed("provenance", "the OPA server's response does not identify its policies")
     found = []
     for name, about in bundles.items():
         revision = about.get("revision", "") if isinstance(about, dict) else None
         if not isinstance(revision, str):
-            raise _malformed("provenance", "the OPA server's reply does not name a revision")
+            raise _malformed("provenance", "the OPA server's response does not contain a revision")
         found.append((name, revision))
     return tuple(sorted(found))
 
@@ -117,11 +117,11 @@ def _text(value: Any) -> str | None:
 def _refusal(reply: HttpReply) -> PolicyError:
     status = reply.status
     if 300 <= status < 400:
-        # The target of the redirect is not the server that was asked.
-        return _malformed("redirect", "the OPA server answered with a redirect")
+        # The redirect's target is not the configured server.
+        return _malformed("redirect", "the OPA server returned a redirect")
     if status in {401, 403}:
         return PolicyError(
-            "the OPA server refused this guard's credentials",
+            "the OPA server rejected this guard's credentials",
             cause="error",
             detail="unauthorized",
             hint="set [opa] token_file, or cert and key",
@@ -146,14 +146,13 @@ def _refusal(reply: HttpReply) -> PolicyError:
             detail=f"status_{status}",
         )
     return PolicyError(
-        f"the OPA server answered with status {status}", cause="error", detail=f"status_{status}"
+        f"the OPA server returned status {status}", cause="error", detail=f"status_{status}"
     )
 
 
 def _builtin_error(body: bytes) -> str | None:
-    """Return the location at which the policy failed, or None if the reply reports no such failure.
-
-    OPA's message is not returned, because it can quote values.
+    """Return the location at which the policy failed, or None if the response does not report such
+    a failure. OPA's message is not returned, because it can quote values.
     """
     try:
         first = orjson.loads(body)["errors"][0]

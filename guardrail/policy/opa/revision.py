@@ -26,14 +26,14 @@ class Revision:
     """
 
     policy: str
-    """SHA-256 of the modules: the same digest as the embedded engine's for these policies."""
+    """SHA-256 of the modules. The embedded engine computes the same digest for these policies."""
     data: str | None
-    """SHA-256 of the data document, or None if the revision does not name it."""
+    """SHA-256 of the data document, or None if the revision does not contain it."""
     pure: bool = True
 
     @classmethod
     def parse(cls, text: str) -> Revision | None:
-        """Return the revision in *text*, or None if *text* has a different form."""
+        """Return the revision in *text*, or None if *text* has a different format."""
         found = _FORM.fullmatch(text)
         return None if found is None else cls(found[2], found[3], found[1] is None)
 
@@ -43,8 +43,8 @@ class Revision:
 
 
 def _abbreviate(text: str) -> str:
-    """Return a prefix of *text* that is long enough to distinguish two revisions. The server chose
-    *text*.
+    """Return a prefix of *text* that is long enough to distinguish revisions. *text* comes from the
+    server, so its length is not limited.
     """
     found = Revision.parse(text)
     if found is None:
@@ -60,7 +60,7 @@ def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
 
 
 class RevisionAcceptance:
-    """Determines, based on revisions, which answers from a server are accepted. Immutable."""
+    """Determines from their revisions which responses from a server are accepted. Immutable."""
 
     def __init__(
         self,
@@ -93,7 +93,7 @@ class RevisionAcceptance:
     def identity(self, answer: OpaReply) -> PolicyIdentity:
         """Return the identity of the policies that produced *answer*.
 
-        Raises ``PolicyError`` (``revision``) if its revision is not accepted.
+        Raises ``PolicyError`` (``revision``) if the revision in *answer* is not accepted.
         """
         text = self._named_revision(answer)
         if text is None:
@@ -115,15 +115,15 @@ class RevisionAcceptance:
         version = answer.version + self._program
         if self._impure:
             version += " unsafe_impure_policy"
-        # Without proof of purity, no decision can be derived again, so the identity names nothing
-        # to derive it from.
+        # Without proof of purity, decisions can't be reproduced, so the identity does not contain
+        # the digests that reproduction would need.
         if revision is None or not revision.pure or self._impure:
             return PolicyIdentity("opa", version, None, text)
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
 
     def proves_purity(self, answer: OpaReply) -> bool:
-        """Return True if the revision itself states that its policies were found to be pure when
-        the bundle was built.
+        """Return True if the revision states that its policies were found to be pure when the
+        bundle was built.
         """
         text = self._named_revision(answer)
         revision = None if text is None else Revision.parse(text)
@@ -148,11 +148,11 @@ class RevisionAcceptance:
             found = named.get(self._bundle)
         elif len(named) > 1:
             raise PolicyError(
-                "the OPA server has several bundles, and the settings do not name the one with "
-                "the policies",
+                "the OPA server has several bundles, and the settings do not specify which of "
+                "them contains the policies",
                 cause="revision",
                 detail="ambiguous",
-                hint="set [opa] bundle to the name of the bundle with the policies",
+                hint="set [opa] bundle to the name of the bundle that contains the policies",
             )
         else:
             found = next(iter(named.values()), None)

@@ -39,7 +39,7 @@ class TokenFile:
         self._known: tuple[FileVersion, str] | None = None
 
     def header(self) -> str:
-        """Return the value of the header ``Authorization``. Raises ``PolicyError``
+        """Return the value for the ``Authorization`` header. Raises ``PolicyError``
         (``unreachable``, ``token``).
         """
         try:
@@ -49,7 +49,9 @@ class TokenFile:
             if known is not None and known[0] == version:
                 return known[1]
             if stat.S_IMODE(found.st_mode) & 0o077:
-                raise _token_error(f"{self._path}: others can read it", f"chmod 600 {self._path}")
+                raise _token_error(
+                    f"{self._path}: other users can read it", f"chmod 600 {self._path}"
+                )
             if found.st_size > _MAX_TOKEN:
                 raise _token_error(
                     f"{self._path}: the file is too large for a token",
@@ -65,13 +67,13 @@ class TokenFile:
                 f"{self._path}: the file contains no token",
                 "the file must contain the token as one line of printable characters",
             )
-        # A single assignment, so that a reader sees either the old pair or the new one.
+        # A single assignment, so that readers see either the old pair or the new pair.
         self._known = (version, f"Bearer {text}")
         return self._known[1]
 
 
 class OpaTarget:
-    """The address of one OPA server. Immutable, except for the addresses of a host name, which
+    """The address of an OPA server. Immutable, except for the resolved IP addresses, which
     ``resolve`` updates.
     """
 
@@ -83,8 +85,9 @@ class OpaTarget:
     def __init__(self, section: OpaSection) -> None:
         """Check *section*, and read the server's address from it.
 
-        Raises ``ConfigError`` for a URL with credentials, path or query; for an http URL outside
-        loopback; and for key or token files that are missing or readable by others.
+        Raises ``ConfigError`` if the URL contains credentials, a path or a query; if it is an http
+        URL for a host other than loopback; or if a key or token file is missing or readable by
+        other users.
         """
         self.url = section.url
         parts = _split_url(section.url)
@@ -102,8 +105,8 @@ class OpaTarget:
         """Look up the host name, if the URL has one, within *timeout* seconds. Do not call this
         during a tool call.
 
-        Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if the name has no address
-        and no earlier address is known.
+        Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if the lookup fails and no
+        earlier address is known.
         """
         try:
             self.endpoint.look_up(time.monotonic() + timeout)
@@ -117,7 +120,7 @@ class OpaTarget:
                 else "the host name of the OPA server can't be resolved",
                 cause=error.cause.value,
                 detail=error.detail,
-                hint="check DNS, and the host in [opa] url",
+                hint="check DNS and the host in [opa] url",
             ) from None
 
     def prepare(self, end: float) -> None:
@@ -141,12 +144,12 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
         return Endpoint(host, port, tls=_tls_context(section))
     endpoint = Endpoint(host, port)
     if endpoint.is_name or not is_loopback(host):
-        # A host name may lead to another machine tomorrow, so without TLS only addresses that never
-        # leave this machine are accepted.
+        # A host name can resolve to a different machine later, so without TLS, only addresses that
+        # never leave this machine are accepted.
         raise ConfigError(
             (
-                "[opa] url uses http for an address that is not loopback, so arguments "
-                "would cross the network unencrypted"
+                "[opa] url uses http for an address other than loopback, so arguments would "
+                "cross the network unencrypted"
             ),
             code="config.opa_url",
             hint=(
@@ -174,14 +177,12 @@ def _split_url(url: str) -> SplitResult:
         raise ConfigError(
             "[opa] url contains credentials, which would end up in logs",
             code="config.opa_url",
-            hint=(
-                "put the token into a file with mode 0600, and name that file in [opa] token_file"
-            ),
+            hint=("put the token in a file with mode 0600, and set [opa] token_file to its path"),
         )
     if parts.scheme not in {"http", "https", "unix"}:
         raise _bad_url("must begin with https://, http:// or unix:///")
     if parts.query or parts.fragment or (parts.scheme != "unix" and parts.path not in {"", "/"}):
-        raise _bad_url("must name a server, without path or query")
+        raise _bad_url("must not contain a path or a query")
     if any(character.isspace() or not character.isprintable() for character in url):
         raise _bad_url("contains a space or a control character")
     return parts
@@ -206,7 +207,7 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     try:
         port = parts.port
     except ValueError:
-        raise _bad_url("has an invalid port") from None
+        raise _bad_url("has an invalid port number") from None
     if not parts.hostname:
         raise _bad_url("has no host")
     return parts.hostname, port if port is not None else _PORTS[parts.scheme]
@@ -240,7 +241,7 @@ def _require_private(path: Path) -> None:
         ) from None
     if mode & 0o077:
         raise ConfigError(
-            f"{path}: others can read it (mode {mode:o})",
+            f"{path}: other users can read it (mode {mode:o})",
             code="config.exposed",
             hint=f"chmod 600 {path}",
         )

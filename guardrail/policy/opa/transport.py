@@ -1,5 +1,5 @@
 """A connection to an OPA server: sends a request and returns the complete response before a
-deadline. If that fails, the ``PolicyError`` says at which stage.
+deadline. On failure, the ``PolicyError`` contains the stage that failed.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to a
 ``PolicyError`` here.
@@ -20,11 +20,11 @@ MAX_REPLY = 1 << 20
 """Maximum size of the reply to a decision request in bytes."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
-    "name": "the OPA server's name has no address",
+    "name": "the OPA server's host name has no address",
     "certificate": "the OPA server's certificate is not trusted",
-    "tls": "no TLS connection to the OPA server",
+    "tls": "the TLS handshake with the OPA server failed",
 }
-"""Messages that replace the client's own for some details of ``unreachable``."""
+"""Messages for some details of ``unreachable``, in place of the HTTP client's messages."""
 
 
 class OpaTransport(Protocol):
@@ -37,19 +37,19 @@ class OpaTransport(Protocol):
 
 
 class OpaConnection:
-    """A connection that is reused for the next request if the end of the reply is certain. Used by
-    one thread at a time.
+    """A connection that is reused for the next request if the end of the response is unambiguous.
+    Used by one thread at a time.
     """
 
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
-        """If *keep* is False, each request gets its own connection, because an answer does not
-        identify its request.
+        """If *keep* is False, each request gets its own connection. Use this if responses do not
+        identify their requests.
         """
         self._target = target
         self._connection = http.HttpConnection(target.endpoint, headers=_HEADERS, keep=keep)
 
     def close(self) -> None:
-        """Close the connection. The next request opens it again."""
+        """Close the connection. The next request opens a new one."""
         self._connection.close()
 
     def ask(

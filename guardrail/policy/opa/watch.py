@@ -1,5 +1,5 @@
-"""Checks, at start and at intervals, that an OPA server serves the right policies with the right
-version of the contract.
+"""Checks, at startup and at intervals, that an OPA server serves the correct policies and the
+correct version of the contract.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from guardrail.system.threads import BackgroundThread
 __all__ = ["InspectionResult", "ServerInspector", "ServerWatch", "wait_for"]
 
 _RETRY = (0.05, 0.1, 0.2, 0.5)
-"""Seconds between checks while there is a problem. The first of these checks follow soon, because
-calls are denied meanwhile.
+"""Seconds between checks while there is a problem. The first checks follow quickly, because calls
+are denied in the meantime.
 """
 
 
@@ -60,9 +60,9 @@ class ServerInspector:
     def inspect(self) -> InspectionResult:
         """Check the server and return the result. Raises ``PolicyError`` for the first problem.
 
-        The canary's answer is decisive: it contains the revision that was active when the answer
-        was made, and shows that the composition and its contract are in place. A healthy server
-        alone proves neither.
+        The response to the canary is decisive: it contains the revision that was active at that
+        moment, and shows that the composition and its contract are in place. A healthy server alone
+        proves neither.
         """
         self._target.resolve(self._timeout)
         if not self._admin.healthy():
@@ -96,7 +96,7 @@ class ServerInspector:
             other = decision.detail == "contract"
             raise PolicyError(
                 (
-                    "the policies on the OPA server use another version of the contract"
+                    "the policies on the OPA server use a different version of the contract"
                     if other
                     else ("the policies on the OPA server do not include guardrail's own policies")
                 ),
@@ -120,8 +120,8 @@ class ServerInspector:
                 raise
             raise PolicyError(
                 (
-                    "guardrail can't check that the policies on the OPA server depend "
-                    "only on their input"
+                    "guardrail can't verify that the policies on the OPA server depend only on "
+                    "their input"
                 ),
                 cause="revision",
                 detail="impure",
@@ -135,7 +135,7 @@ class ServerInspector:
                 hint=hint,
             )
         if revision:
-            # Without a revision, another policy may be served at the next check.
+            # Without a revision, the server may serve different policies at the next check.
             self._pure.add(revision)
 
 
@@ -190,7 +190,7 @@ class ServerWatch:
             pause = _RETRY[min(failures, len(_RETRY)) - 1] if failures else self._interval
             if self._wake.wait(pause) and not self._stopped:
                 self._wake.clear()
-                # Several answers can request a check; they share one.
+                # Several responses can request a check. One check serves them all.
                 time.sleep(_RETRY[0])
             if self._stopped:
                 return

@@ -1,8 +1,8 @@
-"""Tables of the built-in functions that the embedded engine may evaluate, because it was found to
-give the same results as OPA.
+"""Tables of built-in functions: those that the embedded engine may evaluate because it returns the
+same results as OPA, and those that are rejected.
 
-They were tested with OPA's own conformance cases, and by comparing both engines on about 150,000
-calls with arguments of every type.
+The allowed functions were tested with OPA's own conformance cases, and by comparing both engines on
+about 150,000 calls with arguments of every type.
 """
 
 from __future__ import annotations
@@ -100,8 +100,9 @@ ALLOWED: dict[str, int] = {
     "urlquery.encode_object": 1,
     "walk": 1,
 }
-"""Number of arguments of each allowed function; one more receives the result. Some have conditions:
-see ``guardrail.policy.rego.conditions``.
+"""Number of arguments of each allowed function. A call may have one more argument, which receives
+the result. Some functions are allowed only under conditions: see
+``guardrail.policy.rego.conditions``.
 """
 
 INTEGER_RESULTS = frozenset(
@@ -138,7 +139,7 @@ LARGEST = {
     "time.parse_duration_ns": 2**62 - 1,
     "time.parse_rfc3339_ns": 2**62 - 1,
 }
-"""Largest absolute values of the results of functions that return integers."""
+"""Maximum absolute value of the result, for functions that return integers."""
 
 SET_RESULTS = frozenset(["intersection", "object.keys", "union"])
 """Functions that always return sets."""
@@ -164,11 +165,11 @@ OPERATORS = frozenset(
         "rem",
     ]
 )
-"""Names by which operators can also be called. They are refused, because they are not used in
-practice, and each would need the checks of its operator.
+"""Function names of operators. Calls by these names are rejected: they are not used in practice,
+and each would need the same checks as its operator.
 """
 
-_IMPURE = "gives different answers at different times, so decisions would not be reproducible"
+_IMPURE = "gives different results at different times, so decisions would not be reproducible"
 
 REFUSED: dict[str, tuple[str, str]] = {
     "http.send": (
@@ -176,33 +177,33 @@ REFUSED: dict[str, tuple[str, str]] = {
         "is always undefined in the embedded engine, so a rule that uses it never fires",
     ),
     "json.marshal": ("differs", "writes numbers and some characters differently from OPA"),
-    "json.match_schema": ("differs", "returns its second item in a different form from OPA"),
+    "json.match_schema": ("differs", "returns its second item in a different form than OPA"),
     "json.unmarshal": ("differs", "misreads integers beyond 64 bits"),
     "net.lookup_ip_addr": ("impure", _IMPURE),
     "object.subset": (
         "differs",
         (
-            "has a value in some cases in which it is undefined in OPA, and crashes on an "
+            "returns a value in some cases for which it is undefined in OPA, and crashes on an "
             "empty array"
         ),
     ),
     "opa.runtime": ("impure", _IMPURE),
     "print": ("impure", "would write arguments to a log"),
     "rand.intn": ("impure", _IMPURE),
-    "regex.is_valid": ("differs", "uses a different regular expression syntax from OPA"),
+    "regex.is_valid": ("differs", "uses a different regular expression syntax than OPA"),
     "regex.split": ("differs", "splits at empty matches differently from OPA"),
-    "regex.template_match": ("differs", "gives different answers from OPA"),
-    "semver.is_valid": ("differs", "refuses a leading v, which OPA accepts"),
+    "regex.template_match": ("differs", "gives different results than OPA"),
+    "semver.is_valid": ("differs", "rejects a leading v, which OPA accepts"),
     "strings.count": ("differs", "counts overlapping occurrences, unlike OPA"),
     "strings.replace_n": ("differs", "also replaces text that it has just inserted, unlike OPA"),
     "time.add_date": ("differs", "handles the end of a month differently from OPA"),
     "time.now_ns": ("impure", _IMPURE),
     "to_number": ("differs", "accepts strings that OPA does not accept as numbers"),
     "trace": ("impure", "has no effect in a guard"),
-    "uuid.parse": ("differs", "reports different variants from OPA"),
+    "uuid.parse": ("differs", "reports different variants than OPA"),
     "uuid.rfc4122": ("impure", _IMPURE),
 }
-"""Functions that the engine provides but guardrail refuses, with code and reason. The engine does
+"""Functions that the engine provides but guardrail rejects, with code and reason. The engine does
 not provide functions that are in neither table.
 """
 
@@ -220,4 +221,4 @@ IMPURE_HINTS = {
     "trace": _LEAVE_OUT,
     "uuid.rfc4122": _DRAW,
 }
-"""Alternatives to the functions that are refused as impure."""
+"""Hints with alternatives to the functions that are rejected as impure."""

@@ -1,5 +1,5 @@
 """Conditions under which certain built-in functions are allowed: which arguments must be literals,
-and which values these may have.
+and which values they may have.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
 _MAX_HOURS = 1_000_000
-"""Longest duration in hours, roughly a hundred years. Any time plus this duration, in nanoseconds,
-fits in 64 bits.
+"""Maximum duration in hours, roughly a hundred years. The sum of any supported time and this
+duration, in nanoseconds, fits in 64 bits.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class ConstructRefusal:
-    """The reason that a construct is rejected."""
+    """The reason why a construct is rejected."""
 
     code: str
     message: str
@@ -137,8 +137,8 @@ def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
     return ConstructRefusal(
         "regex-count",
         (
-            f"the number of matches passed to {name} is not a literal whole number: OPA "
-            "refuses some values that the embedded engine accepts"
+            f"the number of matches passed to {name} is not a literal whole number: OPA rejects "
+            "some values that the embedded engine accepts"
         ),
         f"write -1 for all, or {SERVER}",
     )
@@ -168,7 +168,7 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     problem = glob_problem(pattern)
     if problem is not None:
         return ConstructRefusal(
-            "glob-pattern", f"{name}: {problem}; the engines may read it differently"
+            "glob-pattern", f"{name}: {problem}; the engines may interpret it differently"
         )
     listed = kind(delimiters) == "Array" and all(
         isinstance(value, str) and len(value) == 1
@@ -230,7 +230,7 @@ def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
         "read longer paths and slashes differently"
     )
     return ConstructRefusal(
-        "json-path", message, f'to name keys, write {name}(x, ["a", "b"]), or {SERVER}'
+        "json-path", message, f'to select top-level keys, write {name}(x, ["a", "b"]), or {SERVER}'
     )
 
 
@@ -286,4 +286,4 @@ CONDITIONS: dict[str, Condition] = {
     "time.weekday": _zone,
     "walk": _walk,
 }
-"""Conditions by function. The number of parameters was checked before."""
+"""Conditions, keyed by function. The number of arguments has already been checked."""

@@ -19,7 +19,7 @@ RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
 SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
 """Names that the composition reads from ``package guardrail.policy``."""
 NAMED = SETS - {"redact", "label", "obligation"}
-"""Sets whose members have ids."""
+"""Sets whose members must have ids."""
 NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 """Documented fields below ``input.context.session`` that no input contains yet."""
 
@@ -53,8 +53,8 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     "set-elsewhere",
                     f"{rule.name} has an effect only in package guardrail.policy",
                     (
-                        "move it to a file whose package is guardrail.policy (there may "
-                        "be several such files)"
+                        "move it to a file whose package is guardrail.policy (a package can have "
+                        "several files)"
                     ),
                 )
             elif rule.form != "set" or rule.default:
@@ -62,7 +62,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "set-form",
-                    f"{rule.name} is a set that policies add to",
+                    f"{rule.name} must be a set that rules add to with contains",
                     _set_hint(rule),
                 )
             elif rule.name == "label":
@@ -81,8 +81,8 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "rule-id",
-                    f"the id of this {rule.name} rule contains control, formatting or invisible "
-                    "characters, or is empty",
+                    f"the id of this {rule.name} rule is empty, or contains control, formatting "
+                    "or invisible characters",
                     "use letters, digits, spaces and punctuation, because ids appear in "
                     "records, approvals and reports",
                 )
@@ -118,8 +118,8 @@ def _id_texts(rule: RegoRule) -> Iterator[str]:
 
 
 def _is_displayable(texts: Iterator[str]) -> bool:
-    """Return True if ids are displayed faithfully: they contain no character that moves a cursor,
-    reverses text or is invisible.
+    """Return True if ids can be displayed safely: no character moves the cursor, reverses text or
+    is invisible.
     """
     return all(text and all(map(_visible, text)) for text in texts)
 
@@ -167,8 +167,8 @@ def _package_findings(module: Module) -> Iterator[Finding]:
 
 
 def _session_through_get(module: Module) -> Iterator[Finding]:
-    """Yield a finding for each call of ``object.get`` that reads a session field which does not
-    exist yet, without a direct reference to that field.
+    """Yield a finding for each call of ``object.get`` that reads a session field that does not
+    exist yet.
     """
     for rule in module.rules:
         for kind, content in nodes(rule.node):
@@ -200,8 +200,8 @@ def _string_values(key: dict[str, dict[str, object]]) -> Iterator[str]:
 
 
 def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield warnings about probable mistakes: unused sets of ``guardrail.policy``, or no allow
-    rule.
+    """Yield warnings about probable mistakes: sets in ``guardrail.policy`` that nothing reads, and
+    a missing allow rule.
     """
     yield from _never_allows(modules)
     written: dict[str, int] = {}
@@ -212,7 +212,7 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
         if module.package != ROOT or module.source.installed:
             continue
         for rule in module.rules:
-            # A rule's head mentions its own name once.
+            # The head of a rule counts as one mention of its name.
             if (
                 rule.form == "set"
                 and rule.name not in SETS

@@ -16,7 +16,7 @@ from guardrail.policy.rego.tree import Node, RegoRule, kind, nodes, reference
 __all__ = ["Named", "entry_problems", "named_values", "text_of"]
 
 Named = Mapping[str, Node]
-"""The value of each rule or function that has only one definition, by its name."""
+"""The value of each rule or function that has only one definition, keyed by name."""
 
 _KEYS: Final = ("rule", "message", "severity", "needs", "approvers", "effect")
 """Keys that a member may have. The composition sets ``effect`` itself, regardless of the member."""
@@ -41,13 +41,15 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
 def named_values(rules: Iterable[RegoRule]) -> Named:
-    """Return the values of those *rules*, all from one package, from which members can be built."""
+    """Return the values of the *rules* that can occur in members. All *rules* are from one
+    package.
+    """
     found: dict[str, list[Node | None]] = {}
     for rule in rules:
         head = next(iter(rule.node["head"].values())) if "head" in rule.node else {}
         value = (head.get("assign") or {}).get("value")
         plain = rule.form in {"value", "function"} and not rule.default
-        more = len(rule.node.get("bodies", ())) > 1  # an else has another value
+        more = len(rule.node.get("bodies", ())) > 1  # an else has a different value
         found.setdefault(rule.name, []).append(value if plain and not more else None)
     return {
         name: values[0]
@@ -60,7 +62,8 @@ def entry_problems(rule: RegoRule, named: Named) -> Iterator[tuple[str, str]]:
     """Yield (message, hint) for each problem that makes the member added by *rule* malformed.
 
     Only literals are checked: those in the head, those assigned once with ``:=`` in the body, those
-    that are the value of another rule or function in *named*, and any ``object.union`` of these.
+    that are the value of a different rule or function in *named*, and any ``object.union`` of
+    these.
     """
     key = _value_of(rule, rule.node["head"]["Set"].get("key"), named)
     name = kind(key)
@@ -106,7 +109,7 @@ def _object_problems(rule: RegoRule, key: Node, named: Named) -> Iterator[tuple[
     for _, field, value in key["Object"]["fields"]:
         written = text_of(field)
         if written is None:
-            return  # a computed key could be any key
+            return  # a computed key can be any key
         fields[written] = _value_of(rule, value, named)
     for unknown in sorted(fields.keys() - set(_KEYS)):
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
@@ -183,8 +186,8 @@ def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, 
 
 
 def _value_of(rule: RegoRule, node: Any, named: Named) -> Any:
-    """Return the literal to which *node* leads, through a name in the body, a rule, a function or
-    ``object.union``. If there is none, return *node*.
+    """Return the literal that *node* refers to through a name in the body, a rule, a function or
+    ``object.union``. If there is no such literal, return *node*.
     """
     for _ in range(_MAX_STEPS):
         node = _assigned_value(rule, node)
@@ -205,8 +208,8 @@ _PACKAGE: Final = ("guardrail", "policy")
 
 
 def _united(rule: RegoRule, call: Node, named: Named) -> Any:
-    """Return the union of two literal objects (``object.union``), or *call* if either object is not
-    known.
+    """Return the result of the ``object.union`` in *call*, or *call* if either argument is not a
+    literal object.
     """
     sides = [_value_of(rule, each, named) for each in call["Call"]["params"]]
     if len(sides) != 2 or any(kind(side) != "Object" for side in sides):
@@ -248,5 +251,7 @@ def text_of(node: Any) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """Return *text* quoted, cut to 64 characters, with control and non-ASCII characters escaped."""
+    """Return *text* truncated to 64 characters and quoted, with control and non-ASCII characters
+    escaped.
+    """
     return ascii(text if len(text) <= 64 else text[:64] + "...")

@@ -1,9 +1,10 @@
 """Moves the computations in a rule's head into its body.
 
 If a rule's head is undefined for the last element that its body iterates over, the embedded engine
-loses the rule's results for all elements, whereas OPA skips only that element. In a body, both
-engines skip only that element. Therefore, ``deny contains r.name if some r in xs`` is evaluated as
-``deny contains x if { some r in xs; x := r.name }``. OPA interprets the original in the same way.
+discards the rule's results for all elements, whereas OPA skips only that element. If the undefined
+expression is in the body, both engines skip only that element. Therefore, ``deny contains r.name if
+some r in xs`` is evaluated as ``deny contains x if { some r in xs; x := r.name }``. OPA gives the
+original the same meaning.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class TextEdit:
     start: int
     end: int
     pieces: tuple[tuple[bytes, int], ...]
-    """The new bytes in parts, each with the position in the file that it corresponds to."""
+    """The new bytes in pieces, each with its corresponding position in the file."""
 
 
 class UnreadableRule(Exception):
@@ -61,20 +62,21 @@ class UnreadableRule(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """A value of a rule with its body."""
+    """One value of a rule, with its body."""
 
     term: tuple[int, int] | None
-    """Bytes of the computed part of the head, or None if nothing is computed."""
+    """Range of bytes of the computed part of the head, or None if nothing is computed."""
     body: tuple[Token, Token] | None
     """First and last token after ``if``."""
     end: int
-    """Position after its last byte."""
+    """Position after the clause's last byte."""
 
 
 def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield each body of a rule that follows another body without ``else``.
 
-    For such a body, the engine gives the rule no value, or one that differs from OPA's.
+    For such a body, the engine leaves the rule undefined or gives it a value that differs from
+    OPA's.
     """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:
@@ -92,7 +94,7 @@ def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
-    """Return the terms in the head's key that must be computed in the body, followed by those in
+    """Return the terms that must be computed in the body: those in the head's key, and a list for
     each value. *named* are the names of rules and imports, which can be undefined. A variable is
     always defined when the head is evaluated.
     """
@@ -125,7 +127,7 @@ def head_edits(
 ) -> Iterator[TextEdit]:
     """Yield the edits that move the computed terms of the heads in *module* into the bodies.
 
-    *fresh* returns an unused name. Raises ``UnreadableRule`` with the line of the rule.
+    *fresh* generates an unused name. Raises ``UnreadableRule`` with the line of the rule.
     """
     ordered = sorted(module.rules, key=lambda rule: int(rule.node["span"]["start"]))
     starts = [*(int(rule.node["span"]["start"]) for rule in ordered), len(raw)]
@@ -152,9 +154,9 @@ def head_edits(
 
 
 def deferred_results(body: Any) -> frozenset[str]:
-    """Return the names that occur as the last argument of a call on its own line in *body*, because
-    they receive the call's result. The engine defers such a call, together with the lines that need
-    the result, which stay after the call.
+    """Return the names that receive the result of a call: the call is a line of *body*, and the
+    name is its last argument. The engine defers such a call, together with the lines that need the
+    result.
     """
     found: set[str] = set()
     for statement in body["query"]["stmts"] if body else ():
@@ -192,7 +194,7 @@ def _move_edits(
     """
     lines: list[tuple[bytes, int]] = []
     for name, start, end in terms:
-        # The number of lines stays the same, so that the rest of the head's last line keeps its
+        # The number of lines must not change, so that the rest of the head's last line keeps its
         # line number.
         ends = [(b"\n", at) for at in range(start, end) if raw[at : at + 1] == b"\n"]
         yield TextEdit(start, end, (*ends, (name, end - 1)))
@@ -218,8 +220,8 @@ def _parse_head(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[
     key: tuple[int, int] | None = None
     clauses: list[_Clause] = []
     marks: list[int] = []
-    """Return the positions where the value and the body of a clause begin: ``:=``, ``=``,
-    ``contains``, ``if``.
+    """Indices of the tokens that introduce a clause's value or body: ``:=``, ``=``, ``contains``,
+    ``if``.
     """
     depth, opened, begun = 0, 0, 0
     for index, token in enumerate(written):

@@ -1,5 +1,5 @@
-"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but the
-engine would serve.
+"""Finds conflicts between rules, packages, imports and data that OPA would refuse to compile but
+the engine would serve.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ def finding_at(module: Module, line: int, code: str, message: str, hint: str = S
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the advice to use the name in *known* that is most similar to *name*, or an empty
-    string if none is similar.
+    """Return a hint with the name in *known* that is most similar to *name*, or an empty string if
+    none is similar.
     """
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else ""
@@ -51,16 +51,16 @@ def imports(module: Module) -> Iterator[Finding]:
 
 
 def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iterator[Finding]:
-    """Yield findings about rules that share a name but differ in kind, and about packages that
-    overlap rules. OPA rejects both.
+    """Yield findings about rules that share a name but not a form, and about packages that overlap
+    rules. OPA rejects both.
 
     If *sets* is True, the sets of the contract are skipped, because ``contract.examine`` reports
     more about them.
     """
     first: dict[Point, tuple[Module, RegoRule]] = {}
     defaults: set[Point] = set()
-    # guardrail's own rules come first, so that the message says that the author's rule is
-    # different.
+    # guardrail's own rules come first, so that the message reports the author's rule as the
+    # conflicting one.
     for module in sorted(modules, key=lambda module: not module.source.installed):
         for rule in module.rules:
             point = (module.package, rule.name)
@@ -72,16 +72,14 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
                     f"{rule.name} is a {rule.form} here, but a {known.form} in "
                     f"{where.source.name}, line {known.line}"
                 )
-                yield finding_at(
-                    module, rule.line, "mixed-rule", message, "give one of them another name"
-                )
+                yield finding_at(module, rule.line, "mixed-rule", message, "rename one of them")
             if rule.default:
                 if point in defaults:
                     yield finding_at(
                         module,
                         rule.line,
                         "mixed-rule",
-                        f"{rule.name} has a second default",
+                        f"{rule.name} has two defaults",
                         "remove one of them",
                     )
                 defaults.add(point)
@@ -90,17 +88,15 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
             }:
                 message = f"{rule.name} is also a package below {'.'.join(module.package)}"
                 yield finding_at(
-                    module, rule.line, "package-over-rule", message, "give one of them another name"
+                    module, rule.line, "package-over-rule", message, "rename one of them"
                 )
             if rule.name in ALLOWED or rule.name in REFUSED or rule.name in {"input", "data"}:
                 message = f"{rule.name} is the name of a built-in function"
-                yield finding_at(
-                    module, rule.line, "shadows-builtin", message, "give the rule another name"
-                )
+                yield finding_at(module, rule.line, "shadows-builtin", message, "rename the rule")
 
 
 def _compatible(one: RegoRule, other: RegoRule) -> bool:
-    # A default determines only the number of a function's arguments.
+    # Defaults of functions only need to have the same number of arguments.
     return one.form == other.form == "value" or (one.form == other.form == "object")
 
 
@@ -130,8 +126,8 @@ def data_overlaps(
         if value is not None:
             module = next(module for module in modules if module.package == package)
             message = (
-                f"the data has a value at data.{'.'.join(package)}, where it would "
-                "silently replace rules"
+                f"the data has a value at data.{'.'.join(package)}, which would silently replace "
+                "rules"
             )
             yield finding_at(
                 module,
@@ -179,5 +175,5 @@ def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterato
                     rule.line,
                     "recursion",
                     f"{rule.name} depends on itself, directly or through other rules",
-                    "correct the rule; OPA refuses it too",
+                    "correct the rule; OPA rejects it too",
                 )

@@ -1,9 +1,10 @@
 """Makes ``count`` count the characters of a string, as OPA does.
 
 The embedded engine counts UTF-16 code units: two for each character beyond U+FFFF, so a limit on
-the length of a string would give different answers from those in OPA. Its ``count`` can't be
-replaced by a Python function, because that would copy every collection. Each call is therefore
-rewritten as a call of ``data.guardrail.lib.engine.size``, which lets the engine count collections.
+the length of a string would have a different effect than in OPA. The engine's ``count`` can't be
+replaced with a Python function, because that would copy every collection. Each call is therefore
+rewritten as a call of ``data.guardrail.lib.engine.size``, which uses the engine's ``count`` for
+collections.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ size(value) := count(value) if not is_string(value)
 """The module that defines the function ``size``. The worker provides ``guardrail.characters``."""
 _COLLECTIONS = frozenset({"Array", "Set", "Object", "ArrayCompr", "SetCompr", "ObjectCompr"})
 _COMPOSITION = ("guardrail", "main")
-"""The package that composes the decision. It counts only sets, and runs in every call."""
+"""The package that composes the decision. It is not rewritten, because it counts only sets and runs
+for every call.
+"""
 
 
 def with_sizes(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules*, in order, with each ``count`` of a possible string replaced.
+    """Return the texts of *modules*, in order, with each ``count`` of a potential string replaced.
     Line numbers do not change.
     """
     texts = []
@@ -50,7 +53,7 @@ def with_sizes(modules: Sequence[Module]) -> list[str]:
 
 
 def _calls(module: Module) -> Iterator[tuple[int, int]]:
-    """Yield the range of bytes of each name ``count`` that is called on a possible string."""
+    """Yield the range of bytes of ``count`` in each call whose argument may be a string."""
     if module.package == _COMPOSITION or any(rule.name == "count" for rule in module.rules):
         return
     for rule in module.rules:

@@ -1,8 +1,8 @@
-"""Checks patterns, which match a value and bind its parts to names.
+"""Checks patterns. A pattern matches a value and binds parts of the value to names.
 
 In OPA, an object pattern matches only objects with exactly the same keys, and a name that occurs
-twice in a pattern stands for equal values. The embedded engine matches every object that has the
-keys of the pattern, and rebinds a repeated name each time.
+twice in a pattern stands for equal values. In the embedded engine, an object pattern matches every
+object that has at least the pattern's keys, and a repeated name is rebound each time.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def ambiguous_patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal
 
 
 def result_pattern(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check the argument that receives a call's result."""
+    """Check the pattern in the argument that receives a call's result."""
     return _pattern([node], "the result of a call", line)
 
 
@@ -64,13 +64,13 @@ def _unified(
 ) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check the two sides of ``=``, which compares operands that are defined and binds the others.
 
-    Only names in *bound* are certainly defined, because any other name might be bound in a
-    different place from where it is read.
+    Only names in *bound* are certainly defined: any other name might be bound somewhere other than
+    where it is read.
     """
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
         if kind(side) == "Var":
-            # A complete value: it is bound or compared unchanged.
+            # A complete value is bound or compared unchanged.
             continue
         found = list(_nested_patterns(side))
         names = [node["Var"]["value"] for node in found if kind(node) == "Var"]
@@ -126,8 +126,8 @@ def _repeated_names(name: str, where: str) -> ConstructRefusal:
 
 
 def compared_functions(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the locations at which a function's result is compared with a value. If the comparison
-    fails, OPA continues with the function's ``else``.
+    """Yield the lines that compare the result of a function with ``else`` with a value. If the
+    comparison fails, OPA continues with the ``else``.
     """
     for name, content in nodes(scope.rule.node):
         if name == "Call":
@@ -155,8 +155,8 @@ def _has_else(rule: RegoRule) -> bool:
 def _target(
     scope: RuleScope, node: Node, package: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[RegoRule], int]:
-    """Return the package and the rules that *node* refers to, and the number of parts of *node*
-    that follow the rules' name.
+    """Return the package and the rules that *node* refers to, and the number of parts that follow
+    the rules' name in *node*.
     """
     found = reference(node)
     if found is not None and found.head == "data":

@@ -27,7 +27,7 @@ _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 @dataclass(frozen=True, slots=True)
 class SourceLine:
-    """A line of an author's file."""
+    """A line in an author's file."""
 
     file: str
     line: int
@@ -42,13 +42,13 @@ class MergedPackage:
     text: str
     package: tuple[str, ...]
     starts: tuple[int, ...]
-    """First lines of the parts, in ascending order, starting at 1."""
+    """First line of each part, in ascending order. Lines are numbered from 1."""
     origins: tuple[SourceLine, ...]
     """Location of each part in the authors' files. Lines that guardrail generated have no file."""
 
     def place(self, line: int) -> SourceLine:
-        """Return the location in the authors' files from which *line* of ``text`` comes; line 0 if
-        guardrail generated the line.
+        """Return the location in the authors' files that *line* of ``text`` comes from. Its line is
+        0 if guardrail generated *line*.
         """
         index = bisect.bisect_right(self.starts, line) - 1
         if index < 0 or not self.origins[index].file:
@@ -58,9 +58,7 @@ class MergedPackage:
 
 
 def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]]:
-    """Return one module per package, in order of their names, and the findings that prevent
-    merging.
-    """
+    """Return one module per package, sorted by name, and the findings that prevent merging."""
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
         packages.setdefault(module.package, []).append(module)
@@ -81,7 +79,7 @@ def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]
 
 
 def merge_package(members: Sequence[Module]) -> MergedPackage:
-    """Return *members*, all from one package, as one module. Imports are written once, at the top,
+    """Merge *members*, all from one package, into one module. Imports are written once, at the top,
     followed by the texts.
 
     Raises ``UnreadableRule``.
@@ -140,15 +138,17 @@ def _write_package(package: tuple[str, ...]) -> str:
 
 
 _CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
-"""Kinds of literals, with the number of bytes before and after their position in the tree."""
+"""Kinds of literals, with the number of bytes (quotes) on either side of the literal's span in the
+tree.
+"""
 
 
 def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
-    """Yield the positions of the literal set members, which must be replaced by computed ones.
+    """Yield the positions of literal set members, which must be replaced with computed members.
 
-    The engine leaves a rule with a literal member at the first success, so it never evaluates the
-    later elements, one of which might fail. OPA evaluates all of them. An item of a list has the
-    same value as the literal, but is computed each time.
+    If a rule's member is a literal, the engine stops at the first success, so it never evaluates
+    the remaining elements, one of which might raise an error. OPA evaluates all of them. An index
+    into a list has the same value as the literal, but is computed each time.
     """
     for rule in module.rules:
         if rule.form != "set" or not rule.node.get("bodies"):
@@ -163,15 +163,15 @@ def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
 def _without_header(
     module: Module, named: frozenset[str], fresh: Callable[[], str]
 ) -> tuple[bytes, list[int]]:
-    """Return the rules of *module* in the form in which they are evaluated, and the author's line
-    for each of their lines.
+    """Return the rules of *module* as the engine evaluates them, and for each line the
+    corresponding line in the author's file.
     """
     raw = module.source.text.encode("utf-8")
     edits = list(head_edits(module, raw, named, fresh))
     for start, end in _computed_members(module):
         edits.append(TextEdit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
-        # Blanks keep every line at its number.
+        # Spaces replace the header so that line numbers do not change.
         blank = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
         edits.append(TextEdit(start, end, ((blank, start),)))
     pieces: list[tuple[bytes, int]] = []
@@ -184,7 +184,7 @@ def _without_header(
 
 
 def _source_lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
-    """For each line of *pieces*, return the line in *raw* from which its first byte comes."""
+    """Return, for each line of *pieces*, the line in *raw* that its first byte comes from."""
     ends = [found.start() for found in re.finditer(b"\n", raw)]
     lines: list[int] = []
     begun = False
@@ -244,7 +244,7 @@ def _name_clashes(members: Sequence[Module]) -> list[Finding]:
 
 
 def _used_names(module: Module) -> Mapping[str, int]:
-    """Return every name that *module* uses, with its first line."""
+    """Return every name that *module* uses, with the line of its first use."""
     found: dict[str, int] = {}
     for rule in module.rules:
         for name in rule.local:

@@ -33,16 +33,16 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
             return ConstructRefusal(
                 "integer-range",
                 (
-                    "this integer exceeds 64 bits, and the embedded engine would turn it "
-                    "into another number"
+                    "this integer exceeds 64 bits, and the embedded engine would convert it "
+                    "to a different number"
                 ),
             )
     elif rounded(float(text)):
         return ConstructRefusal(
             "integer-range",
             (
-                "this number of 54 to 64 bits is written as a fraction, and the embedded "
-                "engine compares integers with it only approximately"
+                "this 54- to 64-bit number is written as a float, and the embedded engine "
+                "compares integers with it only approximately"
             ),
             f"write it without a decimal point or an exponent, or {SERVER}",
         )
@@ -92,7 +92,7 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
                 "integer-range",
                 (
                     "the result of this arithmetic may exceed 64 bits, and the embedded "
-                    "engine would turn it into another number"
+                    "engine would convert it to a different number"
                 ),
                 f"multiply by a literal, or use count, or {SERVER}",
             )

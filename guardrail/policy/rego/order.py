@@ -1,5 +1,5 @@
-"""Checks the order of evaluation: finds rules that raise an error in one engine, while the other
-engine finds earlier that they do not fire.
+"""Checks the order of evaluation. Finds rules that raise an error in one engine, although in the
+other engine an earlier step already determines that they do not fire.
 
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
 lines in order. The embedded engine iterates first, and defers calls that return their result in an
@@ -50,8 +50,8 @@ _TEXTS = frozenset(
 
 
 def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that can fail and share a line with an iteration on which they do not
-    depend.
+    """Yield the calls that can fail and that share a line with an iteration they do not depend
+    on.
     """
     open_names = {
         name
@@ -77,8 +77,8 @@ def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                             "does not"
                         ),
                         (
-                            "write y := call(...) on a separate line before, or some x "
-                            f"in xs, or {SERVER}"
+                            "write y := call(...) or some x in xs on a separate line before it, "
+                            f"or {SERVER}"
                         ),
                     ),
                 )
@@ -86,8 +86,8 @@ def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that return their result in their last argument, if they, or calls that are
-    deferred with them, can fail.
+    """Yield the calls that return their result in their last argument and that can fail, or whose
+    deferral also defers a call that can fail.
     """
     for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
@@ -125,8 +125,8 @@ def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
-    """Return the references that are defined after some line of the rule's only body, with the end
-    of that line.
+    """Return the references that are certainly defined after some line of the rule's only body,
+    with the end of that line.
     """
     bodies = scope.rule.node.get("bodies") or []
     found: list[tuple[str, int]] = []
@@ -155,7 +155,7 @@ def _required_references(node: Any) -> Iterator[str]:
 
 
 def _composites(node: Any) -> Iterator[Node]:
-    """Yield every list, set and object that is not inside another one."""
+    """Yield every list, set and object that is not nested in another."""
     if _collection_items(node) is not None:
         yield node
         for item in _ordered_items(node):
@@ -181,8 +181,8 @@ def _ordered_items(composite: Node) -> Iterator[Node]:
 
 
 def _collection_items(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, including its keys, or None for anything else,
-    including a head that the tree calls an object.
+    """Return the items of a list, set or object, including its keys, or None for any other node. A
+    rule head that the tree calls an object is not a collection.
     """
     name = kind(node)
     if name in {"Array", "Set"}:
@@ -200,15 +200,15 @@ _SKIPPED = ConstructRefusal(
         "item"
     ),
     (
-        "write y := call(...), or a condition that needs the item, on a separate line "
-        f"before, or {SERVER}"
+        "write y := call(...), or a condition that needs the item, on a separate line before it, "
+        f"or {SERVER}"
     ),
 )
 
 
 def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
     """Yield the lines of the rule's bodies, and then the computed parts of its head, which are
-    evaluated like a line.
+    evaluated like another line.
     """
     named = frozenset({*scope.own, *scope.imports, "input", "data"})
     keys, values = head_terms(scope.rule, named)
@@ -223,9 +223,8 @@ def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
 _LATE = ConstructRefusal(
     "late-call",
     (
-        "a call returns its result in its last argument: the embedded engine makes it "
-        "after the other lines, or not at all if one of those is false, but in OPA the "
-        "call may fail first"
+        "a call returns its result in its last argument: the embedded engine makes it after the "
+        "other lines, or not at all if one of them is false, but in OPA the call may fail first"
     ),
     (
         "move the lines that do not use the result before the call, or write x := "
@@ -321,7 +320,7 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
 
 def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[Node]:
     """Yield the variables in brackets that iterate over a collection. Comprehensions are skipped,
-    because they have their own lines.
+    because their bodies are separate.
     """
     name = kind(node)
     if name in _COMPREHENSIONS:
@@ -347,7 +346,7 @@ def _calls(node: Any) -> Iterator[Node]:
 
 
 def _depends_on(call: Node, names: set[str], scope: RuleScope, open_names: set[str]) -> bool:
-    """Return True if *call* needs a result of the iteration, or itself iterates."""
+    """Return True if *call* needs a value from the iteration, or itself iterates."""
     parameters = call["Call"]["params"]
     if any(True for _ in _iterations(parameters, scope, open_names)):
         return True

@@ -1,4 +1,4 @@
-"""Checks that regular expressions and globs have the same meaning in both engines."""
+"""Checks that regular expressions and glob patterns have the same meaning in both engines."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _INSTEAD = {
     "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
     "B": "[A-Za-z0-9_] for \\B on the side on which the word continues",
 }
-"""Explicit alternatives to the classes and boundaries of OPA's regular expressions, for hints."""
+"""Explicit alternatives to character classes and word boundaries, for hints."""
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
 _MAX_DEPTH = 50
@@ -29,7 +29,7 @@ _BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
 _NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _OPERATORS = re.compile(r"&&|--|~~")
 _FOLDING = re.compile(r"\(\?[msU]*i")
-"""A group that turns ``i`` on. Flags after a dash are turned off."""
+"""Matches a group that enables the flag ``i``. Flags after a dash are disabled."""
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z0-9_]+)\}|([A-Za-z0-9_]+))")
 _CLASS_NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _CLASSES = frozenset(
@@ -56,17 +56,17 @@ _NAME = re.compile(r"P?<([A-Za-z_][A-Za-z0-9_]*)>")
 
 
 class _Problem(Exception):
-    """The reason that a pattern might match differently."""
+    """The reason why a pattern might match differently."""
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return the reason that *pattern* might match differently in OPA, or might be invalid there,
-    or None if there is none.
+    """Return the reason why *pattern* might be invalid in OPA or match differently there, or None
+    if both engines agree.
     """
     if "\b" in pattern:
         return (
-            "the pattern contains a backspace, because \\b between double quotes is "
-            f"one: write {_INSTEAD['b']}"
+            "the pattern contains a backspace character, which is the meaning of \\b in double "
+            f"quotes: write {_INSTEAD['b']}"
         )
     try:
         _Regex(pattern).read()
@@ -74,28 +74,27 @@ def regex_problem(pattern: str) -> str | None:
         return str(problem)
     if not pattern.isascii() and _FOLDING.search(pattern):
         return (
-            "the pattern combines (?i) with letters outside ASCII, and OPA's Unicode "
-            "version does not know the other case of every letter: write out both "
-            "cases, as in [éÉ]"
+            "the pattern combines (?i) with non-ASCII letters, and OPA's Unicode version does "
+            "not know the other case of every letter: write both cases, as in [éÉ]"
         )
     return None
 
 
 def template_problem(text: str) -> str | None:
-    """Return the reason that the replacement *text* for a regular expression might give a different
-    result in OPA, or None if there is none.
+    """Return the reason why the replacement *text* for a regular expression might give a different
+    result in OPA, or None if both engines agree.
     """
     rest = text
     while "$" in rest:
         rest = rest[rest.index("$") :]
         found = _REFERENCE.match(rest)
         if found is None:
-            # A literal dollar sign. OPA accepts letters of every language in a name.
+            # A literal dollar sign. OPA accepts letters from any script in a name.
             following = rest[1:2]
             if following == "{" or not following.isascii():
                 return (
-                    "the replacement contains a $ that begins neither a group's number "
-                    "nor its name: write $$ for a dollar sign"
+                    "the replacement contains a $ that is not followed by the number or name of "
+                    "a group: write $$ for a dollar sign"
                 )
             rest = rest[1:]
             continue
@@ -103,7 +102,7 @@ def template_problem(text: str) -> str | None:
         following = rest[found.end() : found.end() + 1] if found[2] else ""
         zero = name.isdigit() and len(name) > 1 and name[0] == "0"
         if zero or not following.isascii():
-            return f"the engines read {found[0]} differently: write ${{{name.lstrip('0')}}}"
+            return f"the engines interpret {found[0]} differently: write ${{{name.lstrip('0')}}}"
         rest = rest[found.end() :]
     return None
 
@@ -156,7 +155,7 @@ class _Regex:
                 f"embedded engine than in OPA: write {_INSTEAD[character]}"
             )
         if not character or character not in _PUNCTUATION | set(_SIMPLE_ESCAPES) | _ASSERTIONS:
-            raise _Problem(f"the engines may read the escape \\{character} differently")
+            raise _Problem(f"the engines may interpret the escape \\{character} differently")
         self.atom = character not in _ASSERTIONS
         self.index += 2
 
@@ -184,14 +183,14 @@ class _Regex:
         unset = flags[0].partition("-")[2]
         wrong = set(flags[0]) - _FLAGS or ("-" in flags[0] and not unset) or "-" in unset
         if wrong or end not in {")", ":"} or (end == ")" and not flags[0]):
-            raise _Problem("the pattern has a group that the engines may read differently")
+            raise _Problem("the pattern has a group that the engines may interpret differently")
         self.index += flags.end() + 1
         self.depth -= end == ")"
 
     def _repetition(self) -> None:
         if not self.atom:
             raise _Problem(
-                "the pattern repeats nothing, or repeats a repetition, which OPA refuses"
+                "the pattern repeats nothing, or repeats a repetition, which OPA rejects"
             )
         if self.rest[0] == "{":
             repeat = _REPEAT.match(self.rest)
@@ -200,12 +199,12 @@ class _Regex:
                     "the pattern has a brace that does not begin a repetition: escape it"
                 )
             least, most = int(repeat[1]), int(repeat[3] or repeat[1])
-            # OPA multiplies nested counts. Adjacent counts are rare.
+            # OPA multiplies the counts of nested repetitions.
             self.repeats *= max(least, most, 1)
             if self.repeats > _MAX_REPEAT or least > _MAX_REPEAT:
                 raise _Problem(
-                    f"the pattern's repetitions add up to more than {_MAX_REPEAT}, "
-                    "which OPA refuses"
+                    f"the pattern's nested repetitions multiply to more than {_MAX_REPEAT}, which "
+                    "OPA rejects"
                 )
             if least > most:
                 raise _Problem("the pattern has a repetition whose limits are reversed")
@@ -225,11 +224,13 @@ class _Regex:
             ranged = self._member(ranged)
         if not self.rest:
             raise _Problem("the pattern has an unterminated character class")
-        # This applies at any position: the engine reads the second half of [+--] as a difference.
+        # This applies at any position in the class: the engine interprets the second half of [+--]
+        # as a set difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:
             raise _Problem(
-                f"a character class contains {operator[0]}, which OPA reads as plain characters"
+                f"a character class contains {operator[0]}, which OPA interprets as literal "
+                "characters"
             )
         self.index += 1
         self.atom = True
@@ -270,14 +271,16 @@ class _Regex:
 
 
 def glob_problem(pattern: str) -> str | None:
-    """Return the reason that *pattern* might match differently in OPA, or None."""
+    """Return the reason why *pattern* might match differently in OPA, or None if both engines
+    agree.
+    """
     rest = _GLOB_CLASS.sub("x", pattern)
     if "\\" in rest:
         return "the pattern contains a backslash"
     if "[" in rest or "]" in rest:
         return (
-            "the pattern has a character class with something other than letters, "
-            "digits, ranges and a leading !"
+            "the pattern has a character class that contains more than letters, digits, ranges "
+            "and a leading !"
         )
     if not _BRACES.fullmatch(rest):
         return (

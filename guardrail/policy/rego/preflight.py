@@ -1,8 +1,8 @@
 """Finds policies that the embedded engine would evaluate differently from OPA, or that would crash
-it, before they are served.
+the engine, before they are served.
 
-Each finding contains the file and the line, and says whether the server engine can serve the policy
-unchanged. ``docs/writing-policies.md`` lists the codes.
+Each finding contains the file and the line, and the hint says if the server engine can serve the
+policy unchanged. ``docs/writing-policies.md`` lists the codes.
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ class _RuleExaminer:
             self.visit(part)
         self._check_heads()
         for name in sorted({"input", "data"} & self.rule.local):
-            message = f"{name} can't be the name of an argument or a variable"
+            message = f"{name} can't be used as the name of an argument or a variable"
             self.refuse(
-                self.rule.line, "shadows-builtin", message, "correct it; OPA refuses it too"
+                self.rule.line, "shadows-builtin", message, "correct it; OPA rejects it too"
             )
         for line, refusal in chain.from_iterable(
             check(self.scope)
@@ -124,8 +124,9 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """Reject a head that iterates with a variable not bound in the body. If the collection is
-        empty, this engine makes the whole rule undefined and skips its ``else``.
+        """Reject a head that iterates with a variable that the body does not bind. If the
+        collection is empty, the embedded engine makes the whole rule undefined and skips its
+        ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
@@ -137,14 +138,16 @@ class _RuleExaminer:
                     line,
                     "head-iteration",
                     (
-                        "the rule's head iterates over a collection: if that is empty, "
+                        "the rule's head iterates over a collection: if the collection is empty, "
                         "the whole rule is undefined in the embedded engine"
                     ),
                     f"write some x in xs in the body, or {SERVER}",
                 )
 
     def _free_index_line(self, node: Any, bound: set[str]) -> int:
-        """Return the line of an index that is not bound in the body, or 0."""
+        """Return the line of an index variable that the body does not bind, or 0 if there is
+        none.
+        """
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
             return 0
@@ -177,7 +180,7 @@ class _RuleExaminer:
         return dict(next(iter(self.rule.node["head"].values())))
 
     def visit(self, node: Any) -> None:
-        """Check *node* and everything below it."""
+        """Check *node* and all its descendants."""
         name = kind(node)
         if name in REFERENCES:
             self._check_reference(node)
@@ -195,7 +198,7 @@ class _RuleExaminer:
         elif name == "Number":
             self._refuse_one(content, number(self.raw, content))
         elif name == "Object" and not self.module.test:
-            # Calls in tests are written like this, and decide nothing.
+            # Calls in tests have this form, and do not affect decisions.
             self._check_object(content)
         elif name == "Membership" and content.get("key") and not self._has_values(content):
             self.refuse(
@@ -260,8 +263,8 @@ class _RuleExaminer:
                 found.line,
                 "package-path",
                 (
-                    "this refers to a whole package, or to its rules through a variable: "
-                    "they may be evaluated before the rules that they depend on"
+                    "this refers to a whole package, or to its rules through a variable: these "
+                    "rules may be evaluated before the rules that they depend on"
                 ),
                 f"refer to one rule by its full name, or {SERVER}",
             )
@@ -289,7 +292,7 @@ class _RuleExaminer:
             self.visit(parameter)
         name = callee.dotted if callee is not None else None
         if callee is None or name is None:
-            self.refuse(line, "call", "the value called here is not a function")
+            self.refuse(line, "call", "this calls a value that is not a function")
             return
         arity: int | None = None
         if callee.head in self.rule.local or callee.head in self.scope.imports:
@@ -303,18 +306,20 @@ class _RuleExaminer:
             arity = self.scope.own[name][0].arity
         elif callee.head in self.scope.own:
             message = f"the rule {callee.head} hides the function {name}"
-            self.refuse(line, "shadows-builtin", message, "give the rule another name")
+            self.refuse(line, "shadows-builtin", message, "rename the rule")
         else:
             arity = self._check_builtin(name, parameters, line)
         if arity is not None and not 0 <= len(parameters) - arity <= 1:
             message = f"{name} takes {counted(arity, 'argument')}"
-            self.refuse(line, "arity", message, "correct it; OPA refuses it too")
+            self.refuse(line, "arity", message, "correct it; OPA rejects it too")
         elif arity is not None and len(parameters) > arity:
             for at, refusal in result_pattern(parameters[-1], line):
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check a call of a built-in function; return the function's arity, if known."""
+        """Check a call of a built-in function. Return the function's arity if known, otherwise
+        None.
+        """
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)
@@ -327,8 +332,8 @@ class _RuleExaminer:
                 line,
                 "builtin",
                 (
-                    f"{name} is neither a function of this package nor a built-in "
-                    "function that is known to answer like OPA"
+                    f"{name} is neither a function in this package nor a built-in function that "
+                    "is known to behave as in OPA"
                 ),
                 nearest(name, [*own, *ALLOWED])
                 or "define it, or write its name in full, data.package.name",
@@ -337,7 +342,7 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "builtin",
-                f"{name} is not one of the functions that are known to answer like OPA",
+                f"{name} is not one of the functions that are known to behave as in OPA",
             )
         else:
             check = CONDITIONS.get(name) if len(parameters) >= ALLOWED[name] else None
@@ -410,7 +415,7 @@ class _RuleExaminer:
         if name in REFERENCES:
             return self._indices_total(node)
         if name == "Call":
-            # The call itself can be undefined, its arguments can't.
+            # The call itself may be undefined, but its arguments must be defined.
             return all(self.scope.is_total(parameter) for parameter in node["Call"]["params"])
         equal = (name == "BoolExpr" and node["BoolExpr"]["op"] == "Eq") or (
             name == "AssignExpr" and node["AssignExpr"]["op"] == "Eq"

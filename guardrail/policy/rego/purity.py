@@ -1,7 +1,7 @@
 """Checks, with OPA's own syntax trees, that policies depend only on their input and data.
 
-The functions in the shipped capabilities file are allowed. Any other call, and anything that can't
-be determined, is reported.
+The functions in the shipped capabilities file are allowed. Every other call is reported, as is
+every call whose function can't be determined.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ _KNOWN_IMPURE = (
     ("time", "now_ns"),
     ("uuid", "rfc4122"),
 )
-"""Functions that are reported even if they are not called, because ``with f as http.send`` makes
-other calls reach them.
+"""Functions that are reported even if they are not called directly, because ``with f as http.send``
+redirects calls of ``f`` to them.
 """
 
 
 def capabilities_file() -> Path:
-    """Return the list of functions that pure policies may call, in the form that ``opa check
-    --capabilities`` accepts.
+    """Return the path of the list of functions that pure policies may call, in the format of ``opa
+    check --capabilities``.
     """
     return installed_folder() / "opa" / "capabilities.json"
 
@@ -96,7 +96,7 @@ def _imports(tree: Mapping[str, Any]) -> set[str]:
 
 
 def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the parts of every reference, and whether it is called."""
+    """Yield the parts of every reference, and True if the reference is called."""
     if isinstance(node, list):
         for item in node:
             yield from _references(item)

@@ -1,11 +1,11 @@
-"""Makes names unambiguous: renames variables that shadow another variable, an argument, an import
-or a rule.
+"""Makes names unambiguous by renaming variables that shadow another variable, an argument, an
+import or a rule.
 
 In OPA, a declaration (``some``, ``:=``, ``every``) creates a new variable, whose scope is the rest
 of its body. The embedded engine rejects ``some name in xs`` if the name is already used, reads the
 outer value for the variable declared by ``some name``, and misses some declarations in
 comprehensions. A deny rule may then not fire. guardrail's own checks also identify variables by
-name, and would confuse them.
+name, so they would confuse variables with the same name.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ __all__ = ["renamed"]
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEPT = frozenset({"_", "input", "data"})
-"""Names that are never renamed. OPA and the preflight refuse to declare the last two."""
+"""Names that are never renamed. OPA and the preflight reject declarations of the last two."""
 
 
 def renamed(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules*, in order, with a new name for every such variable. Line
-    numbers do not change.
+    """Return the texts of *modules*, in order, with every shadowing variable renamed. Line numbers
+    do not change.
     """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
@@ -63,11 +63,11 @@ class _Scope:
         self.names = dict(outer)
         """New name of each renamed variable."""
         self.hidden = hidden
-        """Names that have a meaning outside of this body. A declaration of such a name hides that
-        meaning.
+        """Names that are defined outside this body. A declaration of such a name shadows that
+        definition.
         """
         self.below = hidden
-        """Names that have a meaning outside of the bodies nested in this one."""
+        """Names that are defined outside the bodies nested in this body."""
         self.barred = set(barred)
         """Names that can't be declared (again) in this body."""
 
@@ -95,7 +95,7 @@ class _Renamer:
         terms = [*rule.head.dynamic, head.get("key"), head.get("assign")]
         bodies = rule.node["bodies"] or [{"query": {"stmts": []}}]
         for body in bodies:
-            # An argument can't be declared again, because OPA refuses it.
+            # An argument can't be declared again, because OPA rejects the declaration.
             scope = _Scope(top.names, hidden | names, _KEPT | names)
             self._query(body["query"], [*terms, body.get("assign")], scope)
             terms = []

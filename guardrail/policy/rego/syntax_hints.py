@@ -14,8 +14,8 @@ _ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
-    """Return advice about the error *message* at *line* of *text*, from *file*, or an empty string
-    if there is none.
+    """Return a hint for the parser's error *message* at *line* of *text*, which is from *file*, or
+    an empty string if there is no hint.
     """
     lines = text.splitlines()
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
@@ -29,7 +29,7 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
             return (
                 "remove this import: another one above, such as rego.v1, provides the same keywords"
             )
-        return "give this import another name, as in import data.x as y, or remove it"
+        return "rename this import, as in import data.x as y, or remove it"
     if "import" in message and _IMPORT.match(shown):
         return "move the import to the top, below the package line and above all rules"
     if "invalid character" in message and _TEMPLATE.search(shown):
@@ -38,11 +38,10 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
         wrong = _ESCAPE.search(shown)
         return (
             (
-                f"{wrong.group()} is not a valid escape between double quotes: write a "
-                f"pattern between backquotes, as in `{wrong.group()}`, or double the "
-                "backslash"
+                f"{wrong.group()} is not a valid escape in a double-quoted string: write the "
+                f"pattern in backquotes, as in `{wrong.group()}`, or double the backslash"
             )
             if wrong is not None
-            else "write a pattern between backquotes (`...`), or double the backslash"
+            else "write the pattern in backquotes (`...`), or double the backslash"
         )
     return ""

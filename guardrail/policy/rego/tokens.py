@@ -1,6 +1,4 @@
-"""Splits a policy's text into tokens with their positions, so that strings and comments are
-recognised.
-"""
+"""Splits a policy's text into tokens with positions. Recognises strings and comments."""
 
 from __future__ import annotations
 
@@ -22,9 +20,9 @@ class Token:
     """A word, a symbol or a string."""
 
     start: int
-    """Position of its first byte."""
+    """Position of the token's first byte."""
     end: int
-    """Position after its last byte."""
+    """Position after the token's last byte."""
     written: bytes
 
 

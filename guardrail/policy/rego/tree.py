@@ -1,6 +1,6 @@
 """Reads the engine's syntax trees: nodes, references and local names.
 
-A node is an object with one capitalised key, ``{"Call": {...}}``. All other values are plain
+A node is an object with one capitalised key, as in ``{"Call": {...}}``. All other values are plain
 structure.
 """
 
@@ -72,7 +72,7 @@ class RegoRule:
     """One rule or one default."""
 
     name: str
-    """First name in its head."""
+    """The first name in the rule's head."""
     form: str
     """Kind of the rule: ``set``, ``value``, ``object`` or ``function``."""
     default: bool
@@ -82,7 +82,7 @@ class RegoRule:
     line: int
     arity: int
     simple: Node | None
-    """The value, if the rule is just ``name := value``."""
+    """The value if the rule is just ``name := value``, otherwise None."""
     local: frozenset[str]
     """Names that are bound anywhere in the rule: by arguments, ``some``, ``:=`` or ``every``."""
 
@@ -93,7 +93,7 @@ class Module:
 
     source: ModuleSource
     package: tuple[str, ...]
-    """Its package, below ``data``."""
+    """The module's package, below ``data``."""
     package_line: int
     package_span: tuple[int, int]
     imports: tuple[Import, ...]
@@ -126,7 +126,7 @@ def kind(node: Any) -> str | None:
 def children(node: Any) -> list[Any]:
     """Return the direct children of a node that can contain nodes."""
     if isinstance(node, dict):
-        # Positions in the text are half of the tree, and contain no nodes.
+        # Source positions are half of the tree, but do not contain nodes.
         return [
             value for key, value in node.items() if key != "span" and isinstance(value, _STRUCTURES)
         ]
@@ -161,7 +161,7 @@ def line_of(node: Any) -> int:
 
 
 def reference(node: Node) -> Reference | None:
-    """Return *node* as a reference, or None if it is not a reference."""
+    """Return *node* parsed as a reference, or None if it is not a reference."""
     name = kind(node)
     if name not in REFERENCES:
         return None
@@ -269,5 +269,5 @@ def _variables(pattern: Any) -> Iterator[str]:
 
 
 def _text(span: dict[str, int], raw: bytes) -> str:
-    # Names that are only declared are positions in the tree.
+    # The tree represents a name that is only declared by its position.
     return raw[span["start"] : span["end"]].decode("utf-8")

@@ -46,7 +46,7 @@ ENVELOPE = _envelope()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedReference:
-    """A reference after resolving imports and aliases."""
+    """A reference whose imports and aliases have been resolved."""
 
     root: str
     """``input``, ``data``, ``rule`` (of the same package), ``local`` or ``unknown``."""
@@ -63,7 +63,7 @@ class PolicyIndex:
         self.data = data
         self.packages: dict[tuple[str, ...], dict[str, list[RegoRule]]] = {}
         self.envelope = ENVELOPE
-        """Paths below ``input`` that have a value wherever rules are evaluated."""
+        """Paths below ``input`` that always have a value when rules are evaluated."""
         for module in modules:
             if not (module.test or module.source.installed):
                 changed = _overridden_documents(module)
@@ -76,8 +76,8 @@ class PolicyIndex:
                 rules.setdefault(rule.name, []).append(rule)
 
     def inside(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) is a package or contains one, and therefore refers
-        to many rules.
+        """Return True if *path* (below ``data``) is a package or contains a package, and therefore
+        refers to several rules.
         """
         size = len(path)
         return any(tuple(path) == package[:size] for package in self.packages)
@@ -98,7 +98,7 @@ class PolicyIndex:
         """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value in
         the data document.
 
-        Any path below a rule is accepted, because the rule's value is not known here.
+        Any path below a rule is accepted, because the rule's value is unknown here.
         """
         if self.inside(path) or self.has_data(path):
             return True
@@ -113,7 +113,7 @@ class PolicyIndex:
         return rules[0].arity if rules else None
 
     def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the package into which *path* leads, or None if *path* leads to base data."""
+        """Return the package that contains *path*, or None if *path* is in the data document."""
         for size in range(len(path) - 1, 0, -1):
             if tuple(path[:size]) in self.packages:
                 return tuple(path[:size])
@@ -121,12 +121,12 @@ class PolicyIndex:
 
 
 def _overridden_documents(module: Module) -> set[str]:
-    """Return the documents (``input`` or ``data``) that some rule of *module* replaces with
+    """Return the documents (``input`` or ``data``) that any rule in *module* replaces by using
     ``with``. A replaced document may lack fields that otherwise always exist.
     """
     found: set[str] = set()
     for rule in module.rules:
-        # The list of replacements is next to the literal, not inside a node.
+        # The list of ``with`` modifiers is next to the literal, not inside a node.
         stack: list[Any] = [rule.node]
         while stack:
             item = stack.pop()
@@ -187,7 +187,8 @@ class RuleScope:
             if target is None:
                 return ResolvedReference("rule", (head, *static), complete)
         else:
-            # Neither declared nor defined: ``_`` or a variable that the body binds.
+            # The name is neither declared nor defined: it is ``_`` or a variable that the body
+            # binds.
             return ResolvedReference("local", static, complete)
         before = self.resolve(target, steps + 1)
         if not before.complete:
@@ -233,7 +234,7 @@ class RuleScope:
 
     def _reference_total(self, found: Reference, steps: int) -> bool:
         if not found.parts and found.head is not None and self._is_plain_local(found.head):
-            # It is bound before it is used, otherwise the rule is refused as unsafe.
+            # The variable is bound before it is used, otherwise the rule is rejected as unsafe.
             return True
         at = self.resolve(found)
         if at.root == "input" and at.complete:
@@ -257,9 +258,8 @@ class RuleScope:
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
-        """Return True if *node* is a call that is always defined. A built-in function without a
-        result raises an error, which is not a silent difference; a call of a policy's own function
-        can be undefined.
+        """Return True if a call of *callee* is never silently undefined. A built-in function
+        without a result raises an error, but a call of a policy's own function can be undefined.
         """
         rules: list[RegoRule] | None = None
         if callee.head == "data":
@@ -279,7 +279,7 @@ class RuleScope:
         )
 
     def is_integer(self, node: Any, steps: int = 0) -> bool:
-        """Return True if *node* is certainly an integer whenever it is a number."""
+        """Return True if *node*, if it is a number, is certainly an integer."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False

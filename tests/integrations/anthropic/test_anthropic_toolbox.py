@@ -126,7 +126,7 @@ def test_a_message_that_did_not_end_runs_nothing(bench: Bench, how: str, reason:
     box.tool(weather)
     message = MESSAGES.ask(Turn(calls=asking("Bern").calls, finish=reason))
     (told,) = MESSAGES.told(run_either(box, message, how))
-    assert told.text == f"not run: weather: the answer was cut off (stop_reason: {reason})"
+    assert told.text == f"not run: weather: the response was truncated (stop_reason: {reason})"
     assert bench.decisions == []
 
 
@@ -146,7 +146,7 @@ def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
         message = stream.get_final_message()
     assert message.content[0].input == {} or "city" in message.content[0].input
     (told,) = MESSAGES.told(box.run(message))
-    assert told.text == "not run: weather: the answer was cut off (stop_reason: None)"
+    assert told.text == "not run: weather: the response was truncated (stop_reason: None)"
     assert bench.decisions == []
 
 
@@ -169,4 +169,4 @@ def test_the_anthropic_client_itself_is_named_if_it_is_missing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "install guardrail with its extra anthropic (README.md)" in done.stderr
+    assert "install guardrail with the anthropic extra (README.md)" in done.stderr

@@ -487,10 +487,10 @@ def test_a_compiled_sub_agent_of_another_guard_is_refused(bench: Any) -> None:
 )
 def test_a_sub_agent_on_another_server_is_refused(bench: Any) -> None:
     remote = {"name": "remote", "description": "helps", "graph_id": "x", "url": "http://127.0.0.1"}
-    with pytest.raises(UsageError, match='sub-agent "remote" runs on another server'):
+    with pytest.raises(UsageError, match='sub-agent "remote" runs on a different server'):
         create_deep_agent(scripted(), guard=bench.guard, subagents=[remote])
     middleware = deepagents.AsyncSubAgentMiddleware(async_subagents=[remote])  # type: ignore[list-item]
-    with pytest.raises(UsageError, match="run on another server"):
+    with pytest.raises(UsageError, match="run on a different server"):
         create_deep_agent(scripted(), guard=bench.guard, middleware=[middleware])
 
 
@@ -613,4 +613,4 @@ def test_without_deepagents_the_integration_says_how_to_install_it() -> None:
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("install guardrail with its extra deepagents (README.md)")
+    assert done.stdout.strip().endswith("install guardrail with the deepagents extra (README.md)")

@@ -136,7 +136,7 @@ def test_a_governed_tool_can_t_be_pickled_and_says_why(bench: Any) -> None:
     for original in (weather, WeatherClass()):
         with pytest.raises(UsageError, match="pickle") as caught:
             pickle.dumps(govern(original, bench.guard))
-        assert "govern it where it is loaded" in caught.value.hint
+        assert "govern it after it is loaded" in caught.value.hint
 
 
 @pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
@@ -225,4 +225,4 @@ def test_the_adapter_says_what_to_install_where_langchain_is_missing() -> None:
         "except ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "install guardrail with its extra langchain" in done.stdout
+    assert "install guardrail with the langchain extra" in done.stdout

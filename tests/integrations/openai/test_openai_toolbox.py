@@ -320,7 +320,7 @@ def test_a_tool_of_an_mcp_server_is_not_approved(bench: Bench, how: str) -> None
         "type": "mcp_approval_response",
         "approval_request_id": "mcpr_1",
         "approve": False,
-        "reason": "not run: transfer: the provider would run it, but only functions of this program"
+        "reason": "not run: transfer: the provider would run it, but only this program's functions"
         " may run",
     }
     (rejected,) = bench.rejected
@@ -378,7 +378,7 @@ def test_no_call_of_a_response_that_did_not_complete_runs(bench: Bench, status: 
     box.tool(weather)
     response = RESPONSES.ask(Turn(calls=asking("Bern").calls, finish=status))
     (text,) = RESPONSES.texts(box.run(response))
-    assert text == f"not run: weather: the answer was cut off (status: {status})"
+    assert text == f"not run: weather: the response was truncated (status: {status})"
 
 
 @pytest.mark.call_path(
@@ -422,5 +422,5 @@ def test_the_openai_client_itself_is_named_if_it_is_missing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "install guardrail with its extra openai (README.md)" in done.stderr
+    assert "install guardrail with the openai extra (README.md)" in done.stderr
     assert openai.__version__

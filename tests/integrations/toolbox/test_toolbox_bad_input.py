@@ -279,7 +279,7 @@ def test_calls_of_an_answer_that_was_cut_off_are_refused(bench: Bench, api: Api,
     texts = api.texts(run_either(box, api.ask(turn), how))
     assert len(texts) == 2
     for text in texts:
-        assert text.startswith("not run: weather: the answer was cut off (")
+        assert text.startswith("not run: weather: the response was truncated (")
         assert api.incomplete in text
     assert runs == []
     assert [each["reason"] for each in bench.rejected] == ["incomplete"] * 2
@@ -446,7 +446,7 @@ def test_a_function_of_guard_tool_is_decided_once(bench: Bench, api: Api, how: s
     """It is taken as it is, with the options that it has."""
     box = api.box(bench.guard)
     made = bench.guard.tool(labels=["read"], target=["/city"])(weather)
-    with pytest.raises(UsageError, match=r"weather: this is already a tool of guard\.tool"):
+    with pytest.raises(UsageError, match=r"weather: guard\.tool has already registered this tool"):
         box.tool(made, labels=["write"])
     assert box.tool(made) is made
     assert api.texts(run_either(box, api.ask(asking("Bern")), how)) == ["sun in Bern"]

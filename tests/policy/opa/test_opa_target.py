@@ -177,7 +177,7 @@ def test_a_resolver_that_hangs_is_left_and_the_start_of_a_guard_ends_in_time(
         OpaEngine.connect(opa)
     assert time.monotonic() - began < 30
     assert (caught.value.cause, caught.value.detail) == ("timeout", "name")
-    assert caught.value.hint == "check DNS, and the host in [opa] url"
+    assert caught.value.hint == "check DNS and the host in [opa] url"
     go.set()
     target = OpaTarget(opa)
     with pytest.raises(PolicyError) as caught:
