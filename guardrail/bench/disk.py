@@ -1,4 +1,4 @@
-"""Measures the disk: the limit of a ledger whose records are durable."""
+"""Measures the disk, which limits the speed of a ledger with durable records."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _BLOCKS = 512
 
 
 class RawSyncs:
-    """Writes 8 KiB at a time, each followed by ``fdatasync``, to a file of constant size.
+    """Writes blocks of 8 KiB, each followed by ``fdatasync``, to a file of constant size.
 
     SQLite writes its write-ahead log in the same way after the first checkpoint. No program that
     waits for a sync per record can be faster.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the file *path*, with 4 MiB. Raises ``OSError``."""
+        """Create the file *path*, with a size of 4 MiB. Raises ``OSError``."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             for number in range(_BLOCKS):
@@ -38,7 +38,7 @@ class RawSyncs:
             self._descriptor = -1
 
     def sync(self) -> float:
-        """Write a block, sync it, and return the time that both took, in seconds."""
+        """Write and sync a block, and return the elapsed time in seconds."""
         began = time.perf_counter()
         os.pwrite(self._descriptor, _BLOCK, self._count % _BLOCKS * len(_BLOCK))
         os.fdatasync(self._descriptor)
@@ -46,7 +46,7 @@ class RawSyncs:
         return time.perf_counter() - began
 
     def rate(self, seconds: float) -> float:
-        """Return the number of syncs per second of one thread that syncs for *seconds*."""
+        """Return the number of syncs per second that one thread reaches in *seconds*."""
         began, count = time.perf_counter(), 0
         while time.perf_counter() - began < seconds:
             self.sync()

@@ -30,7 +30,7 @@ _LEAST = 20
 
 @dataclass(frozen=True, slots=True)
 class CallTimes:
-    """Times of one caller's calls, one after the other. All times are in microseconds."""
+    """Times of sequential calls by one caller. All times are in microseconds."""
 
     case: str
     argument_bytes: int
@@ -48,7 +48,7 @@ class CallTimes:
 
 @dataclass(frozen=True, slots=True)
 class LoadRate:
-    """The rate of many concurrent callers, and that of one thread that only syncs."""
+    """The rate of calls by many concurrent callers, and the rate of syncs by one thread."""
 
     case: str
     callers: int
@@ -71,7 +71,7 @@ class BenchReport:
 
     @property
     def quiet(self) -> bool:
-        """True if the slowest hundredth of the syncs took less than three times the median. If not,
+        """True if the 99th percentile of the syncs was less than three times the median. Otherwise,
         another program used the disk or the processor, and the figures differ between runs.
         """
         return all(each.sync_p99_us < 3 * each.sync_p50_us for each in self.one_caller)
@@ -93,7 +93,9 @@ class BenchReport:
 
 
 def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
-    """Return *figures* with four significant digits, which is more than two runs agree on."""
+    """Return *figures* rounded to four significant digits, which is more precise than the
+    measurement is repeatable.
+    """
     return {
         name: float(f"{value:.4g}") if isinstance(value, float) else value
         for name, value in figures.items()
@@ -105,8 +107,8 @@ def run(
 ) -> BenchReport:
     """Measure for about *seconds* on the disk that contains *folder*, and return the figures.
 
-    Policies, keys and ledger are in a new folder inside *folder*, and are removed at the end.
-    *progress* is called with the number of finished steps and the total number. Raises
+    Policies, keys and ledger are stored in a new folder inside *folder*, which is removed at the
+    end. *progress* is called with the number of finished steps and the total number. Raises
     ``LedgerError`` if *folder* can't be written, and ``GuardrailError`` as ``Guard.open`` and
     ``Guard.call`` do.
     """
@@ -133,7 +135,7 @@ def run(
 
 def _guard(place: Path, case: Case) -> Guard:
     """Open a guard with default settings, so that neither the environment nor a project's settings
-    change the figures. Only the limit on calls per minute is off.
+    affect the figures. Only the limit on calls per minute is disabled.
     """
     from guardrail.config import LimitSettings, Settings
     from guardrail.guard import Guard
@@ -147,11 +149,13 @@ def _guard(place: Path, case: Case) -> Guard:
 
 
 def _body(**_: Any) -> None:
-    """Do nothing, so that a call costs only what its governance costs."""
+    """Do nothing, so that the cost of a call is only the cost of governance."""
 
 
 def _alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes:
-    """Measure one caller. Two syncs precede each call, so that a busy disk slows both."""
+    """Measure one caller. Two syncs precede each call, so that a busy disk affects calls and syncs
+    alike.
+    """
     given = fresh(case.make)
     _calls(guard, itertools.islice(given, _WARM_UP), lambda: None)
     syncs: list[float] = []
@@ -171,8 +175,8 @@ def _alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes
 def _calls(
     guard: Guard, given: Iterator[dict[str, Any]], before: Callable[[], None]
 ) -> list[float]:
-    """Make a call with each of the arguments, in one session. Return the duration of each call in
-    seconds, without that of *before*.
+    """Make one call for each item in *given*, in one session. Return the duration of each call in
+    seconds, without the duration of *before*.
     """
     times = []
     with guard.session(principal="bench@example.com", agent="bench"):
@@ -191,7 +195,9 @@ def _cuts(seconds: list[float]) -> tuple[float, float]:
 
 
 def _together(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRate:
-    """Measure the rate of ``CALLERS`` threads, with syncs by one thread before and after."""
+    """Measure the rate of calls by ``CALLERS`` threads, and the rate of syncs by one thread before
+    and after.
+    """
     share = max(seconds / 4, 0.1)
     given = [fresh(case.make, 256) for _ in range(CALLERS)]
     before = raw.rate(share)
@@ -215,7 +221,7 @@ def _together(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRa
             thread.start()
         for thread in threads:
             thread.join()
-    except BaseException as error:  # an interrupt: each thread ends after its call
+    except BaseException as error:  # interrupted: each thread ends after its current call
         failed.append(error)
         for thread in threads:
             thread.join()

@@ -1,7 +1,7 @@
 """Policies and arguments for the measured calls.
 
-Each call has new values. A value that a session has seen costs less than a new one, because the
-session remembers it and its text is known to be clean.
+Each call has new values. A value that a session has already seen costs less, because the session
+remembers it and knows that it is clean.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ _DIGITS = "0123456789"
 
 
 def fresh(make: Callable[[int], dict[str, Any]], count: int = 4_096) -> Iterator[dict[str, Any]]:
-    """Repeat *count* arguments endlessly. *make* creates each of them in advance, from its number.
-    There are more arguments than calls in a session, and more than texts in the list of clean
+    """Cycle endlessly through *count* sets of arguments, which *make* creates in advance from their
+    numbers. *count* exceeds the number of calls in a session and the size of the cache of clean
     texts.
     """
     return itertools.cycle([make(number) for number in range(count)])
 
 
 def by_session(calls: int) -> Iterator[int]:
-    """Yield the number of calls in each session, for a total of *calls*."""
+    """Yield the number of calls for each session, *calls* in total."""
     while calls > 0:
         yield min(calls, CALLS_PER_SESSION)
         calls -= CALLS_PER_SESSION
 
 
 def small_args(number: int) -> dict[str, Any]:
-    """Return arguments of about 200 bytes, without values that must be removed."""
+    """Return arguments of about 200 bytes, without values that must be redacted."""
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
     return {
         "order": 48_213 + number,
@@ -73,7 +73,7 @@ def small_args(number: int) -> dict[str, Any]:
 
 
 def medium_args(number: int) -> dict[str, Any]:
-    """Return arguments of about 1 KB, with ten values that must be removed."""
+    """Return arguments of about 1 KB, with ten values that must be redacted."""
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
     first, last = _word(some, 7), _word(some, 8)
     born = dt.date(1940, 1, 1) + dt.timedelta(days=some.randrange(20_000))
@@ -116,7 +116,7 @@ def medium_args(number: int) -> dict[str, Any]:
 
 
 def medium_policy() -> str:
-    """Return a policy of about 145 lines: one allow rule and deny rules of the usual kinds."""
+    """Return a policy of about 145 lines: one allow rule, and typical deny rules."""
     parts = [
         "package guardrail.policy",
         'args := object.get(input.action.properties, "args", {})',
@@ -159,14 +159,14 @@ class Case:
     policy: str
     """Text of the policy module."""
     make: Callable[[int], dict[str, Any]]
-    """Makes the arguments of a call from the call's number."""
+    """Creates the arguments for a call from the call's number."""
 
 
 CASES = (
     Case("200 bytes, nothing to remove", SMALL_POLICY, small_args),
     Case("1 KB, ten removals", medium_policy(), medium_args),
 )
-"""A call with a few short arguments, and one with ten values that the redactor removes."""
+"""A call with a few short arguments, and a call with ten values that the redactor removes."""
 
 
 def _word(some: random.Random, size: int) -> str:

@@ -1,8 +1,7 @@
-"""``guardrail demo``: a scripted agent under policy, from the first call to a ledger that was
-tampered with.
+"""``guardrail demo``: a scripted agent under policy, from the first call to a tampered ledger.
 
-Everything happens in a temporary folder, or in a folder of your choice. The demo needs no model, no
-API key and no network.
+The demo runs in a temporary folder, or in a folder of your choice. It does not need a model, an API
+key or a network.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
             )
         else:
             say(f"Everything is in {folder}.")
-        item("guardrail init makes a project with a policy of your own")
+        item("guardrail init creates a project with a policy that you can edit")
         item("from guardrail.integrations.langchain import govern: your tools, governed")
         item("docs/writing-policies.md explains how to write and test rules")
     return Exit.YES

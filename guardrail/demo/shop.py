@@ -34,7 +34,7 @@ _LABELS = {
 
 def open_guard(folder: Path) -> Guard:
     """Open the shop's guard in *folder*, and create the ledger and keys if they do not exist."""
-    # The shop is used once, so its records never reach a retention limit.
+    # The shop is used only once, so its records never reach a retention limit.
     return Guard.open(
         Settings().override(retention={"auto": False}),
         policies=POLICY,
@@ -44,7 +44,7 @@ def open_guard(folder: Path) -> Guard:
 
 
 def governed_tools(guard: Guard, folder: Path) -> dict[str, BaseTool]:
-    """Return the shop's tools, governed by *guard* and keyed by name. All their effects are in
+    """Return the shop's tools, governed by *guard* and keyed by name. They write only to
     *folder*.
     """
     tools = [

@@ -27,8 +27,8 @@ __all__ = ["Story", "UnexpectedError"]
 SESSION = "demo"
 _AMOUNT = 40.0
 _TOKEN = "ghp_" + "Zk3u" * 9
-"""A text that looks like a live token but is not one. It is assembled here so that no secret
-scanner reports it.
+"""A string that looks like a live token but is not. It is assembled at run time, so that secret
+scanners do not report it.
 """
 
 _EDIT = (b'"amount":40.0', b'"amount":90.0')
@@ -47,7 +47,7 @@ class Story:
         self._calls = 0
 
     def run(self) -> None:
-        """Run every act. Raises ``UnexpectedError`` if one does not go as described."""
+        """Run every act. Raises ``UnexpectedError`` if any act does not go as described."""
         self._opening()
         guard = open_guard(self.folder)
         try:
@@ -165,9 +165,9 @@ class Story:
         telling.heading("8. What can be proved")
         self._command(Exit.RESERVED, "verify", "--ledger", str(DEFAULT_LEDGER))
         telling.say(
-            "Every record is linked to the one before it. Not anchored: without an external "
-            "checkpoint, nobody can tell whether the end was cut off, or the whole ledger "
-            "rewritten. So the answer is not a plain yes."
+            "Every record is linked to the previous record. Not anchored: without an external "
+            "checkpoint, nobody can tell whether the end has been truncated or the whole ledger "
+            "rewritten, so the result is not a plain yes."
         )
 
     def _show_tampering(self) -> None:

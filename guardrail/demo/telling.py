@@ -1,5 +1,5 @@
-"""Prints the demo's text in at most 80 columns. If a command shows the same facts, the text uses
-the command's wording.
+"""Prints the demo's text in at most 80 columns. The text uses the commands' wording for the same
+facts.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def item(text: str) -> None:
 
 
 def called(tool: str, args: Mapping[str, object]) -> None:
-    """Print a call as the agent makes it."""
+    """Print a call that the agent makes."""
     shown = ", ".join(f"{name}={inline(value, 60)}" for name, value in args.items())
     _labelled("agent", f"{tool}({shown})")
 
 
 def recorded(call: RecordedCall) -> None:
-    """Print the guard's decision, from its record, and how the call ended."""
+    """Print the guard's decision and the outcome of the call, from their records."""
     word, style = verdict(call)
     rule = next((hit for hit in call.rules if hit.effect == call.effect), None)
     why = "" if rule is None else f" by rule {escape(rule.rule)}"
@@ -58,12 +58,12 @@ def recorded(call: RecordedCall) -> None:
 
 
 def said(text: str) -> None:
-    """Print the tool's answer as the agent reads it."""
+    """Print the tool's result as the agent reads it."""
     _labelled("answer", escape(text))
 
 
 def fact(label: str, text: str) -> None:
-    """Print one value after its label."""
+    """Print a label and a value."""
     _labelled(label, escape(text))
 
 

@@ -31,7 +31,7 @@ __all__ = [
 _FORMAT = "guardrail/proxy-tools/1"
 _LARGEST = 16 * 1024 * 1024
 _MOST_NAMES = 100
-"""Maximum number of names of each kind in the record of a change."""
+"""Maximum number of names in each list in the record of a change."""
 
 
 Tools = Mapping[str, RequestedTool]
@@ -41,16 +41,16 @@ class AcceptedTools:
     """The accepted tools in the current version of the file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``ConfigError`` if the file can't be read or is malformed. A missing file counts
-        as empty.
+        """Read the file. A missing file counts as empty. Raises ``ConfigError`` if the file can't
+        be read or is malformed.
         """
         self._path = path
         self.problem: ConfigError | None = None
-        """The reason that the file can't be read, or None."""
-        # This comes before the read, so that ``refresh`` notices a change that is made meanwhile.
+        """The error with which reading the file failed, or None."""
+        # This comes before the read, so that ``refresh`` notices a change made during the read.
         self._version = self._look()
         self.tools: Tools = read_accepted(path)
-        """The accepted tools by name. Replaced as a whole if the file changes."""
+        """The accepted tools, keyed by name. The mapping is replaced if the file changes."""
 
     def _look(self) -> FileVersion | None:
         try:
@@ -59,8 +59,8 @@ class AcceptedTools:
             return None
 
     def refresh(self) -> bool:
-        """If the file has changed, read it again and return True. While the file can't be read, no
-        tool is accepted.
+        """Reload the file if it has changed, and return True if it has. While the file can't be
+        read, no tools count as accepted.
         """
         version = self._look()
         if version == self._version:
@@ -76,7 +76,7 @@ class AcceptedTools:
 
     def change_since(self, before: Tools) -> dict[str, Any]:
         """Return the detail of the ``admin.tools_accepted`` record for the change from *before* to
-        the tools that are accepted now.
+        the tools that are currently accepted.
         """
         now = self.tools
         both = now.keys() & before.keys()
@@ -102,15 +102,15 @@ class AcceptedTools:
 
 
 def accepted_as(tools: Tools, tool: RequestedTool) -> RequestedTool | None:
-    """Return the tool in *tools* that equals *tool*, or None if *tool* was not accepted in this
-    form.
+    """Return the tool in *tools* that equals *tool*, or None if *tool* has not been accepted with
+    this schema.
     """
     known = tools.get(tool.name)
     return known if known is not None and known.digest == tool.digest else None
 
 
 def _digest(tools: Tools) -> str:
-    """Return the SHA-256, in hex, of the file as ``write_accepted`` writes it."""
+    """Return the SHA-256, in hex, of the file that ``write_accepted`` would write."""
     return hashlib.sha256(_content(tools.values())).hexdigest()
 
 
@@ -149,8 +149,8 @@ def _refused(path: Path, reason: str) -> ConfigError:
 
 
 def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
-    """Return the tool in a document that ``tool_document`` made. Raises ``ValueError``,
-    ``LookupError`` or ``TypeError`` for anything else.
+    """Return the tool in a document created by ``tool_document``. Raises ``ValueError``,
+    ``LookupError`` or ``TypeError`` for any other document.
     """
     form, schema, description = entry["form"], entry["schema"], entry.get("description", "")
     if type(form) is not str or type(schema) is not dict or type(description) is not str:
@@ -169,7 +169,7 @@ def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
 
 
 def tool_document(tool: RequestedTool) -> dict[str, Any]:
-    """Return *tool* in the form that is written to a file."""
+    """Return *tool* in the format for the file."""
     grammar = {} if tool.grammar is None else {"grammar": tool.grammar}
     return {
         "name": tool.name,
@@ -182,8 +182,8 @@ def tool_document(tool: RequestedTool) -> dict[str, Any]:
 
 
 def write_accepted(path: Path, tools: Iterable[RequestedTool]) -> None:
-    """Write the file of accepted tools. Durable when this returns. Raises ``ConfigError``; an
-    existing file then stays unchanged.
+    """Write the file of accepted tools. The file is durable when this returns. If this raises
+    ``ConfigError``, an existing file is unchanged.
     """
     save_file(path, _content(tools))
 

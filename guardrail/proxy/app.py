@@ -54,14 +54,14 @@ class FailedRequests:
 
     count: int
     message: str
-    """The message that the last of them got."""
+    """The error message for the most recent of these requests."""
     refused: bool
-    """True if the proxy refused them: the upstream never got them."""
+    """True if the proxy refused these requests, so they never reached the upstream."""
 
 
 class Proxy:
-    """An ASGI application in front of a model provider's API. Its answers contain no tool call
-    without a durable, well-formed ``allow``.
+    """An ASGI application in front of a model provider's API. Its responses contain a tool call
+    only after a durable, well-formed ``allow``.
     """
 
     def __init__(
@@ -77,18 +77,18 @@ class Proxy:
         notices: Notices | None = None,
     ) -> None:
         """*identify* returns the caller of a request, or raises a ``GuardrailError``. *seen*
-        collects the tools that are not accepted. *notify* is called with a line for the operator if
-        a call waits for an approval, or if the file of accepted tools can't be read any more.
-        *notices* gets lines about the upstream, refused requests and new tools. Raises
+        collects the tools that have not been accepted. *notify* is called with a line for the
+        operator if a call waits for approval, or if the file of accepted tools becomes unreadable.
+        *notices* receives lines about the upstream, refused requests and new tools. Raises
         ``ConfigError`` if the upstream can't be reached safely, or if the file of accepted tools
         can't be read.
         """
         self.unanswered = 0
-        """Number of requests to which the upstream sent no answer."""
+        """Number of requests to which the upstream did not respond."""
         self.problem = ""
-        """The reason for the last of them."""
+        """The reason for the most recent missing response, or an empty string."""
         self.failed: dict[str, FailedRequests] = {}
-        """The other requests that ended with an error, by code."""
+        """Other requests that ended with an error, keyed by error code."""
         limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
@@ -119,9 +119,9 @@ class Proxy:
                 self._notices.tell(f"upstream.{out.status}", f"a request failed: {said}")
         except ClientGone:
             return
-        except Exception as error:  # boundary: a request must not end without an answer
+        except Exception as error:  # boundary: a request must not end without a response
             if out.started:
-                raise  # the server breaks the connection off: no client takes that for an answer
+                raise  # the server aborts the connection, which no client mistakes for a response
             failure = failure_of(error)
             if isinstance(error, NoAnswerError):
                 self.unanswered += 1
@@ -161,8 +161,8 @@ class Proxy:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def aclose(self) -> None:
-        """Close the connections to the upstream, and record that no results were reported for the
-        calls that are still open. Idempotent.
+        """Close the connections to the upstream, and record that the results of calls that are
+        still open were not reported. Idempotent.
         """
         await self._shared.upstream.aclose()
         await self._shared.outcomes.aclose()

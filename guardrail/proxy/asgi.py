@@ -15,7 +15,7 @@ __all__ = ["ClientGone", "Incoming", "Outgoing"]
 
 
 class ClientGone(Exception):
-    """Raised when the client has closed its connection. Nobody would read the answer."""
+    """Raised when the client has closed its connection, so nobody would read the response."""
 
 
 class Incoming:
@@ -25,23 +25,23 @@ class Incoming:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        """The path as it was sent: percent-encoded, without the query."""
+        """The path as sent by the client: percent-encoded, without the query."""
         self.query: str = scope["query_string"].decode("latin-1")
         self.headers = decoded(scope["headers"])
         self.problem: ProxyError | None = None
-        """The reason that the body was not read to its end."""
+        """The reason why the body was not read to its end, or None."""
         self._receive = receive
         self._whole = asyncio.Event()
         self._gone = False
 
     @property
     def has_body(self) -> bool:
-        """True if a body follows the headers, even an empty one."""
+        """True if a body, possibly empty, follows the headers."""
         return any(name in {"content-length", "transfer-encoding"} for name, _ in self.headers)
 
     def header(self, name: str) -> str | None:
         """Return the value of the header *name*, or None if it is missing. Raises ``ProxyError`` if
-        the request has several headers of this name.
+        the request has several headers with this name.
         """
         found = [value for each, value in self.headers if each == name]
         if len(found) > 1:
@@ -76,8 +76,8 @@ class Incoming:
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Raise ``ClientGone`` inside the block when the client closes its connection. That is
-        noticed only after the body has been read.
+        """Raise ``ClientGone`` inside the block when the client closes its connection. This is
+        detected only after the body has been read.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -93,7 +93,7 @@ class Incoming:
         try:
             yield
             if self._gone:
-                await asyncio.sleep(0)  # the cancellation is on its way
+                await asyncio.sleep(0)  # the cancellation is about to be delivered
         except asyncio.CancelledError:
             if not self._gone:
                 raise
@@ -121,8 +121,8 @@ class Outgoing:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. When this returns, the transport has received that part, unless
-        the client has disconnected.
+        """Send a part of the body. When this returns, that part has been passed to the transport,
+        unless the client has disconnected.
         """
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 

@@ -1,5 +1,5 @@
 """Identifies the caller of a request by a header from a peer, by the operating-system user of a
-loopback connection, and by the caller's token.
+loopback connection, or by the caller's token.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RESERVED = frozenset(
         "x-guardrail-token",
     }
 )
-"""Headers that already have another meaning or that a client sets itself."""
+"""Headers that already have a different meaning or that clients set themselves."""
 
 
 class RequestIdentity(NamedTuple):
@@ -44,11 +44,11 @@ class RequestIdentity(NamedTuple):
 
     principal: Principal
     agent: Agent | None = None
-    """The program, named by its token, if the principal is known in another way."""
+    """The program, identified by its token, if the principal is identified in a different way."""
 
 
 class CallerIdentity:
-    """Returns the identity of each request's caller. Never guesses."""
+    """Determines the identity of each request's caller. Never guesses."""
 
     def __init__(self, settings: ProxySettings) -> None:
         """Read *peers* and *identity_header* from the settings. Raises ``ConfigError`` if either is
@@ -60,7 +60,8 @@ class CallerIdentity:
             raise ConfigError(
                 "[proxy] peers and identity_header are only useful together",
                 code="config.identity_header",
-                hint="set both: the peers that specify the caller, and the header that they use",
+                hint="set both: the peers that may specify the caller, and the header that they "
+                "use",
             )
         if self._header and (_NAME.fullmatch(self._header) is None or self._header in _RESERVED):
             raise ConfigError(
@@ -70,10 +71,12 @@ class CallerIdentity:
             )
 
     def identify(self, scope: Scope) -> RequestIdentity:
-        """Return the principal of a request, or an absent one.
+        """Return the identity of a request's caller. If the caller is unknown, the principal is
+        absent.
 
-        The user of a loopback connection is the principal even if the request has a token: this
-        user could otherwise approve calls of its own programs. The token then names the agent.
+        The user of a loopback connection is the principal even if the request has a token:
+        otherwise, this user could approve calls made by the user's own programs. The token then
+        identifies the agent.
 
         Raises ``IdentityError`` if a peer specifies the caller twice or in a malformed way, or if a
         client that is not a peer sends the peers' header.
@@ -130,7 +133,7 @@ def _peer(text: str) -> _Address:
 
 
 def _plain(text: str) -> _Address:
-    """Return the address in *text*. An IPv4 address inside an IPv6 address is returned as IPv4."""
+    """Return the address in *text*. An IPv4-mapped IPv6 address is returned as IPv4."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return address if mapped is None else mapped

@@ -1,4 +1,4 @@
-"""Decompresses the body of an answer in small pieces, so that a small input can't exhaust the
+"""Decompresses the body of a response in small pieces, so that a small input can't exhaust
 memory.
 """
 
@@ -20,14 +20,15 @@ class Decompressor:
     """Decompresses one body."""
 
     def __init__(self, encoding: str) -> None:
-        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if this proxy does
-        not support the encoding: it requests uncompressed responses from the upstream.
+        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` for an unsupported
+        encoding. The proxy requests uncompressed responses from the upstream.
         """
         window = _WINDOWS.get(encoding.strip().lower())
         if window is None:
             raise ProxyError(
                 502,
-                "the upstream compressed its answer with a method that the proxy does not know",
+                "the upstream compressed its response with an encoding that the proxy does not "
+                "support",
                 code="proxy.upstream_encoding",
             )
         self._inner = zlib.decompressobj(window)
@@ -54,5 +55,5 @@ class Decompressor:
 
 def _malformed() -> ProxyError:
     return ProxyError(
-        502, "the upstream's compressed answer is malformed", code="proxy.upstream_encoding"
+        502, "the upstream's compressed response is malformed", code="proxy.upstream_encoding"
     )

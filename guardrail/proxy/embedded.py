@@ -1,5 +1,5 @@
-"""A proxy for one program, which runs in this process. The program gets its address, which contains
-a secret, in the environment.
+"""A proxy that runs in this process and serves one program. The program finds the proxy's address,
+which contains a secret, in its environment.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ UNGOVERNED = (
     "ANTHROPIC_VERTEX_BASE_URL",
     "AWS_BEDROCK_BASE_URL",
 )
-"""Variables that direct clients to an API with other paths, which the proxy does not serve."""
+"""Variables that direct clients to an API with different paths, which the proxy does not serve."""
 _DEFAULTS = {
     ErrorFormat.OPENAI: "https://api.openai.com/v1",
     ErrorFormat.ANTHROPIC: "https://api.anthropic.com",
 }
 _STOP_S = 1.0
-"""Seconds that requests in progress have to end after their program has ended."""
+"""Seconds that requests in progress have to finish after their program has ended."""
 
 
 def upstream_in(environment: Mapping[str, str], provider: ErrorFormat) -> str | None:
     """Return the URL of the API that a program with this environment uses, or None if no variable
-    contains it.
+    specifies it.
     """
     names = OPENAI_NAMES if provider is ErrorFormat.OPENAI else ANTHROPIC_NAMES
     return next((environment[name] for name in names if environment.get(name)), None)
 
 
 def anthropic_api(base: str | None) -> str | None:
-    """Return the URL of the API at *base*, a base URL in the form that Anthropic's clients accept:
-    they append ``/v1``.
+    """Return the URL of the API at *base*, a base URL for Anthropic's clients, which append
+    ``/v1``.
     """
     if base is None or base.rstrip("/").endswith("/v1"):
         return base
@@ -82,12 +82,12 @@ class EmbeddedProxy:
         seen: SeenTools | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. *seen*
-        collects the tools that are not accepted. *notify* is called with lines for the operator.
-        Raises ``ConfigError`` if one of the URLs can't be reached safely.
+        """*openai* and *anthropic* are the URLs of the APIs (default: the providers' own). *seen*
+        collects the tools that have not been accepted. *notify* is called with lines for the
+        operator. Raises ``ConfigError`` if any of the URLs can't be reached safely.
         """
         self.requests = 0
-        """Number of requests that had the secret."""
+        """Number of requests that contained the secret."""
         self._secret = secrets.token_urlsafe(32)
         given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
         self._apps = {
@@ -113,7 +113,8 @@ class EmbeddedProxy:
         replaced by this proxy's address.
         """
         base = f"{self._listener.url}/{self._secret}"
-        # A client that uses the proxy of its environment would ask it for loopback addresses too.
+        # A client that uses an HTTP proxy from its environment would use that proxy for loopback
+        # addresses too.
         direct = ",".join(
             filter(None, (outside.get("NO_PROXY") or outside.get("no_proxy"), "127.0.0.1"))
         )
@@ -127,8 +128,8 @@ class EmbeddedProxy:
 
     @property
     def unanswered(self) -> dict[ErrorFormat, tuple[int, str]]:
-        """For each provider, the number of requests to which its upstream sent no response, with
-        the reason for the last of them. Contains only providers that have such requests.
+        """The number of requests to which the upstream did not respond, and the reason for the most
+        recent of them, keyed by provider. Contains only providers with such requests.
         """
         return {
             provider: (app.unanswered, app.problem)
@@ -138,7 +139,7 @@ class EmbeddedProxy:
 
     @property
     def failed(self) -> list[FailedRequests]:
-        """The requests that ended with another error, one entry for each kind and provider."""
+        """The requests that ended with a different error: one entry per error code and provider."""
         return [each for app in self._apps.values() for each in app.failed.values()]
 
     def __enter__(self) -> Self:
@@ -152,7 +153,7 @@ class EmbeddedProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop serving, and close the requests in progress."""
+        """Stop serving, and end the requests in progress."""
         self._listener.__exit__(kind, error, trace)
 
     async def _close(self) -> None:
@@ -160,7 +161,7 @@ class EmbeddedProxy:
             await app.aclose()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request that has the secret, with the secret removed from its path."""
+        """Serve a request that contains the secret, after removing the secret from its path."""
         first, _, rest = scope["raw_path"][1:].partition(b"/")
         path = b"/" + rest
         provider = format_of(path.decode("latin-1"), decoded(scope["headers"]))
@@ -172,7 +173,7 @@ class EmbeddedProxy:
         self.requests += 1
         if path != b"/" and not path.startswith(
             b"/v1/"
-        ):  # Vercel's client adds no /v1 to Anthropic's base URL
+        ):  # Vercel's client does not append /v1 to Anthropic's base URL
             path = b"/v1" + path
         inner = {**scope, "raw_path": path, "path": path.decode("latin-1")}
         await self._apps[provider](inner, receive, send)

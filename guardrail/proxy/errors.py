@@ -1,4 +1,4 @@
-"""Errors from the proxy, in the format of the API for which a request is meant."""
+"""Errors from the proxy, in the format of the API that the request is for."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ __all__ = ["ErrorFormat", "Failure", "NoAnswerError", "ProxyError", "failure_of"
 
 
 class ErrorFormat(StrEnum):
-    """The format in which the clients of a provider read errors."""
+    """The format in which a provider's clients read errors."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
 class ProxyError(GuardrailError):
-    """A request that the proxy itself answers with an error. No part of the upstream's response is
-    passed on.
+    """A request to which the proxy itself responds with an error. Nothing from the upstream's
+    response is passed on.
     """
 
     default_code = "proxy"
@@ -38,8 +38,8 @@ class ProxyError(GuardrailError):
         hint: str = "",
         retry: bool | None = None,
     ) -> None:
-        """*status* is the HTTP status. *retry* tells the official clients whether to try again;
-        None leaves the choice to them.
+        """*status* is the HTTP status. *retry* tells the official clients whether to retry; None
+        leaves the decision to them.
         """
         super().__init__(message, code=code, hint=hint)
         self.status = status
@@ -47,7 +47,7 @@ class ProxyError(GuardrailError):
 
 
 class NoAnswerError(ProxyError):
-    """The upstream sent no response at all."""
+    """The upstream did not send any response."""
 
     @property
     def never_sent(self) -> bool:
@@ -56,7 +56,7 @@ class NoAnswerError(ProxyError):
 
 
 class _Kind(NamedTuple):
-    """The type of an error, in each provider's terms."""
+    """The type of an error, as each provider names it."""
 
     openai: str
     anthropic: str
@@ -72,12 +72,12 @@ _KINDS = {
     504: _Kind("server_error", "timeout_error"),
 }
 _NOT_YOURS = frozenset({"identity.session", "identity.peer"})
-"""Codes of identities that belong to another caller."""
+"""Error codes for identities that belong to a different caller."""
 _OTHER = _Kind("server_error", "api_error")
 
 
 class Failure(NamedTuple):
-    """The error that a client gets instead of a response or the rest of a response."""
+    """The error that a client receives instead of a response or the rest of a response."""
 
     status: int
     code: str
@@ -86,19 +86,19 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """The headers for a response that consists of the error."""
+        """The headers of an error response."""
         made = [("content-type", "application/json")]
         if self.retry is not None:
             made.append(("x-should-retry", "true" if self.retry else "false"))
         return made
 
     def body(self, format_: ErrorFormat) -> bytes:
-        """Return the body of a response that consists of the error."""
+        """Return the body of an error response."""
         return compact(self._document(format_)).encode()
 
     def event(self, api: Api, number: int | None) -> bytes:
-        """Return the last event of a stream that fails. *number* is the event's sequence number, if
-        the stream numbers its events.
+        """Return the last event of a failed stream. *number* is the event's sequence number, if the
+        stream numbers its events.
         """
         if api is Api.CHAT:
             return write_event(compact(self._document(ErrorFormat.OPENAI)))
@@ -122,7 +122,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return the failure that tells a client about *error*."""
+    """Return the failure that reports *error* to a client."""
     if isinstance(error, ProxyError):
         return Failure(error.status, error.code, _with_hint(error), error.retry)
     if isinstance(error, LedgerError):

@@ -1,4 +1,4 @@
-"""Serves one request to a governed API. Its answer contains only calls that were decided."""
+"""Serves one request to a governed API. The response contains only decided calls."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 
 
 class Exchange:
-    """One request and its answer."""
+    """One request and its response."""
 
     def __init__(
         self, shared: Shared, route: Route, caller: ProxyCaller, incoming: Incoming, out: Outgoing
@@ -48,15 +48,15 @@ class Exchange:
         self._incoming = incoming
         self._out = out
         self._turn: ProxyTurn
-        """Set when the request has been read."""
+        """The turn, set once the request has been read."""
         self._head: Headers = []
-        """The headers of the answer."""
+        """The headers of the response."""
         self._events: AnswerStream | None = None
-        """None if the answer is not a stream."""
+        """The events of the response, or None if the response is not a stream."""
         self._acted = False
-        """False until the upstream may have acted on the request."""
+        """True once the upstream may have acted on the request."""
         self._pending = bytearray()
-        """Bytes for the client that have not been given to the transport yet."""
+        """Bytes for the client that have not been passed to the transport yet."""
 
     async def run(self) -> None:
         """Serve the request. Raises ``GuardrailError``, except for an error that is reported in a
@@ -87,7 +87,7 @@ class Exchange:
             await self._out.finish(failure.event(self._api, self._events.number))
 
     async def _ask(self, content: bytes) -> None:
-        """Send the request to the upstream, and pass its response on. Calls that the client does
+        """Send the request to the upstream, and pass on the response. Calls that the client does
         not receive are withdrawn.
         """
         identity = self._shared.identity_header
@@ -119,7 +119,7 @@ class Exchange:
                 else:
                     raise ProxyError(
                         502,
-                        "the upstream's answer is neither JSON nor a stream of events",
+                        "the upstream's response is neither JSON nor a stream of events",
                         code="proxy.upstream_type",
                     )
         except (ModelAnswerError, ProxyError) as error:
@@ -147,7 +147,7 @@ class Exchange:
         await self._flush()
 
     async def _pass_stream(self, reply: UpstreamReply) -> None:
-        """Pass each event on as soon as it is complete and its calls are decided."""
+        """Pass on each event as soon as it is complete and its calls are decided."""
         turn = self._turn
         events = AnswerStream(
             self._api,
@@ -162,7 +162,7 @@ class Exchange:
             piece = await reply.read()
             for event in events.read(piece or None):
                 made = await adrive_deciding(events.govern(event), self._decide)
-                self._pending += made  # not before this point: deciding flushes
+                self._pending += made  # added only now, because deciding flushes
             await self._flush()
             if not piece:
                 break
@@ -173,8 +173,8 @@ class Exchange:
         await reply.rest()
 
     async def _flush(self) -> None:
-        """Write the pending bytes. The calls in them are released once the transport has the
-        bytes.
+        """Write the pending bytes. Their calls are released once the bytes have been passed to the
+        transport.
         """
         if not self._out.started:
             await self._out.start(200, self._head)
@@ -182,12 +182,12 @@ class Exchange:
             data, self._pending = bytes(self._pending), bytearray()
             await self._out.write(data)
         if self._turn.holds:
-            # ``watched`` notices first that the client is gone; in that case, nothing was written.
+            # If the client is gone, ``watched`` notices that first, and nothing is written.
             await asyncio.sleep(0)
             self._turn.release()
 
     async def _decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls, and meanwhile show the client that its request is being served."""
+        """Decide calls. Until then, show the client that its request is being served."""
         if self._pending:
             await self._flush()
         deciding = asyncio.create_task(self._turn.decide(asked))
@@ -203,7 +203,7 @@ class Exchange:
         return await deciding
 
     async def _show_life(self) -> None:
-        """Send a sign of life: a comment in a stream, or a space before a JSON body."""
+        """Send a keep-alive: a comment in a stream, or a space before a JSON body."""
         if not self._out.started:
             await self._out.start(200, self._head)
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
@@ -228,6 +228,6 @@ async def _within(seconds: float) -> AsyncIterator[None]:
     except TimeoutError:
         raise ProxyError(
             504,
-            f"the answer did not end in {seconds:g} {agree(seconds, 'second')}",
+            f"the response did not end within {seconds:g} {agree(seconds, 'second')}",
             code="proxy.answer_time",
         ) from None

@@ -11,10 +11,10 @@ __all__ = ["SESSION", "Headers", "credentials_in", "decoded", "to_client", "to_u
 Headers = list[tuple[str, str]]
 
 SESSION = "x-guardrail-session"
-"""The header that names the session of a request."""
+"""The header that specifies the session of a request."""
 _OF_CALLER = "x-guardrail-token"
 _SECRET = re.compile(r"auth|key|token|secret|cookie|cred|passw|signature|jwt|bearer|cert|assertion")
-"""In a name: the value identifies a caller."""
+"""Matches a name whose value may identify a caller."""
 _HARMLESS = re.compile(
     r"(?:accept|content|x-stainless|sec-ch|sec-fetch|openai-beta|x-b3|x-codex-turn)(?:-|\Z)"
     r"|(?:user-agent|connection|cache-control|pragma|priority|date|origin|baggage|traceparent"
@@ -25,7 +25,9 @@ _HARMLESS = re.compile(
     r"|(?:.*-)?(?:request|trace|span|correlation|interaction|turn|call)-id\Z"
     r"|.*(?:-trace-context|traceparent|retry-count|attempt|timeout|timestamp)\Z"
 )
-"""A name of headers and query parameters that can differ between the requests of one caller."""
+"""Matches names of headers and query parameters that can differ between requests from one
+caller.
+"""
 
 _HOP = frozenset(
     {
@@ -40,16 +42,18 @@ _HOP = frozenset(
         "upgrade",
     }
 )
-"""Headers that concern one connection only (RFC 9110, section 7.6.1)."""
+"""Headers that apply only to a single connection (RFC 9110, section 7.6.1)."""
 _NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "referer", "via"})
-"""A referer can contain the secret of ``guardrail run``."""
+"""Headers that are not sent to the upstream. A referer can contain the secret of ``guardrail
+run``.
+"""
 _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
-"""Headers that name other addresses of the upstream, or that the proxy's own server adds."""
+"""Headers that refer to other addresses of the upstream, or that the proxy's own server adds."""
 _OF_BODY = frozenset({"content-length", "content-encoding"})
 
 
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
-    """Return headers as text, with names in lower case."""
+    """Return the headers as strings, with names in lower case."""
     return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
 
 
@@ -65,7 +69,7 @@ def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Hea
 
 
 def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None) -> Headers:
-    """Return the headers of a request for the upstream. *identity* is the header in which a peer
+    """Return the headers for a request to the upstream. *identity* is the header in which a peer
     specifies the principal.
     """
     drop = _NOT_TO_UPSTREAM if identity is None else _NOT_TO_UPSTREAM | {identity}
@@ -80,10 +84,10 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
 
 
 def credentials_in(headers: Headers, query: str, identity: str | None = None) -> Iterator[str]:
-    """Yield the parts of a request that may identify its caller to the upstream or to the proxy, in
-    an order that depends only on them: every header that is passed on and every query parameter,
-    except those that are known to be harmless. *identity* has the same meaning as in
-    ``to_upstream``.
+    """Yield the parts of a request that may identify its caller to the upstream or to the proxy:
+    every header that is passed on and every query parameter, except those that are known to be
+    harmless. Their order depends only on the parts themselves. *identity* has the same meaning as
+    in ``to_upstream``.
     """
     passed = to_upstream(headers, governed=True, identity=identity)
     own = [each for each in headers if each[0] == _OF_CALLER]
@@ -96,7 +100,7 @@ def credentials_in(headers: Headers, query: str, identity: str | None = None) ->
 
 
 def to_client(headers: Headers, *, same_body: bool) -> Headers:
-    """Return the headers of a response to the client. If *same_body* is True, the headers that
+    """Return the headers for a response to the client. If *same_body* is True, the headers that
     describe the bytes of the body are kept.
     """
     drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY

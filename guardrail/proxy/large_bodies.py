@@ -1,4 +1,4 @@
-"""Processes large bodies in threads, so that other requests are served meanwhile."""
+"""Processes large bodies in threads, so that other requests are served in the meantime."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ __all__ = ["processed"]
 R = TypeVar("R")
 
 _LARGE = 256 * 1024
-"""Bodies that are larger than this number of bytes are processed in a thread."""
+"""Bodies larger than this number of bytes are processed in a thread."""
 
 
 async def processed(size: int, function: Callable[..., R], *given: Any) -> R:
-    """Return ``function(*given)``, which processes a body of *size* bytes."""
+    """Return ``function(*given)``, run in a thread if *size*, the size of the body in bytes, is
+    large.
+    """
     if size > _LARGE:
         return await asyncio.to_thread(function, *given)
     return function(*given)

@@ -14,16 +14,18 @@ class ProxyLimits:
     """The proxy's time limits and size limits."""
 
     keep_alive_s: float = 10
-    """Seconds between two signs of life while an answer waits for a decision."""
+    """Seconds between keep-alives while a response waits for a decision."""
     connect_s: float = 10
-    """Time limit for a connection to the upstream, in seconds."""
+    """Time limit for connecting to the upstream, in seconds."""
     answer_s: float = 3600
-    """Time limit for a complete answer, in seconds."""
+    """Time limit for a complete response, in seconds."""
     answer: int = 128 * _MB
-    """Maximum size, in bytes, of a governed answer. It is only reached by a stream."""
+    """Maximum size, in bytes, of a governed response. Only streams can reach it."""
     whole: int = 32 * _MB
-    """Maximum size, in bytes, of a governed answer that is not a stream: it is held in memory."""
+    """Maximum size, in bytes, of a governed response that is not a stream and is therefore held in
+    memory.
+    """
     error: int = _MB
-    """Maximum size, in bytes, of an error from the upstream."""
+    """Maximum size, in bytes, of an error response from the upstream."""
     passed: int = 2048 * _MB
-    """Maximum size, in bytes, of a body that is passed on without being governed."""
+    """Maximum size, in bytes, of an ungoverned body that is passed on."""

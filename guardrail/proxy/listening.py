@@ -1,4 +1,4 @@
-"""The listener of the proxy, as configured in ``[proxy]``."""
+"""The proxy's listener, as configured in ``[proxy]``."""
 
 from __future__ import annotations
 
@@ -35,21 +35,22 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[A
 
 
 _SETTINGS = {421: "hosts", 403: "origins"}
-"""The setting that can prevent a refusal, by its HTTP status."""
+"""The setting that can prevent a refusal, keyed by HTTP status."""
 
 
 def listener_rules(
     settings: ProxySettings, log: Callable[[str], None] = lambda _: None
 ) -> tuple[ListenAddress, ListenerRules]:
-    """Return the address of the proxy, and its rules. *log* gets a line if the callers' file can't
-    be used later. Raises ``ConfigError`` for settings that would serve unidentified callers.
+    """Return the address and the rules for the proxy's listener. *log* receives a line if the
+    callers file later becomes unusable. Raises ``ConfigError`` for settings that would serve
+    unidentified callers.
     """
     address = ListenAddress.parse(settings.listen)
     tokens = None if settings.callers is None else CallerTokens(settings.callers, log=log)
     check_binding(address, tls=settings.tls_cert is not None, authenticated=tokens is not None)
     if address.wildcard and not settings.hosts:
         raise ConfigError(
-            f"no request could name {address} as its Host, so every request would be refused",
+            f"{address} can't be the Host of a request, so every request would be refused",
             code="listener.hosts",
             hint="set [proxy] hosts to the names of this machine",
         )
@@ -89,7 +90,9 @@ def listener_tls(settings: ProxySettings) -> ServerTls | None:
 def api_refusal(
     path: str, headers: Headers, refusal: ListenerRefusal
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the response to a request that the listener refuses, in the format of its API."""
+    """Return the response to a request that the listener refuses, in the format of the request's
+    API.
+    """
     retry = False if refusal.code == CALLERS_FILE else None
     failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message, retry)
     body = failure.body(format_of(path, decoded(headers)))
@@ -97,10 +100,10 @@ def api_refusal(
 
 
 def _with_setting(refusal: ListenerRefusal) -> ListenerRefusal:
-    """Return *refusal* with the setting that can prevent it, if there is one."""
+    """Return *refusal*, with a hint about the setting that can prevent it, if there is one."""
     if refusal.status not in _SETTINGS:
         return refusal
-    setting = f"whoever runs the proxy can add it to [proxy] {_SETTINGS[refusal.status]}"
+    setting = f"the proxy's operator can add it to [proxy] {_SETTINGS[refusal.status]}"
     return replace(refusal, message=f"{refusal.message}; {setting}")
 
 
@@ -113,8 +116,8 @@ def proxy_listener(
     log: Callable[[str], None] = lambda _: None,
 ) -> Listener:
     """Return the server for a proxy in front of *upstream*, bound to the proxy's address. *seen*
-    collects the tools that are not accepted. *log* is called with lines for the operator. Raises
-    ``ConfigError``.
+    collects the tools that have not been accepted. *log* is called with lines for the operator.
+    Raises ``ConfigError``.
     """
     address, rules = listener_rules(settings, log)
     identity = CallerIdentity(settings)
@@ -153,7 +156,7 @@ def proxy_listener(
 
 
 def client_urls(listener: Listener, settings: ProxySettings) -> dict[str, str]:
-    """Return the base URLs for clients. The keys are the environment variables that the clients
+    """Return the base URLs for clients, keyed by the environment variables that the clients
     read.
     """
     base = listener.url

@@ -1,8 +1,8 @@
 """LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether a model's response may pass.
 
-This is weaker than the proxy itself. LiteLLM chooses the answers that it asks about, and can ignore
-the reply. An answer passes or is blocked as a whole. The tools in requests are not checked, not
-even those that the provider runs itself.
+This is weaker than the proxy itself. LiteLLM chooses which responses to ask about, and can ignore
+the verdict. A response can only pass or be blocked completely. The tools in requests are not
+checked, not even tools that the provider runs.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ LITELLM_PATH = "/beta/litellm_basic_guardrail_api"
 async def answer_litellm(
     shared: Shared, caller: ProxyCaller, incoming: Incoming, out: Outgoing
 ) -> None:
-    """Answer ``NONE`` if every call is allowed and recorded, otherwise ``BLOCKED``. The answer is
-    also ``BLOCKED`` if the guard fails, because LiteLLM can be configured to ignore errors. The
-    calls of a blocked answer are cancelled.
+    """Respond with ``NONE`` if every call is allowed and recorded, otherwise with ``BLOCKED``. The
+    verdict is also ``BLOCKED`` if the guard fails, because LiteLLM can be configured to ignore
+    errors. The calls in a blocked response are cancelled.
     """
     text = await incoming.body(shared.max_request)
     turn = None
@@ -60,7 +60,7 @@ async def answer_litellm(
 
 
 async def _refusals(turn: ProxyTurn, body: Mapping[str, Any]) -> list[str]:
-    """Decide the calls of an answer, and return the texts of the refusals. Raises
+    """Decide the calls in a response, and return the texts of the refusals. Raises
     ``GuardrailError``.
     """
     if not body.get(TOOLS):
@@ -81,5 +81,7 @@ def _key_of(body: Mapping[str, Any]) -> object:
 
 
 def _history(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request in the form of chat completions, in which messages report call results."""
+    """Return the request in the format of chat completions, in which messages report the results of
+    calls.
+    """
     return {"messages": body.get("structured_messages")}

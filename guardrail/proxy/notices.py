@@ -1,4 +1,4 @@
-"""Lines for the operator of a proxy, limited so that no client can flood the terminal."""
+"""Lines for the operator of a proxy, rate-limited so that clients can't flood the terminal."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _OFTEN_S = 60.0
 class Notices:
     """Passes on at most one line of each kind per minute. Thread-safe.
 
-    Kinds must come from a fixed set: they are kept.
+    Kinds must come from a fixed set, because they are stored.
     """
 
     def __init__(
         self, write: Callable[[str], None], *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """*write* gets each line."""
+        """*write* is called with each line."""
         self._write = write
         self._clock = clock
         self._lock = threading.Lock()
@@ -32,8 +32,8 @@ class Notices:
         self._left_out: dict[str, int] = {}
 
     def tell(self, kind: str, line: str) -> None:
-        """Write *line*, with the number of lines that were left out since the last one of its kind,
-        or leave it out.
+        """Write *line*, with the number of lines of this kind that have been dropped since the last
+        one was written, or drop it.
         """
         now = self._clock()
         with self._lock:
@@ -44,5 +44,5 @@ class Notices:
             self._last[kind] = now
             left_out = self._left_out.pop(kind, 0)
         more = f" ({counted(left_out, 'time')} more since the last such line)" if left_out else ""
-        with contextlib.suppress(OSError):  # requests are served even if nobody reads the line
+        with contextlib.suppress(OSError):  # requests are served even if the line can't be written
             self._write(f"{line}{more}")

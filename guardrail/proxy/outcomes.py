@@ -1,4 +1,4 @@
-"""Closes the calls whose results are not reported."""
+"""Closes calls whose results are not reported."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _LONGEST_PAUSE = 10.0
 
 
 class Outcomes:
-    """The calls that clients have received, until a request reports their results. If a result is
-    not reported in time, its call is closed as ``unknown``. A result that is reported later is
+    """Calls that clients have received and whose results no request has reported yet. If a result
+    is not reported in time, the call is closed as ``unknown``. A result that is reported later is
     recorded as a claim.
     """
 
     def __init__(self, wait_s: float) -> None:
-        """*wait_s* is how long a call waits for its result, in seconds."""
+        """*wait_s* is the number of seconds that a call waits for its result."""
         self._forgotten: list[Admission] = []
         self.calls = OpenCalls(self._forgotten.append)
         self._wait = wait_s
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Start closing overdue calls, on the running event loop. Idempotent."""
+        """Start to close overdue calls, on the running event loop. Idempotent."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close_in_time())
 

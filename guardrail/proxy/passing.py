@@ -16,8 +16,8 @@ __all__ = ["pass_on"]
 
 
 async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoing) -> None:
-    """Pass a request on, and return its answer. Raises ``ProxyError`` or ``ModelRequestError`` if
-    no part of the answer has been sent.
+    """Pass on a request, and send the response. Raises ``ProxyError`` or ``ModelRequestError`` only
+    if nothing has been sent yet.
     """
     limit = shared.limits.passed
     body: AsyncIterable[bytes] | bytes | None = None
@@ -43,15 +43,15 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
                 await out.write(piece)
     except ProxyError:
         if incoming.problem is not None and not out.started:
-            # the reason that the upstream did not get the whole request
+            # the reason why the upstream did not receive the complete request
             raise incoming.problem from None
         raise
     await out.finish()
 
 
 async def _checked(shared: Shared, incoming: Incoming) -> bytes:
-    """Return the body of a request whose fields could let the provider run tools. Raises
-    ``ModelRequestError`` if they do.
+    """Return the body of a request whose fields could make the provider run tools. Raises
+    ``ModelRequestError`` if they would.
     """
     text = await incoming.body(shared.max_request)
     settings = shared.settings

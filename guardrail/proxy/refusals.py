@@ -1,4 +1,4 @@
-"""Records how many requests a listener has refused, and why."""
+"""Records the number of requests that a listener has refused, by reason."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from guardrail.errors import LedgerError
 __all__ = ["RefusedRequests"]
 
 _OFTEN_S = 60.0
-"""Number of seconds from the first refused request to the record that counts it."""
+"""Seconds from the first refused request to the record that counts it."""
 
 
 class RefusedRequests:
-    """Counts refused requests, and records the numbers at most once a minute, so that nobody can
-    fill the ledger with requests. Thread-safe.
+    """Counts refused requests, and records the counts at most once a minute, so that nobody can
+    fill the ledger by sending requests. Thread-safe.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class RefusedRequests:
                 timer = threading.Timer(self._often, self._write)
                 timer.daemon = True
                 timer.start()
-                self._timer = timer  # last: if Ctrl-C interrupts the start, another is started
+                self._timer = timer  # set last: Ctrl-C can interrupt the start
 
     def close(self) -> None:
         """Record the requests that were counted since the last record. Idempotent."""
@@ -61,6 +61,6 @@ class RefusedRequests:
             counts, self._counts, self._timer = dict(self._counts), Counter(), None
             since = self._since
         if counts:
-            # If the ledger can't be written, no request is served either.
+            # If the ledger can't be written, requests are not served either.
             with contextlib.suppress(LedgerError):
                 self._record("requests_refused", {"since": since, "reasons": counts})

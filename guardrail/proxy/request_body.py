@@ -15,15 +15,15 @@ __all__ = ["read_body"]
 
 
 async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in *text*, the body of a request. Raises ``ProxyError`` if another
-    parser could read the object differently, because the upstream must read the same object, or if
-    it has too many values.
+    """Return the JSON object in *text*, the body of a request. Raises ``ProxyError`` if the object
+    has too many values, or if a different parser could interpret *text* differently, because the
+    upstream must see the same object.
     """
     if incoming.header("content-encoding") not in {None, "identity"}:
         raise ProxyError(
             400, "compressed requests are not supported", code="proxy.request_encoding"
         )
-    problem = "is not a JSON object that all parsers read in the same way"
+    problem = "is not a JSON object that all parsers interpret in the same way"
     try:
         body = await processed(len(text), _parsed, text)
     except ValueError as error:

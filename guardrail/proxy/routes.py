@@ -19,7 +19,7 @@ _GOVERNED = {
     ("messages",): Api.MESSAGES,
 }
 _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
-"""Routes that count the tokens of a request."""
+"""Routes that count the tokens in a request."""
 _COMPLETIONS = ("completions",)
 _BASE_URLS = "base URL with /v1 for OpenAI's clients, without /v1 for Anthropic's clients"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
@@ -31,11 +31,11 @@ class Route:
     """A route that the upstream serves."""
 
     path: str
-    """The part of the path after ``/v1``, as it is sent to the upstream."""
+    """The path after ``/v1``, in the form that is sent to the upstream."""
     api: Api | None
-    """The API whose answers are governed, or None if the answers contain no calls."""
+    """The API whose responses are governed, or None if the responses do not contain calls."""
     is_checked: bool = False
-    """True if the fields of the request could let the provider run tools."""
+    """True if the request's fields could make the provider run tools."""
 
 
 def find_route(method: str, path: str) -> Route:
@@ -55,16 +55,16 @@ def find_route(method: str, path: str) -> Route:
         return Route(rest, None)
     raise ProxyError(
         404,
-        f"{method} /v1/{parts[0]}{'/...' if parts[1:] else ''} can carry tool"
-        " calls that the proxy can't decide, or is not known to it",
+        f"{method} /v1/{parts[0]}{'/...' if parts[1:] else ''} can carry tool calls that the "
+        "proxy can't decide, or is unknown to the proxy",
         code="proxy.route",
         hint="docs/proxy.md lists the routes",
     )
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Return the decoded parts of *path*. Raises ``ProxyError`` if servers could read *path* in
-    different ways.
+    """Return the decoded segments of *path*. Raises ``ProxyError`` if servers could interpret
+    *path* differently.
     """
     decoded = unquote(path, errors="replace")
     parts = decoded.split("/")[1:]
@@ -81,7 +81,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def format_of(path: str, headers: list[tuple[str, str]]) -> ErrorFormat:
-    """Return the format in which the client reads errors."""
+    """Return the format for error responses to the client."""
     if path.startswith(("/v1/messages", "/v1/v1/messages")) or any(
         name == "anthropic-version" for name, _ in headers
     ):

@@ -1,9 +1,9 @@
 """The file of tools that appeared in requests but that nobody has accepted. A person can choose
 from them.
 
-The contents come from programs and are not trusted. They are only shown to the person who accepts
-tools. Only the owner of the file can read it: schemas are kept exactly as they were sent, and their
-defaults and examples are not redacted.
+The contents come from programs and are not trusted. They are shown only to the person who accepts
+tools. Only the owner of the file can read it, because schemas are stored exactly as they were sent,
+and defaults and examples in them are not redacted.
 """
 
 from __future__ import annotations
@@ -31,33 +31,33 @@ if TYPE_CHECKING:
 __all__ = ["SeenTool", "SeenTools", "read_seen", "seen_path", "waiting_tools"]
 
 _MOST = 500
-"""Maximum number of tools that are kept. The oldest are forgotten first."""
+"""Maximum number of stored tools. The oldest tools are forgotten first."""
 _LONGEST = 64 * 1024
-"""Maximum number of characters of a schema that is kept."""
+"""Maximum number of characters in a stored schema."""
 _LARGEST = 64 * 1024 * 1024
 _OFTEN_S = 10.0
-"""Minimum number of seconds between two writes of the file."""
+"""Minimum number of seconds between writes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenTool:
-    """A tool that was not accepted in this form."""
+    """A tool that has not been accepted with this schema."""
 
     tool: RequestedTool
     count: int
-    """Number of requests that contained it."""
+    """Number of requests that contained the tool."""
     first: str
     """Time of the first of these requests (RFC 3339)."""
     last: str
 
 
 def seen_path(ledger: Path) -> Path:
-    """Return the path of the file for the proxies that write to *ledger*."""
+    """Return the path of the file for proxies that write to *ledger*."""
     return ledger.with_name(f"{ledger.stem}.proxy-seen.json")
 
 
 class SeenTools:
-    """Collects tools, and writes them to the file from time to time. Thread-safe, and bounded."""
+    """Collects tools, and writes them to the file periodically. Thread-safe and bounded."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -71,7 +71,7 @@ class SeenTools:
         but a different schema.
         """
         if tool.schema is None:
-            return  # it has no schema to accept
+            return  # the tool has no schema to accept
         now = utc_timestamp()
         with self._lock:
             known = self._tools.pop(tool.name, None)
@@ -88,7 +88,7 @@ class SeenTools:
 
     @property
     def due(self) -> bool:
-        """True if the file should be written now. The file is then not due again for a while."""
+        """True if the file should be written now. If so, the interval starts again."""
         with self._lock:
             now = time.monotonic()
             if not self._changed or now < self._due:
@@ -97,8 +97,8 @@ class SeenTools:
             return True
 
     def save(self) -> None:
-        """Write the file. If that fails, the tools are not offered for acceptance; no call depends
-        on it.
+        """Write the file. If that fails, the tools are not offered for acceptance, but calls are
+        not affected.
         """
         with self._lock:
             if not self._changed:
@@ -119,7 +119,7 @@ class SeenTools:
 
 
 def read_seen(path: Path) -> list[SeenTool]:
-    """Return the well-formed tools in the file, or an empty result if the file can't be read."""
+    """Return the well-formed tools in the file, or an empty list if the file can't be read."""
     try:
         found = json_text.read(read_input(path, _LARGEST).decode("utf-8"))
     except (OSError, ValueError):
@@ -134,8 +134,9 @@ def read_seen(path: Path) -> list[SeenTool]:
 
 
 def waiting_tools(settings: Settings) -> dict[str, SeenTool]:
-    """Return the tools that wait to be accepted, by name: requests contained them, and they were
-    not accepted in this form. Raises ``ConfigError`` if the file of accepted tools can't be read.
+    """Return the tools that wait to be accepted, keyed by name: tools in requests that have not
+    been accepted with the same schema. Raises ``ConfigError`` if the file of accepted tools can't
+    be read.
     """
     accepted = read_accepted(settings.proxy.tools)
     return {

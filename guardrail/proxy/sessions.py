@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["CallerSessions", "ProxyCaller", "call_name", "call_names", "credential_digest"]
 
 _MOST = 8_192
-"""Maximum number of names that are kept: of responses, conversations, calls and sessions."""
+"""Maximum number of stored names (of responses, conversations, calls and sessions)."""
 _KEY = secrets.token_bytes(32)
 
 
@@ -38,7 +38,7 @@ class ProxyCaller:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """A key that identifies this caller. The credential includes the token that names the
+        """A key that identifies this caller. The credential includes the token that identifies the
         agent.
         """
         principal = self.identity.principal
@@ -47,22 +47,22 @@ class ProxyCaller:
 
 def credential_digest(headers: Headers, query: str, identity: str | None) -> str:
     """Return a digest of everything in a request that may be a credential. The credentials
-    themselves are never kept. The digest is only meaningful inside this process. The arguments are
+    themselves are never stored. The digest is meaningful only in this process. The arguments are
     those of ``credentials_in``.
     """
     code = hmac.new(_KEY, digestmod=hashlib.sha256)
     for each in credentials_in(headers, query, identity):
         code.update(each.encode())
-    return sys.intern(code.hexdigest())  # thousands of calls and names are kept with it
+    return sys.intern(code.hexdigest())  # thousands of stored calls and names refer to it
 
 
 def call_name(key: str) -> str:
-    """Return a name for a call. It differs from every name that identifies a response."""
+    """Return a name for a call that differs from every name of a response."""
     return f"call\n{key}"
 
 
 def call_names(claims: Iterable[ResultClaim]) -> list[str]:
-    """Return the names of the calls whose results a request reports, latest first."""
+    """Return the names of the calls whose results a request reports, newest first."""
     return [call_name(claim.key) for claim in claims if not is_legacy(claim.key)][::-1]
 
 
@@ -74,8 +74,8 @@ def _place(caller: ProxyCaller, name: str) -> _Place:
 
 
 class CallerSessions:
-    """The sessions of the callers. Their number is bounded: the oldest sessions are forgotten, and
-    a request that continues a forgotten session gets a new one.
+    """The callers' sessions. Their number is limited: the oldest sessions are forgotten, and a
+    request that continues a forgotten session gets a new session.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -95,7 +95,7 @@ class CallerSessions:
         return found
 
     def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
-        """Return the session of the first known name in *names*, or None if none is known."""
+        """Return the session of the first known name in *names*, or None if no name is known."""
         for name in names:
             found = self._known.get(_place(caller, name))
             if found is not None:
@@ -107,11 +107,11 @@ class CallerSessions:
         return self._guard.session(*caller.identity)
 
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
-        """Remember *session* for requests that continue one of *names*."""
+        """Remember *session* for requests that continue any of *names*."""
         for name in names:
             place = _place(caller, name)
             if self._known.get(place, session) is not session:
-                # Servers that number their calls use the same names in several conversations.
+                # Servers that number their calls reuse names in different conversations.
                 self._keep(place, None)
             else:
                 self._keep(place, session)

@@ -1,4 +1,4 @@
-"""Checks the settings of the proxy before anything is served with them."""
+"""Checks the proxy's settings before the proxy is started."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["check_settings"]
 
 
 def check_settings(settings: ProxySettings) -> str:
-    """Return one line about a proxy with *settings*. Raises ``ConfigError`` for settings with which
-    it would not start, and for files that other users could change or read.
+    """Return a one-line description of a proxy with *settings*. Raises ``ConfigError`` for settings
+    with which the proxy would not start, and for files that other users could change or read.
     """
     if settings.upstream:
         Upstream(settings.upstream, idle_s=settings.upstream_idle_s, connect_s=1)
     address, _ = listener_rules(settings)
     if settings.tls_key is not None:
-        _check_mode(settings.tls_key, 0o077, "others can read the key of the certificate")
+        _check_mode(settings.tls_key, 0o077, "other users can read the certificate's key")
     listener_tls(settings)
     CallerIdentity(settings)
     accepted = read_accepted(settings.tools)
     if settings.tools.exists():
-        _check_mode(settings.tools, 0o022, "others can change which tools are declared")
+        _check_mode(settings.tools, 0o022, "other users can change which tools are declared")
     place = settings.upstream or "no upstream in the settings"
     return f"{address} to {place}; {counted(len(accepted), 'accepted tool')}"
 

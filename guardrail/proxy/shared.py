@@ -1,4 +1,4 @@
-"""The objects that the requests to one proxy share."""
+"""The objects that all requests to a proxy share."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["Shared"]
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The parts of a proxy that outlive a request."""
+    """The components of a proxy that outlive a request."""
 
     guard: Guard
     upstream: Upstream
@@ -34,7 +34,7 @@ class Shared:
     outcomes: Outcomes
     tools: RequestTools
     notify: Callable[[str], None]
-    """Gets lines for the operator."""
+    """Called with lines for the operator."""
     refused: RefusedItems = field(default_factory=RefusedItems)
     approvals: AdmittedApprovals = field(default_factory=AdmittedApprovals)
     again: AskedAgain = field(default_factory=AskedAgain)
@@ -46,13 +46,13 @@ class Shared:
 
     @property
     def approval_wait_s(self) -> float:
-        """How long a call waits for an approval, in seconds: 0 if the settings accept no approval
-        by a person.
+        """Number of seconds that a call waits for approval: 0 if the settings do not permit
+        approval by a person.
         """
         accepted = self.guard.approvals.terms.unsafe_asserted
         return self.settings.approval_wait_s if accepted else 0
 
     @property
     def max_request(self) -> int:
-        """Maximum size, in bytes, of a request whose answer is governed."""
+        """Maximum size, in bytes, of a request whose response is governed."""
         return self.settings.max_body_mb * 1024 * 1024

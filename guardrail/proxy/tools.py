@@ -1,4 +1,6 @@
-"""Asks the policy about the tools in a request, and removes those that it hides from the model."""
+"""Asks the policy about the tools in a request, and removes tools that the policy hides from the
+model.
+"""
 
 from __future__ import annotations
 
@@ -27,15 +29,15 @@ if TYPE_CHECKING:
 __all__ = ["RequestTools"]
 
 _MOST = 1_024
-"""Maximum number of callers whose sessions for listings are kept."""
+"""Maximum number of callers whose sessions for listings are stored."""
 _FEW = 8
-"""Number of schemas that are compiled on the event loop: more take a thread, so that other requests
-are served meanwhile.
+"""Maximum number of schemas that are compiled on the event loop. More schemas are compiled in a
+thread, so that other requests are served in the meantime.
 """
 
 
 class RequestTools:
-    """Looks up the tools in requests, and removes hidden ones."""
+    """Looks up the tools in requests, and removes hidden tools."""
 
     def __init__(
         self,
@@ -45,17 +47,19 @@ class RequestTools:
         notices: Notices,
         notify: Callable[[str], None],
     ) -> None:
-        """*seen* collects the tools that are not accepted; *notices* tells the operator about them.
-        *notify* gets a line if the file of accepted tools can't be read any more.
+        """*seen* collects the tools that have not been accepted; *notices* tells the operator about
+        them. *notify* is called with a line if the file of accepted tools becomes unreadable.
         """
         self._guard = guard
         self._notices = notices
         self._notify = notify
         self._accepted = accepted
         self._declared: dict[str, Tool] = {}
-        """The accepted tools that were used, by name. Replaced together with the accepted tools."""
+        """The accepted tools that have been used, keyed by name. Replaced together with the
+        accepted tools.
+        """
         self._recorded: Tools = {}
-        """The accepted tools that the ledger names."""
+        """The accepted tools according to the ledger's latest record of them."""
         self._changing = asyncio.Lock()
         self._seen = seen
         self._subjects: OrderedDict[tuple[str, ...], SessionScope] = OrderedDict()
@@ -63,8 +67,8 @@ class RequestTools:
     async def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
         """Return the tools in a request as the policy sees them, keyed by name.
 
-        A tool is declared if the guard knows it, or if it was accepted with this schema. A change
-        to the accepted tools is durable in the ledger before it takes effect. Raises
+        A tool is declared if the guard has declared it, or if it was accepted with this schema. A
+        change to the accepted tools is durable in the ledger before it takes effect. Raises
         ``LedgerError``, and ``ProxyError`` while the file of accepted tools can't be read.
         """
         if not tools:
@@ -105,7 +109,7 @@ class RequestTools:
     def _tell_of_problem(self) -> None:
         problem = self._accepted.problem
         if problem is not None:
-            with contextlib.suppress(OSError):  # requests are refused even if nobody reads the line
+            with contextlib.suppress(OSError):  # requests are refused in any case
                 self._notify(f"{problem.message}; {problem.hint}")
 
     def _record_change(self) -> None:
@@ -153,8 +157,8 @@ class RequestTools:
         return request.offering({tool.name for tool in offered})
 
     def _subject(self, caller: ProxyCaller) -> SessionScope:
-        """Return a session of *caller* without calls. A listing depends on the caller, but not on
-        the session of the request.
+        """Return a session of *caller* that has no calls. A listing depends on the caller, but not
+        on the session of the request.
         """
         found = self._subjects.pop(caller.key, None)
         if found is None:

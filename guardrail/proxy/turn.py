@@ -1,5 +1,5 @@
-"""The governed side of one request: its session, the results that it reports, and the calls in its
-answer.
+"""The governed state of one request: its session, the results that it reports, and the calls in the
+response.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _PROGRAM = re.compile(r"([A-Za-z][\w.-]{0,40}(?:/[A-Za-z]\w{0,20})?)[ /]v?(\d[\w
 
 
 class ProxyTurn:
-    """One request, and the calls in its answer."""
+    """One request, and the calls in its response."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class ProxyTurn:
         self._tools: Mapping[str, Tool] = {}
         self._offered = NOTHING_OFFERED
         self._knows_tools = False
-        """True if ``_tools`` are all tools that the model is offered."""
+        """True if ``_tools`` contains every tool that the model is offered."""
         self.hosts_shell = False
         """True if the request lets the provider run shells."""
         self.choices = 1
@@ -73,8 +73,8 @@ class ProxyTurn:
         incoming: Incoming,
         body: Mapping[str, Any],
     ) -> Self:
-        """Return the turn of a request after recording the results that the request reports. Raises
-        ``IdentityError``, ``ModelRequestError`` and ``LedgerError``.
+        """Return the turn for a request, after recording the results that the request reports.
+        Raises ``IdentityError``, ``ModelRequestError`` and ``LedgerError``.
         """
         claims = claims_in(api, body)
         name = incoming.header(SESSION)
@@ -104,7 +104,7 @@ class ProxyTurn:
         self._approving = body
 
     def give_back_approvals(self) -> None:
-        """Make the request's approvals usable again: the upstream has rejected the request, or
+        """Make the request's approvals usable again, because the upstream rejected the request or
         never received it.
         """
         if self._approving is not None:
@@ -112,7 +112,7 @@ class ProxyTurn:
 
     @property
     def session(self) -> SessionScope:
-        """The session. It is created only if it is needed, because most answers contain no
+        """The session. It is created only when it is needed, because most responses do not contain
         calls.
         """
         if self._session is None:
@@ -121,7 +121,7 @@ class ProxyTurn:
 
     @property
     def owner(self) -> Owner:
-        """The only owner that can report the results of the calls."""
+        """The only owner that may report the results of the calls."""
         return self.session.session.tenant, self._caller.credential, self.session.id
 
     @functools.cached_property
@@ -148,30 +148,32 @@ class ProxyTurn:
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:
         """Return the request without the tools that the policy hides. The request's tools are used
-        to decide the calls in the answer. Raises ``ModelRequestError`` and ``LedgerError``.
+        to decide the calls in the response. Raises ``ModelRequestError`` and ``LedgerError``.
         """
         self._tools = await self._shared.tools.known(request.tools)
         self._knows_tools = request.shows_all_tools
         return await self._shared.tools.offering(request, self._tools, self._caller)
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the request as the upstream must receive it, because the upstream does not know
-        about refusals. If nothing changes, it is the same object.
+        """Return the request in the form that the upstream must receive, because the upstream does
+        not know about refusals. If nothing changes, this is the same object.
         """
         return self._shared.refused.restored(self._caller.key, body)
 
     def refused(self, item: Mapping[str, Any], refusal: str, places: frozenset[str]) -> None:
-        """Keep a refused item, because later requests must tell the upstream about it."""
+        """Store a refused item, because later requests must tell the upstream about it."""
         self._shared.refused.add(self._caller.key, item, refusal, places)
 
     def about(self, places: Collection[str]) -> None:
-        """Remember the ids of the answer and of its conversation, from which later requests can
+        """Remember the ids of the response and its conversation, which later requests can
         continue.
         """
         self._shared.sessions.note(self._caller, places, self.session)
 
     async def decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls. For each, return its refusal, or None if it is allowed."""
+        """Decide calls. Return, for each call, the text of the refusal, or None if the call is
+        allowed.
+        """
         token = ON_WAIT.set(self._tell_of_wait)
         try:
             return await self._decider.adecide(asked)
@@ -179,11 +181,9 @@ class ProxyTurn:
             ON_WAIT.reset(token)
 
     def _tell_of_wait(self, tool: str) -> None:
-        """Tell the operator that a call waits, because the client sees only that the response is
-        late.
-        """
+        """Tell the operator that a call is waiting, because the client sees only a delay."""
         seconds = self._shared.approval_wait_s
-        with contextlib.suppress(OSError):  # the call waits even if nobody reads the line
+        with contextlib.suppress(OSError):  # the call waits even if the line can't be written
             self._shared.notify(
                 f"{tool} is waiting for approval (up to {seconds:g} s): guardrail approvals"
             )
@@ -199,8 +199,8 @@ class ProxyTurn:
         self._shared.sessions.note(self._caller, names, self.session)
 
     async def record_failure(self, code: str, events: AnswerStream | None) -> None:
-        """Record that an answer failed with *code*: record each call that had begun in the answer
-        or, if there is none, a call without a name. Raises ``LedgerError``.
+        """Record that a response failed with *code*: record each call that had begun in the
+        response or, if there is none, a call without a name. Raises ``LedgerError``.
         """
         asked = Asked([], None, None) if events is None else events.dropped()
         unnamed = AskedCall(None, None, None, None, refusal=Refusal(code, ""), has_id=False)

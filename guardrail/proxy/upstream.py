@@ -1,5 +1,5 @@
-"""The client for the upstream. It follows no redirects, ignores proxy settings in the environment,
-and verifies certificates.
+"""The client for the upstream. It does not follow redirects, ignores proxy settings in the
+environment, and verifies certificates.
 """
 
 from __future__ import annotations
@@ -34,19 +34,21 @@ _ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
 """Headers that the HTTP library would otherwise add."""
 _BASE = "/v1"
 _KEPT_OPEN = 15
-"""Seconds for which an idle connection is kept open. Most servers wait longer."""
+"""Seconds for which an idle connection is kept open. Most servers keep it open longer."""
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"',]*)")
 _UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 _PIECE = 64 * 1024
-"""Maximum number of bytes of a request written at once, so that other requests are served
-meanwhile.
+"""Maximum number of bytes of a request that are written at once, so that other requests are served
+in the meantime.
 """
 _REST = 1.0
-"""Seconds that a stream may take to end after its last event, if its connection is to be reused."""
+"""Seconds that a stream may take to end after its last event. After that, the connection is not
+reused.
+"""
 
 
 class UpstreamReply:
-    """The upstream's response: its status and headers, and its body as it arrives."""
+    """The upstream's response: the status, the headers, and the body as it arrives."""
 
     def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
         self._response = response
@@ -59,8 +61,8 @@ class UpstreamReply:
         kinds = [value.lower() for name, value in self.headers if name == "content-type"]
         kind = kinds[0] if len(kinds) == 1 else ""
         self.media_type = kind.partition(";")[0].strip()
-        """The media type of the answer. Empty if the client could read the answer as another type
-        or in another encoding.
+        """The media type of the response. Empty if the client could interpret the response as a
+        different type or in a different encoding.
         """
         charset = _CHARSET.search(kind)
         if charset is not None and charset[1] not in _UTF_8:
@@ -73,8 +75,8 @@ class UpstreamReply:
         return None if encoding in {"", "identity"} else Decompressor(encoding)
 
     async def raw(self) -> bytes:
-        """Return the next piece of the body as it was sent, as soon as it arrives. At the end, the
-        piece is empty. Raises ``ProxyError`` if the body breaks off or is too large.
+        """Return the next piece of the body, not decompressed, as soon as it arrives, or empty
+        bytes at the end. Raises ``ProxyError`` if the body is truncated or too large.
         """
         try:
             piece = await self._response.content.readany()
@@ -85,7 +87,7 @@ class UpstreamReply:
         return piece
 
     async def read(self) -> bytes:
-        """Return the next piece of the decompressed body. At the end, the piece is empty. Raises
+        """Return the next piece of the decompressed body, or empty bytes at the end. Raises
         ``ProxyError`` in the same cases as ``raw``.
         """
         if self._decompressor is None:
@@ -104,7 +106,7 @@ class UpstreamReply:
 
     async def body(self, limit: int | None = None) -> bytes:
         """Return the complete decompressed body. *limit* applies in addition to the limit for the
-        whole reply.
+        response.
         """
         self._limit = self._limit if limit is None else min(self._limit, limit)
         pieces = []
@@ -113,7 +115,7 @@ class UpstreamReply:
         return b"".join(pieces)
 
     async def rest(self) -> None:
-        """Read to the end of the stream after the last event, so that the connection can be
+        """Read the remainder of the stream after its last event, so that the connection can be
         reused.
         """
         with contextlib.suppress(TimeoutError, aiohttp.ClientError):
@@ -125,7 +127,7 @@ class UpstreamReply:
         if size > self._limit:
             raise ProxyError(
                 502,
-                f"the upstream's answer is larger than {counted(self._limit, 'byte')}",
+                f"the upstream's response is larger than {counted(self._limit, 'byte')}",
                 code="proxy.upstream_size",
             )
 
@@ -136,9 +138,8 @@ class Upstream:
     """
 
     def __init__(self, url: str, *, idle_s: float, connect_s: float) -> None:
-        """*url* is a base URL in the form that OpenAI's clients accept. If it has no path, ``/v1``
-        is added. *idle_s* is the number of seconds for which the upstream may send nothing. Raises
-        ``ConfigError``.
+        """*url* is a base URL for OpenAI's clients. If it has no path, ``/v1`` is added. *idle_s*
+        is the maximum number of seconds between two pieces of a response. Raises ``ConfigError``.
         """
         found = _checked(url)
         self._name = f"the upstream {found.netloc}"
@@ -159,10 +160,10 @@ class Upstream:
         body: bytes | AsyncIterable[bytes] | None,
         limit: int,
     ) -> AsyncIterator[UpstreamReply]:
-        """Send a request, and yield the answer. *limit* is the maximum size of the answer, in
-        bytes. *path* is the part of the path after ``/v1``.
+        """Send a request, and yield the response. *limit* is the maximum size of the response, in
+        bytes. *path* is the path after ``/v1``.
 
-        Raises ``ProxyError`` if there is no answer, or if the answer is a redirect.
+        Raises ``ProxyError`` if there is no response, or if the response is a redirect.
         """
         if isinstance(body, bytes) and len(body) > _PIECE:
             headers, body = [*headers, ("content-length", str(len(body)))], _in_pieces(body)
@@ -182,7 +183,7 @@ class Upstream:
             if 300 <= response.status < 400:
                 raise ProxyError(
                     502,
-                    "the upstream answered with a redirect, which the proxy does not follow",
+                    "the upstream returned a redirect, which the proxy does not follow",
                     code="proxy.upstream_redirect",
                 )
             yield UpstreamReply(response, limit)
@@ -235,8 +236,8 @@ def _checked(url: str) -> SplitResult:
         )
     if found.scheme == "http" and not is_loopback(found.hostname):
         raise ConfigError(
-            "the upstream gets the keys of callers, so it must be reached over https, or over"
-            " http on this machine",
+            "the upstream receives the callers' keys, so its URL must use https, or http on this "
+            "machine",
             code="config.upstream",
             hint="use https://",
         )
@@ -246,12 +247,12 @@ def _checked(url: str) -> SplitResult:
 def _proxy_error(
     error: Exception, kind: type[ProxyError] = ProxyError, name: str = "the upstream"
 ) -> ProxyError:
-    """Return the error that tells the client about an exception from the HTTP library. The
-    library's own text may contain addresses. *name* contains no credentials, because a URL with
-    credentials is rejected.
+    """Return the error that reports an exception from the HTTP library to the client. The library's
+    own text is not used, because it may contain addresses. *name* does not contain credentials,
+    because a URL with credentials is rejected.
     """
     if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
-        return kind(504, f"{name} did not answer in time", code="proxy.upstream_timeout")
+        return kind(504, f"{name} did not respond in time", code="proxy.upstream_timeout")
     if isinstance(error, aiohttp.ClientSSLError):
         why = f"the certificate or TLS settings of {name} are not accepted"
         hint = "if a private authority issued the certificate, start the proxy with SSL_CERT_FILE"
@@ -264,7 +265,7 @@ def _proxy_error(
         )
     return kind(
         502,
-        f"{name} broke off its answer, or does not speak HTTP",
+        f"{name} closed the connection during its response, or does not speak HTTP",
         code="proxy.upstream_broken",
     )
 
@@ -272,5 +273,5 @@ def _proxy_error(
 def _reason(error: aiohttp.ClientConnectorError) -> str:
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return "its name was not found"
-    number = error.os_error.errno  # the text of asyncio names addresses
+    number = error.os_error.errno  # asyncio's own text contains addresses
     return os.strerror(number).lower() if number else "no connection"

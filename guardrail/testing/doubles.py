@@ -51,7 +51,7 @@ Reply = object
 
 def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, Any]:
     """Return a well-formed reply from the composed policy, in which *rules* fired with *effect*.
-    *parts* replaces top-level keys.
+    *parts* overrides top-level keys.
     """
     return {
         "effect": str(effect),
@@ -84,15 +84,15 @@ def deny(*rules: str, **parts: Any) -> dict[str, Any]:
 
 
 def ask(*rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a reply that requires approval of the call."""
+    """Return a reply that requires approval for the call."""
     return document(Effect.REQUIRE_APPROVAL, *rules, **parts)
 
 
 class StaticPolicy:
-    """An engine that gives a fixed reply, computes the reply from the input by means of a function,
+    """An engine that returns a fixed reply, calls a function to compute the reply from the input,
     or raises a ``PolicyError``.
 
-    It answers after *delay* seconds. ``inputs`` collects the decoded inputs of all queries.
+    It replies after *delay* seconds. ``inputs`` collects the decoded inputs of all queries.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class StaticPolicy:
         decision_id: str | None = None,
         hidden: Collection[str] = (),
     ) -> None:
-        """*hidden* contains the names of the tools that listings do not offer."""
+        """*hidden* contains the names of tools that are hidden in listings."""
         self._hidden = hidden
         self._reply = reply
         self._delay = delay
@@ -125,8 +125,8 @@ class StaticPolicy:
         shard: str,  # noqa: ARG002 - one policy for all
         deadline: float,
     ) -> Future[EngineReply]:
-        """Answer immediately, or after the delay in another thread; a delay longer than *deadline*
-        is a ``timeout``.
+        """Reply immediately, or after the delay in a different thread. If the delay is longer than
+        *deadline*, fail with ``timeout``.
         """
         future: Future[EngineReply] = Future()
         if self._delay:
@@ -144,7 +144,7 @@ class StaticPolicy:
         shard: str,  # noqa: ARG002 - one policy for all
         deadline: float,
     ) -> Future[EngineReply]:
-        """Answer for a listing, as ``decide`` does."""
+        """Reply to a listing query, as ``decide`` does."""
         future: Future[EngineReply] = Future()
         if self._delay > deadline:
             future.set_exception(PolicyError("too slow", cause="timeout", detail="deadline"))
@@ -177,16 +177,16 @@ class StaticPolicy:
             )
 
     def close(self) -> None:
-        """Record that the engine was closed."""
+        """Note that the engine was closed."""
         self.closed = True
 
 
 class MemoryLedger:
-    """An in-memory log, with the same lines as on disk. Thread-safe; its clock is frozen and steps
-    1 ms per record.
+    """An in-memory log, with the same lines as on disk. Thread-safe. Its clock advances only by 1
+    ms per record.
 
-    If ``fail`` returns an error for a draft, appending raises it, like a ledger that can't be
-    written.
+    If ``fail`` returns an error for a draft, appending the draft raises that error, as if the
+    ledger could not be written.
     """
 
     def __init__(self, log: str = "memory") -> None:
@@ -199,7 +199,7 @@ class MemoryLedger:
 
     @property
     def records(self) -> list[dict[str, Any]]:
-        """Every record, decoded, in order."""
+        """All records, decoded, in order."""
         return [decode(line) for line in self.lines]
 
     def of(self, type_: str) -> list[dict[str, Any]]:
@@ -207,10 +207,12 @@ class MemoryLedger:
         return [record for record in self.records if record["type"] == type_]
 
     owed = 0
-    """Number of outcomes that wait in memory: none, because a record is written or rejected."""
+    """Number of outcomes that wait in memory: always 0, because every record is written or rejected
+    immediately.
+    """
 
     def hurry(self) -> None:
-        """Do nothing, because no record waits."""
+        """Do nothing, because records never wait."""
 
     def submit(self, draft: Draft, *, later: bool = False) -> Future[Receipt]:  # noqa: ARG002
         """Append the record immediately, even if *later* is True."""
@@ -226,7 +228,9 @@ class MemoryLedger:
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
             if draft.claim is not None and self._belongs_to_other(draft.claim):
                 future.set_exception(
-                    LedgerError("this session is another caller's", code="ledger.session_taken")
+                    LedgerError(
+                        "this session belongs to a different caller", code="ledger.session_taken"
+                    )
                 )
                 return future
             if draft.approval is not None and self._has_step(line):
@@ -249,7 +253,9 @@ class MemoryLedger:
         return any((other.get("id"), other.get("ordinal")) == same for other in others)
 
     def case(self, approval: str) -> ApprovalCase | None:
-        """Return the approval request *approval* with all of its steps, or None."""
+        """Return the approval request *approval* with all its steps, or None if there is no such
+        request.
+        """
         requests, steps = [], []
         for line in list(self.lines):
             record = decode(line)
@@ -326,8 +332,8 @@ def memory_guard(
     """Return a guard that uses *policy* and an in-memory ledger, and that ledger.
 
     By default, the guard accepts calls without a principal (``identity.require = "any"``), so that
-    a test about something else needs no session. Pass ``Settings()`` to deny them, as in
-    production.
+    tests that are not about identities do not need a session. Pass ``Settings()`` to deny such
+    calls, as in production.
     """
     settings = settings or Settings().override(identity={"require": "any"})
     ledger = MemoryLedger()

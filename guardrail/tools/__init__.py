@@ -1,1 +1,1 @@
-"""Tools as a guard sees them, made from functions, models and docstrings."""
+"""Tools as a guard sees them, derived from functions, models and docstrings."""

@@ -1,4 +1,6 @@
-"""Prepares tools whose arguments another program runs exactly as the model wrote them."""
+"""Prepares tools that a different program runs, with the arguments exactly as the model wrote
+them.
+"""
 
 from __future__ import annotations
 
@@ -12,11 +14,12 @@ __all__ = ["as_written"]
 
 
 def as_written(tool: Tool) -> Tool:
-    """Return *tool* for calls whose arguments are passed on unchanged. Nothing is coerced and no
-    default is filled in, so the policy judges exactly what the program gets.
+    """Return *tool* for calls whose arguments are passed on unchanged. Values are not coerced and
+    defaults are not filled in, so the policy judges exactly the arguments that the program
+    receives.
 
     The arguments of a tool with a Python model are checked against the JSON Schema of the model. If
-    that schema is rejected, the tool counts as undeclared.
+    guardrail rejects that schema, the tool counts as undeclared.
     """
     schema = tool.schema
     if schema is None:

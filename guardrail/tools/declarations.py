@@ -1,4 +1,6 @@
-"""The tools of a guard: declared by name and schema, or made from the program's own callables."""
+"""The tools of a guard: declared by name and schema, or created from the program's own
+callables.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ class ToolDeclarations(ABC):
     """The part of a guard that declares, registers and finds its tools."""
 
     def __init__(self, unknown: UnknownArguments) -> None:
-        """*unknown* selects how a tool treats arguments that its JSON Schema does not declare."""
+        """*unknown* determines how a tool treats arguments that its JSON Schema does not
+        declare.
+        """
         self._tools = ToolRegistry()
         self._unknown = unknown
 
@@ -61,8 +65,8 @@ class ToolDeclarations(ABC):
         """Declare a tool in the guard.
 
         *schema* is a JSON Schema or a pydantic model, *target* lists the arguments that identify
-        the object acted on, and *labels* are passed to the policy. If *log_output* is True, the
-        redacted result is recorded in addition to its type, size and token.
+        the object that the tool acts on, and *labels* are passed to the policy. If *log_output* is
+        True, the redacted result is recorded in addition to its type, size and token.
 
         A body that takes longer than *timeout* seconds ends with ``ToolTimeoutError``. A coroutine
         is cancelled. Any other function runs in a thread, which can't be stopped: it keeps running,
@@ -88,8 +92,8 @@ class ToolDeclarations(ABC):
         return self.register(tool)
 
     def register(self, tool: Tool) -> Tool:
-        """Register a tool that an integration has declared. Raises ``ConfigError`` if it conflicts
-        with another tool.
+        """Register a tool that an integration has declared. Raises ``ConfigError`` if the tool
+        conflicts with an existing tool.
         """
         self._tools.put(tool)
         return tool
@@ -114,13 +118,13 @@ class ToolDeclarations(ABC):
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Make a function a governed tool. Its signature and docstring give the name and the
-        schema.
+        """Make a function a governed tool. The name and the schema come from its signature and
+        docstring.
 
-        *function* can also be a method (in its class or of an object), a class, a
-        ``functools.partial`` or another callable. The object of a method, and the arguments bound
-        by a partial, are supplied by the program and are not arguments of the tool. The options are
-        the same as for ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
+        *function* can also be a method (defined in a class or bound to an object), a class, a
+        ``functools.partial`` or any other callable. The program supplies the object of a method and
+        the arguments bound by a partial, so they are not arguments of the tool. The options are the
+        same as for ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
         ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
         generators, and ``SchemaError``.
         """
@@ -133,7 +137,7 @@ class ToolDeclarations(ABC):
             raise UsageError(
                 "this tool is already governed, so its calls would be decided twice",
                 code="usage.governed",
-                hint="use it as it is, or pass the original callable",
+                hint="use it unchanged, or pass the original callable",
             )
         return self._governed(function, options)
 
@@ -167,11 +171,11 @@ class ToolDeclarations(ABC):
 
     @property
     def unknown_arguments(self) -> UnknownArguments:
-        """How to treat arguments that a JSON Schema does not declare."""
+        """The treatment of arguments that a JSON Schema does not declare."""
         return self._unknown
 
     def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:
-        """Return the declared tool *tool* of *server*, or an undeclared tool with that name. Raises
+        """Return the declared tool *tool* on *server*, or an undeclared tool with that name. Raises
         ``UsageError`` if the name can't be recorded.
         """
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

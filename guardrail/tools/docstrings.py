@@ -21,8 +21,8 @@ _FIELD = re.compile(r":\w+[^:]*:")
 
 
 def read_docstring(text: str | None) -> tuple[str, dict[str, str]]:
-    """Return the description (the text before the first section), and the description of each
-    parameter.
+    """Return the description (the text before the first section), and the descriptions of the
+    parameters, keyed by name.
     """
     lines = inspect.cleandoc(text or "").splitlines()
     head: list[str] = []

@@ -1,4 +1,6 @@
-"""Describes a Python callable as a tool. Its signature and docstring become a pydantic model."""
+"""Describes a Python callable as a tool: converts the signature and the docstring to a pydantic
+model.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ _OWNERS = ("self", "cls")
 
 @dataclass(frozen=True, slots=True)
 class FunctionSignature:
-    """The parameters of a function, as a model."""
+    """The parameters of a function, as a pydantic model."""
 
     name: str | None
     """``__name__`` of the function, or None if it has no name."""
@@ -40,21 +42,21 @@ class FunctionSignature:
     model: type[BaseModel]
     parameters: dict[str, str]
     """The function's keyword for each field of the model. The fields have generated names, because
-    a parameter may be called ``schema``.
+    a parameter can have a name that pydantic reserves, such as ``schema``.
     """
 
 
 def is_generator(function: Callable[..., Any]) -> bool:
-    """Return True if calling *function* returns a generator, sync or async, even if it is
-    wrapped.
+    """Return True if *function*, or the function that it wraps, is a sync or async generator
+    function.
     """
     inner = innermost(function)
     return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
 
 
 def returns_coroutine(function: Callable[..., Any]) -> bool:
-    """Return True if *function* is a coroutine function, an object whose ``__call__`` is one, or a
-    ``functools.partial`` of one of these.
+    """Return True if *function* is a coroutine function, an object whose ``__call__`` is a
+    coroutine function, or a ``functools.partial`` of either.
     """
     inner = _unwrap_partials(function)
     return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
@@ -75,7 +77,7 @@ def is_method(function: Callable[..., Any]) -> bool:
 
 def owner_parameter(method: Callable[..., Any]) -> str:
     """Return the name of the parameter of *method* that receives its object. Raises ``UsageError``
-    if there is none.
+    if there is no such parameter.
     """
     for parameter in inspect.signature(method).parameters.values():
         if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
@@ -107,8 +109,8 @@ def read_function(
 ) -> FunctionSignature:
     """Return the parameters of *function* as a model that rejects unknown arguments.
 
-    Parameters listed in *injected*, and those that a ``functools.partial`` has bound, are omitted,
-    because the program supplies them separately. The parameters of a class are those of its
+    Parameters listed in *injected*, and parameters that a ``functools.partial`` has bound, are
+    omitted, because the program supplies them. The parameters of a class are those of its
     constructor. Raises ``UsageError`` for ``*args``, ``**kwargs``, positional-only parameters, and
     annotations that can't be resolved.
     """
@@ -139,7 +141,7 @@ def read_function(
         problem = type(error).__name__
     if problem:
         raise UsageError(
-            f"the signature can't be turned into a schema ({problem})", code="usage.signature"
+            f"the signature can't be converted to a schema ({problem})", code="usage.signature"
         )
     return FunctionSignature(name, description, model, parameters)
 
@@ -158,8 +160,8 @@ def _name_of(function: Any) -> str | None:
 
 
 def _constructor(cls: type) -> Any:
-    """Return the function that determines the arguments of a call to *cls*."""
-    made = cls.__dict__.get("__signature__")  # as pydantic's models define it
+    """Return the function that determines the parameters for calling *cls*."""
+    made = cls.__dict__.get("__signature__")  # pydantic's models define this attribute
     chosen: Any = cls.__new__ if cls.__init__ is object.__init__ else cls.__init__  # type: ignore[misc]
     return cls if made is not None else innermost(chosen)
 
@@ -188,7 +190,7 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
         if parameter.name in injected:
             continue
         if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
-            # The language model would have to send the object, so every call would be denied.
+            # The language model would have to supply the object, so every call would be denied.
             raise UsageError(
                 (
                     "this is an unbound method, and a model can't supply the object for its "
@@ -219,8 +221,8 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
     if metadata:
         annotation = annotation.__origin__
     text = described or next((item for item in metadata if isinstance(item, str)), "")
-    # Later metadata overrides earlier: the program's Field overrides the docstring, and the
-    # parameter's name overrides every alias.
+    # Later metadata overrides earlier metadata: the program's Field overrides the docstring, and
+    # the parameter's name overrides every alias.
     infos = [Field(description=text)] if text else []
     try:
         if parameter.default is None and annotation is not Any:
@@ -237,8 +239,8 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
 def _resolve_annotation(parameter: inspect.Parameter, inner: Any) -> Any:
     if parameter.annotation is parameter.empty:
         return Any
-    # Annotations are resolved separately, because the annotation of an injected parameter may exist
-    # only for type checkers.
+    # Each annotation is resolved separately, because the annotation of an injected parameter may be
+    # importable only by type checkers.
     holder = types.SimpleNamespace(__annotations__={"value": parameter.annotation})
     try:
         hints = typing.get_type_hints(

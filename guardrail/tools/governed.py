@@ -1,5 +1,5 @@
-"""Wraps callables as governed tools. They are called as before, but every call goes through a
-guard.
+"""Wraps callables as governed tools, which are called like the originals, but every call goes
+through a guard.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["Calls", "GovernedMethod", "governed"]
 
 
 class Calls(NamedTuple):
-    """The sync and async methods of a guard that make a call."""
+    """A guard's sync and async methods for calls."""
 
     call: Callable[[Tool, dict[str, Any], Callable[..., Any]], Any]
     acall: Callable[[Tool, dict[str, Any], Callable[..., Any]], Awaitable[Any]]
@@ -29,7 +29,8 @@ def governed(tool: Tool, function: Callable[..., Any], calls: Calls) -> Callable
     """
     made = _governed(tool, function, visible_signature(function), calls)
     if not inspect.isroutine(function):
-        # This may be a class, a partial or a callable object, without the attributes of a function.
+        # *function* may be a class, a partial or a callable object, which lacks a function's
+        # attributes.
         inner = innermost(function)
         made.__name__ = made.__qualname__ = getattr(inner, "__name__", tool.name)
         if made.__name__ == "__call__":
@@ -48,7 +49,7 @@ def _governed(
             return dict(signature.bind(*args, **kwargs).arguments)
         except TypeError:
             # The call is recorded and denied like any call with invalid arguments, because a schema
-            # has no names for positional arguments.
+            # can't describe positional arguments.
             return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
     if returns_coroutine(function):
@@ -77,8 +78,8 @@ def _dressed(
 
 
 class GovernedMethod:
-    """A descriptor for a governed method. If accessed on an object (or on the class, for a class
-    method), it returns a governed function. The object is not an argument of the tool.
+    """A descriptor for a governed method. Access on an object (or on the class, for a class method)
+    returns a governed function. The object is not an argument of the tool.
     """
 
     def __init__(self, tool: Tool, function: Callable[..., Any], calls: Calls) -> None:

@@ -1,8 +1,8 @@
 """Tools with a pydantic model that describes their arguments.
 
-The model coerces the arguments. Policy and record see its JSON dump, and the body gets objects
-rebuilt from that same dump, never the caller's objects. Imported only if a tool has a model,
-because it imports pydantic.
+The model coerces the arguments. Policy and record see the model's JSON dump, and the body receives
+objects rebuilt from the same dump, never the caller's objects. This module is imported only if a
+tool has a model, because it imports pydantic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _SECRETS = (SecretStr, SecretBytes, Secret)
 
 
 def is_model(schema: type[Any]) -> bool:
-    """Return True for a pydantic model class."""
+    """Return True if *schema* is a pydantic model class."""
     return issubclass(schema, BaseModel)
 
 
@@ -52,12 +52,12 @@ def is_model(schema: type[Any]) -> bool:
 def describe(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of *model*, with secrets marked.
 
-    Raises ``SchemaError`` if arguments can't be rebuilt from JSON because of types without a JSON
-    Schema, defaults that are not JSON, excluded fields, iterators, or aliases that differ between
-    reading and writing.
+    Raises ``SchemaError`` if arguments can't be rebuilt from JSON: the model has types without a
+    JSON Schema, defaults that are not JSON, excluded fields, iterators, or aliases that differ
+    between validation and serialization.
     """
     if issubclass(model, RootModel):
-        raise _refuse("a root model describes a single value, but arguments have names")
+        raise _refuse("a root model describes a single value, but arguments must have names")
     failure = ""
     try:
         schema = model.model_json_schema(schema_generator=_SchemaGenerator)
@@ -70,11 +70,11 @@ def describe(model: type[BaseModel]) -> dict[str, Any]:
         raise _refuse(failure)
     for part in _nested_objects(model.__pydantic_core_schema__):
         if part.get("serialization_exclude") or part.get("serialization_exclude_if"):
-            raise _refuse("a field is excluded from the dump: it could not be rebuilt")
+            raise _refuse("a field is excluded from the JSON dump, so it could not be rebuilt")
         if part.get("type") == "generator":
             raise _refuse("an iterator can be read only once: use a list")
     if set(_property_names(schema)) - set(_property_names(written)):
-        raise _refuse("a field is read and written under different aliases")
+        raise _refuse("a field has different aliases for validation and serialization")
     return schema
 
 
@@ -101,14 +101,14 @@ def _property_names(schema: dict[str, Any]) -> Iterator[str]:
 
 
 class _SchemaGenerator(GenerateJsonSchema):
-    """Marks every secret, and turns warnings into errors."""
+    """Marks every secret, and converts warnings to errors."""
 
     def emit_warning(self, kind: str, detail: str) -> None:  # noqa: ARG002 - detail may quote a value
         raise _refuse(f"the model has no exact JSON Schema ({kind})")
 
     def json_or_python_schema(self, schema: Any) -> Any:
         made = super().json_or_python_schema(schema)
-        # Secret[int] and similar types, because pydantic itself marks only SecretStr and
+        # This covers Secret[int] and similar types: pydantic itself marks only SecretStr and
         # SecretBytes.
         if _writes_secret(schema):
             made = {**made, "writeOnly": True, "format": "password"}
@@ -154,14 +154,16 @@ _SIMPLE = frozenset(
         "uuid",
     }
 )
-"""Core schema types whose JSON dump shows everything: they hold no secrets, no sets, and no values
-of type Any.
+"""Core schema types whose JSON dump is complete and stable, because they do not contain secrets,
+sets, or values of type Any.
 """
 
 
 @functools.lru_cache(maxsize=1024)
 def _is_simple(model: type[BaseModel]) -> bool:
-    """Return True if the JSON dump of *model* can't hide a secret and always has the same order."""
+    """Return True if the JSON dump of *model* never hides a secret and always has the same
+    order.
+    """
     for part in _nested_objects(model.__pydantic_core_schema__):
         kind = part.get("type")
         if isinstance(kind, str) and kind not in _SIMPLE:
@@ -182,17 +184,17 @@ def take_model(
     parameters: Mapping[str, str],
     args: object,
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt
-    from it.
+    """Return the snapshot (the model's JSON dump), and the body's keyword arguments, rebuilt from
+    the snapshot.
 
-    *parameters* maps each field to its keyword. Raises only ``ArgumentsError``; neither it nor its
-    context contains values.
+    *parameters* maps each field to its keyword. Raises only ``ArgumentsError``; neither the error
+    nor its context contains values.
     """
     failure: ArgumentsError
     try:
-        # The containers are copied first, so that the limits hold and no other thread can change
-        # them during validation. Integers of any size are accepted here: the limit applies to the
-        # dump.
+        # The containers are copied first, so that the limits are enforced and other threads can't
+        # change the containers during validation. Integers of any size are accepted here; the limit
+        # is applied to the dump.
         loose = replace(schema.limits, lowest=-_HUGE, highest=_HUGE)
         private = take(args, loose, Foreign.KEPT)
         if type(private) is not dict:
@@ -208,20 +210,20 @@ def take_model(
         if not is_panic(error):
             raise
         failure = arguments_error("model", "", "panic")
-    # Raised outside the handlers, because a pydantic error contains its inputs and would become the
+    # Raised outside the handlers, because a pydantic error contains the input and would become the
     # context.
     raise failure
 
 
 def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
-    """Return an error that describes *error* without its text, which quotes the input."""
+    """Return an error that describes *error* without using its text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
     return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
 
 
 def _expected(kind: str) -> str:
-    """Return the type that a model expects, in the terms of JSON Schema."""
+    """Return the type that a model expects, in JSON Schema's terms."""
     if kind in _SAID:
         return _SAID[kind]
     base = kind.removesuffix("_type").removesuffix("_parsing")
@@ -247,7 +249,9 @@ _TYPES: Final = {
     "uuid": "UUID",
     "url": "URL",
 }
-"""Descriptions of the kinds of pydantic errors that end in ``_type`` or ``_parsing``."""
+"""The expected types, keyed by the prefix of pydantic error kinds that end in ``_type`` or
+``_parsing``.
+"""
 _SAID: Final = {
     "missing": MISSING_ARGUMENT,
     "extra_forbidden": UNKNOWN_ARGUMENT,
@@ -260,7 +264,7 @@ _SAID: Final = {
 
 @functools.cache
 def _known_kinds() -> frozenset[str]:
-    # A custom error chooses its own name, which could be a value.
+    # A custom error can have any name, even a value from the input.
     return frozenset(get_args(ErrorType))
 
 
@@ -268,8 +272,8 @@ def _validate(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(private)
     except ValidationError as error:
-        # A strict model accepts a date as text only from JSON, and the arguments from a language
-        # model are JSON.
+        # A strict model accepts a date as a string only in JSON, and a language model's arguments
+        # are JSON.
         try:
             encoded = dumps(private)
         except RecordError:
@@ -280,20 +284,21 @@ def _validate(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
 def _rebuild_until_stable(
     model: type[BaseModel], schema: CompiledSchema, built: BaseModel, parameters: Mapping[str, str]
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """Return the snapshot and the keyword arguments once rebuilding no longer changes them.
+    """Rebuild the arguments until they no longer change, and return the snapshot and the keyword
+    arguments.
 
     The arguments are rejected if a validator keeps changing its own output (for example, by adding
-    one), because the body would see different values from those that the policy saw. A default that
-    the model coerces (``x: float = 5``) is stable after the second round.
+    one), because the body would see different values than the policy. A default that the model
+    coerces (``x: float = 5``) is stable after the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):
         rebuilt = _rebuild(model, built, seen)
         again, kept = _dump(rebuilt, schema)
         if kept != secrets:
-            # The secret was passed in a field that the model declares as another type, so no mark
-            # would protect it.
-            raise Refused("model", "a secret in a field that is not declared secret")
+            # The secret was passed in a field that the model declares as a different type, so no
+            # mark would protect it.
+            raise Refused("model", "a field that is not declared secret contains a secret")
         if again.encoded == seen.encoded:
             return seen, _keywords(rebuilt, parameters)
         built, seen = rebuilt, again
@@ -319,7 +324,7 @@ def _keywords(rebuilt: BaseModel, parameters: Mapping[str, str]) -> dict[str, An
 
 @functools.lru_cache(maxsize=1024)
 def _takes_extras(model: type[BaseModel]) -> bool:
-    """Return True if *model*, or a model in it, keeps undeclared arguments."""
+    """Return True if *model*, or a nested model, keeps undeclared arguments."""
     return any(
         "allow" in (part.get("extra_behavior"), part.get("extra_fields_behavior"))
         for part in _nested_objects(model.__pydantic_core_schema__)
@@ -327,11 +332,11 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Reject an undeclared argument that has the name of a field if the field's value is passed
-    under an alias.
+    """Reject an undeclared argument that has the name of a field whose value is passed under an
+    alias.
 
-    The policy would see both arguments but the body only one: for example ``{"to": ..., "to_":
-    ...}`` if ``to_`` has the alias ``to``.
+    The policy would see both arguments, but the body only one: for example, ``{"to": ..., "to_":
+    ...}`` if the field ``to_`` has the alias ``to``.
     """
     todo: list[Any] = [rebuilt]
     while todo:
@@ -360,8 +365,8 @@ def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
 
 
 def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
-    """Return the JSON dump with its secrets in clear text, and their number. The body needs the
-    secrets; the redactor replaces them later.
+    """Return the JSON dump with secrets in clear text, and the number of secrets. The body needs
+    the secrets; the redactor replaces them later.
     """
     written = built.model_dump(
         mode="json", by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
@@ -376,17 +381,17 @@ def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tupl
 
 
 class _SecretRevealer:
-    """Puts the secrets into a JSON dump in clear text, and counts them."""
+    """Inserts the secrets into a JSON dump in clear text, and counts them."""
 
     def __init__(self) -> None:
         self.secrets = 0
 
     def reveal(self, found: Any, written: Any) -> Any:
-        """Return *written*, a JSON dump, with its secrets in clear text. *found* is the same dump
+        """Return *written*, a JSON dump, with the secrets in clear text. *found* is the same dump
         as Python objects.
 
-        Sets are sorted, because their order differs from one copy to the next, but the order in the
-        snapshot must be stable.
+        Sets are sorted, because their order differs between copies, but the order in the snapshot
+        must be stable.
         """
         kind = type(found)
         if kind is str or kind is int or found is None or kind is bool or kind is float:
@@ -406,11 +411,11 @@ class _SecretRevealer:
         if issubclass(kind, _SECRETS):
             return self._reveal_bare_value(found)
         if _holds_secret(found):
-            raise Refused("model", "a secret that can't be written as JSON")
+            raise Refused("model", "a secret can't be converted to JSON")
         return written
 
     def _reveal_bare_value(self, value: Any) -> Any:
-        """Return the JSON of a value outside any field, with its secret revealed."""
+        """Return the JSON for a value that is not in a field, with its secret revealed."""
         if isinstance(value, _SECRETS):
             self.secrets += 1
             return self._reveal_bare_value(value.get_secret_value())

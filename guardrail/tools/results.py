@@ -10,14 +10,15 @@ __all__ = ["result_text"]
 
 
 def result_text(result: object) -> str:
-    """Return a string unchanged, and anything else as JSON. pydantic converts models, dataclasses,
-    dates and similar types; bytes become base64, and NaN and infinities become text.
+    """Return a string unchanged, and any other value as JSON. pydantic converts models,
+    dataclasses, dates and similar types; bytes are converted to base64, and NaN and infinities to
+    strings.
 
-    Lone surrogates, which a request can't contain, become question marks. Raises ``UsageError`` if
-    the type can't be converted to JSON.
+    Lone surrogates, which a request can't contain, are replaced with question marks. Raises
+    ``UsageError`` if the type can't be converted to JSON.
     """
     if isinstance(result, str):
-        # Encoding to bytes avoids the string conversion of a subclass, for example of an enum.
+        # Encoding to bytes avoids a subclass's own string conversion, for example an enum's.
         return str.encode(result, "utf-8", "replace").decode()
     try:
         written: bytes | None = to_json(result, inf_nan_mode="strings", bytes_mode="base64")
@@ -27,7 +28,7 @@ def result_text(result: object) -> str:
         return written.decode()
     # Raised outside the handler, because the error may quote the value.
     raise UsageError(
-        f"a result of the type {type(result).__name__} can't be written as JSON",
+        f"a result of type {type(result).__name__} can't be converted to JSON",
         code="usage.result",
-        hint="return text or a value that JSON can represent",
+        hint="return a string or a JSON-serializable value",
     )

@@ -1,5 +1,5 @@
 """Converts JSON Schemas to OpenAI's strict form: every object is closed and every property is
-required, so an optional parameter becomes a parameter that can be null.
+required, so an optional parameter becomes a nullable parameter.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contai
 _NEVER = ("allOf", "prefixItems", "patternProperties", "dependentSchemas", "not", "if", "contains")
 """Keywords that a strict schema can't contain."""
 _DROPPED = frozenset({"default", "discriminator", "uniqueItems"})
-"""Keywords that are removed because a strict schema can't contain them. Without these keywords, a
-schema can only accept more, and the guard still checks the arguments against the tool's own schema.
+"""Keywords that are removed because a strict schema can't contain them. Removing these keywords
+only makes a schema more permissive, and the guard still checks the arguments against the tool's own
+schema.
 """
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
 """The formats that a strict schema can contain. Other formats are removed for the same reason."""
 _TYPED = frozenset({"$ref", "anyOf", "const", "enum", "oneOf", "type"})
-"""Every schema in the strict form has one of these keywords."""
+"""Every schema in the strict form has at least one of these keywords."""
 _NULL = {"type": "null"}
 
 
 def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of *schema* for a request, without titles that only repeat names and without
-    the top-level description, which the tool already has.
+    """Return a copy of *schema* for a request, without titles that only repeat names, and without
+    the top-level description, which the tool itself contains.
     """
     made: dict[str, Any] = _without_titles(schema)
     made.pop("description", None)
@@ -50,7 +51,7 @@ def _without_titles(schema: Any) -> Any:
 
 
 def _rewritten(schema: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return *schema* after applying *change* to each schema that it contains."""
+    """Return *schema* after applying *change* to each of its subschemas."""
     for key in _LISTS:
         if key in schema:
             schema[key] = [change(part) for part in schema[key]]
@@ -64,7 +65,7 @@ def _rewritten(schema: dict[str, Any], change: Callable[[Any], Any]) -> dict[str
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *schema* in the strict form. Raises ``UsageError`` if it accepts objects with
+    """Return *schema* in the strict form. Raises ``UsageError`` if *schema* accepts objects with
     arbitrary keys, values of any type, or anything else that the strict form can't express.
     """
     plain = plain_schema(schema)
@@ -128,7 +129,7 @@ def _refused(at: str, what: str) -> UsageError:
     return UsageError(
         f"a strict schema can't express {what}{f' (at {at})' if at else ''}",
         code="usage.strict",
-        hint="give each parameter a type with named fields, or register the tool without strict",
+        hint="use types with named fields for all parameters, or register the tool without strict",
     )
 
 
@@ -159,8 +160,9 @@ def accepts_null(schema: Any, root: Mapping[str, Any]) -> bool:
 
 
 def strict_tool(tool: Tool) -> Tool:
-    """Return *tool* with a model that treats null as a missing value for an optional argument that
-    is not nullable. In a strict schema, a model can't omit such an argument in any other way.
+    """Return *tool* with a pydantic model that treats null as a missing value for an optional
+    argument that is not nullable. With a strict schema, this is the only way for a language model
+    to omit such an argument.
     """
     assert tool.schema is not None
     root = tool.schema.schema
@@ -212,7 +214,7 @@ def _options(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Map
 def _objects(
     schema: Mapping[str, Any], value: Mapping[str, Any], root: Mapping[str, Any]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the alternatives of *schema* whose property names and constants match *value*."""
+    """Yield the alternatives in *schema* whose property names and constants match *value*."""
     for option in _options(schema, root):
         properties = option.get("properties", {})
         fixed = {

@@ -1,4 +1,4 @@
-"""A tool as the guard sees it, and how it handles a call's arguments."""
+"""A tool as the guard sees it, and its treatment of a call's arguments."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ __all__ = [
 
 _MAX_NAME = 256
 _LONGEST = 1_000_000
-"""Maximum timeout of a tool in seconds (eleven days). The system's timers do not accept larger
-numbers.
+"""Maximum timeout for a tool in seconds (eleven days). The system's timers do not accept much
+larger numbers.
 """
 _LAMBDA = "<lambda>"
 """``__name__`` of every lambda."""
@@ -48,39 +48,40 @@ class Tool:
 
     name: str
     server: str | None = None
-    """The tool server that the tool belongs to, or None for a tool of the program itself."""
+    """The tool server that the tool belongs to, or None for the program's own tool."""
     declared: bool = False
-    """False if there is no accepted schema. The policy sees this flag, and records contain only the
-    minimal view of the arguments.
+    """False if there is no accepted schema. The policy sees this flag, and records of calls of an
+    undeclared tool contain only the minimal view of the arguments.
     """
     schema: CompiledSchema | None = None
     target: tuple[str, ...] = ()
-    """RFC 6901 pointers to the arguments that identify the object acted on."""
+    """RFC 6901 pointers to the arguments that identify the object that the tool acts on."""
     labels: tuple[str, ...] = ()
     """Labels for the policy, which sees them as ``resource.properties.labels``."""
     log_output: bool = False
-    """True to record the redacted result in addition to its type, size and token."""
+    """True if the redacted result is recorded in addition to its type, size and token."""
     model: Any = None
     """The pydantic model that coerces the arguments, or None if a plain JSON Schema checks them."""
     description: str = ""
     unsafe_stream: bool = False
     """True if the body may be a generator, which runs after its outcome is recorded."""
     refused: str = ""
-    """Error code if the schema was refused (``schema.<detail>``), ``NOT_REQUESTED`` if the model
-    was not offered the tool, otherwise an empty string.
+    """The error code if the schema was rejected (``schema.<detail>``), ``NOT_REQUESTED`` if the
+    model was not offered the tool, otherwise an empty string.
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The body's keyword argument for each field of ``model``."""
     timeout: float | None = None
-    """Number of seconds that the guard allows a body, or None for no limit."""
+    """Time limit for a body in seconds, or None for no limit."""
     take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]] = field(
         init=False, repr=False, compare=False
     )
-    """Returns the snapshot for policy and record, and the keyword arguments for the body. This is
-    ``guardrail.tools.models.take_model`` if there is a model, and ``take_json`` otherwise.
+    """Returns the snapshot for policy and record, and the keyword arguments for the body. Uses
+    ``guardrail.tools.models.take_model`` if there is a model, otherwise ``take_json``.
 
-    They share no container with each other or with the arguments passed: the body can't change the
-    record, and the caller can't change the body's arguments. Raises only ``ArgumentsError``.
+    The snapshot, the keyword arguments and the caller's arguments do not share containers, so the
+    body can't change the record, and the caller can't change the body's arguments. Raises only
+    ``ArgumentsError``.
     """
 
     def __post_init__(self) -> None:
@@ -101,18 +102,18 @@ class Tool:
 
 def take_json(schema: CompiledSchema | None, args: object) -> tuple[Snapshot, dict[str, Any]]:
     """Check *args* against the JSON Schema, if there is one, and return the snapshot and a copy of
-    it for the body. Raises only ``ArgumentsError``.
+    the snapshot for the body. Raises only ``ArgumentsError``.
     """
     taken = snapshot(schema, args)
     return taken, clone(taken.args)
 
 
 def tool_name(name: object) -> str:
-    """Return *name* if it can be shown and recorded unchanged.
+    """Return *name* if it can be displayed and recorded unchanged.
 
-    Raises ``UsageError`` if it is not text, is empty, is longer than 256 characters, begins or ends
-    with a space, or contains control, format (bidi), private or unassigned characters, line breaks
-    or lone surrogates.
+    Raises ``UsageError`` if *name* is not a string, is empty, is longer than 256 characters, begins
+    or ends with a space, or contains control, format (bidi), private or unassigned characters, line
+    breaks or lone surrogates.
     """
     return _check_shown(name, "a tool name")
 
@@ -191,13 +192,13 @@ def declare(
     description: str = "",
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> Tool:
-    """Return a tool with *schema*: a JSON Schema, a pydantic model class, or None.
+    """Return a tool with *schema*, which is a JSON Schema, a pydantic model class, or None.
 
-    A JSON Schema may come from another program. If it is rejected, no exception is raised: the tool
-    counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` states the tool and
-    the reason. *unknown* selects how a JSON Schema treats arguments that it does not declare. A
-    model is part of the program. If the model can't be used, ``SchemaError`` is raised. Raises
-    ``UsageError`` for an invalid name, label, target or timeout.
+    A JSON Schema may come from a different program. If it is rejected, no exception is raised: the
+    tool counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` states the
+    tool and the reason. *unknown* determines how a JSON Schema treats arguments that it does not
+    declare. A model is part of the program, so ``SchemaError`` is raised if it can't be used.
+    Raises ``UsageError`` for an invalid name, label, target or timeout.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -247,8 +248,8 @@ def _warn(name: str, error: SchemaError) -> None:
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("guardrail."):
         frame, level = frame.f_back, level + 1
     warnings.warn(
-        f"guardrail refuses the schema of the tool {tool_name(name)!r} ({error.code}:"
-        f" {error.message}); the tool counts as undeclared until its schema is accepted",
+        f"guardrail rejects the schema of the tool {tool_name(name)!r} ({error.code}: "
+        f"{error.message}); the tool counts as undeclared until its schema is accepted",
         SchemaWarning,
         stacklevel=level,
     )
@@ -267,13 +268,14 @@ def from_function(
     timeout: float | None = None,
     injected: Collection[str] = (),
 ) -> Tool:
-    """Return a tool made from *function*. Its name, schema and descriptions come from the signature
-    and the docstring.
+    """Return a tool for *function*. The name, schema and descriptions come from the signature and
+    the docstring.
 
-    *function* may be a coroutine function, a method, a class, a ``functools.partial`` or another
-    callable. Parameters listed in *injected* are not arguments: the program supplies them. Raises
-    ``UsageError`` for generators (unless *unsafe_stream*), ``*args``, ``**kwargs`` and signatures
-    without a schema, and ``SchemaError`` for types that can't be rebuilt from JSON.
+    *function* may be a coroutine function, a method, a class, a ``functools.partial`` or any other
+    callable. Parameters listed in *injected* are not arguments of the tool, because the program
+    supplies them. Raises ``UsageError`` for generators (unless *unsafe_stream*), ``*args``,
+    ``**kwargs`` and signatures without a schema, and ``SchemaError`` for types that can't be
+    rebuilt from JSON.
     """
     from guardrail.tools.functions import is_generator, read_function
     from guardrail.tools.models import describe
@@ -310,8 +312,8 @@ def from_function(
 
 
 def check_options(options: Collection[str], allowed: Collection[str]) -> None:
-    """Raise ``TypeError``, with the message that Python itself would give, if a program passed an
-    option that a tool does not have.
+    """Raise ``TypeError``, with Python's own message, if *options* contains an option that is not
+    in *allowed*.
     """
     for name in options:
         if name not in allowed:
@@ -337,12 +339,12 @@ class ToolRegistry:
         return undeclared(name, server) if found is None else found
 
     def put(self, tool: Tool, *, replace: bool = False) -> Tool:
-        """Register *tool* and return it.
+        """Register *tool*, and return the registered tool.
 
-        A second declaration of the same tool must be identical, except for the description in its
-        schema; otherwise this raises ``ConfigError``, because two parts of the program would
-        disagree about how the tool is checked and recorded. If *replace* is True, the new
-        declaration replaces the old one.
+        A second declaration of the same tool must be identical, except for the description in the
+        schema. Otherwise, raises ``ConfigError``, because two parts of the program would disagree
+        about how the tool is checked and recorded. If *replace* is True, the new declaration
+        replaces the old one.
         """
         key = (tool.name, tool.server)
         with self._lock:
@@ -352,7 +354,7 @@ class ToolRegistry:
                     f"{tool.name}: a tool with this name and server is already declared "
                     "with a different schema or different options",
                     code="config.tool",
-                    hint="use another name or server, or declare it once",
+                    hint="use a different name or server, or declare it only once",
                 )
             self._tools[key] = tool
         return tool
@@ -363,7 +365,7 @@ class ToolRegistry:
             return list(self._tools.values())
 
     def names(self) -> list[tuple[str, str | None]]:
-        """Return (name, server) of every registered tool, in order of declaration."""
+        """Return (name, server) for every registered tool, in order of declaration."""
         with self._lock:
             return list(self._tools)
 
@@ -380,8 +382,8 @@ def _digest(tool: Tool) -> str | None:
 
 
 def _checks(tool: Tool) -> str | None:
-    """Return the schema without its description, which a framework may write differently for each
-    agent.
+    """Return the schema without the description, which a framework may generate differently for
+    each agent.
     """
     if tool.schema is None:
         return None

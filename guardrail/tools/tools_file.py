@@ -18,7 +18,7 @@ __all__ = ["tools_document", "write_tools"]
 def tools_document(tools: Iterable[Tool]) -> str:
     """Return ``{tool name: JSON Schema of its arguments}`` for the declared *tools*, as JSON text.
 
-    ``policy check`` accepts every schema in the text.
+    ``guardrail policy check`` accepts every schema in the text.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for tool in tools:
@@ -37,8 +37,8 @@ def write_tools(path: Path, text: str) -> None:
 
 
 def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema*, or its outline if a guard would reject it as a plain JSON Schema
-    (``_outline``). The schema of a Python model may contain patterns that only Python runs.
+    """Return *schema* or, if a guard would reject it as a plain JSON Schema, its outline
+    (``_outline``). The schema of a pydantic model may contain patterns that only Python supports.
     """
     try:
         compile_schema(schema)
@@ -48,8 +48,8 @@ def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _outline(schema: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with the arguments of *schema* and *other*. Arguments that both
-    require are required. A type or a default is kept if both schemas have it.
+    """Return a schema with the arguments in *schema* and *other*. Arguments that both schemas
+    require are required. A type or a default is kept if both schemas have the same.
     """
     first, second = _properties(schema), _properties(other)
     names = {**first, **second}

@@ -71,7 +71,7 @@ def test_an_upstream_in_settings_that_were_only_found_is_noted(
 @pytest.mark.parametrize(
     ("lines", "said"),
     [
-        ('upstream = "http://models.example.com"', "must be reached over https"),
+        ('upstream = "http://models.example.com"', "its URL must use https"),
         ('upstream = "models.example.com"', "must be a URL"),
         ('listen = "0.0.0.0:8290"', "would not be encrypted"),
         ('peers = ["10.0.0.7"]', "only useful together"),

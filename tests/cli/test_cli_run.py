@@ -264,7 +264,7 @@ def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
     with ModelServer([page]) as server:
         ran = governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
     assert (ran.code, "1 call, 0 denied, 1 rejected" in ran.err) == (1, True), ran.err
-    assert "1 request failed: the upstream's answer is neither JSON nor a stream" in ran.err
+    assert "1 request failed: the upstream's response is neither JSON nor a stream" in ran.err
     (rejected,) = records(project / "audit.db", "call.rejected")
     assert rejected["reason"] == "proxy.upstream_type"
 

@@ -449,7 +449,7 @@ def test_refused_calls_of_a_whole_message_are_texts() -> None:
     assert whole(body(use("bad")))["stop_reason"] == "end_turn"
     for reason in ("max_tokens", None, "refusal", "model_context_window_exceeded"):
         message = whole(body(use(), reason=reason))
-        assert message["content"][0]["text"].startswith("good: the answer was cut off")
+        assert message["content"][0]["text"].startswith("good: the response was truncated")
         assert message["stop_reason"] == reason
 
 

@@ -185,7 +185,7 @@ def test_a_request_that_is_no_json_is_told_from_one_that_can_be_read_in_two_ways
         ]
     assert told == [
         "the request is not valid JSON",
-        "the request is not a JSON object that all parsers read in the same way",
+        "the request is not a JSON object that all parsers interpret in the same way",
     ]
 
 

@@ -41,7 +41,7 @@ def refused(proxy: RunningProxy, *items: Any, key: str = "key-of-alice", **more:
     with pytest.raises(openai.BadRequestError) as raised:
         send(proxy, *items, key=key, **more)
     assert raised.value.code == "model_request.approval"
-    assert "ask for the call again" in raised.value.message
+    assert "request the call again" in raised.value.message
 
 
 def test_an_allowed_call_can_be_approved_once(bench: Bench) -> None:

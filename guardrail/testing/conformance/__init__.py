@@ -1,8 +1,8 @@
 """Rules that every adapter must follow, as checks that you can run against your own adapter.
 
 An adapter puts a guard between a framework and the functions that a model may call. Write a driver
-(``AdapterDriver``) that makes governed tools out of functions and runs a model's calls, and check
-it with any test runner::
+(``AdapterDriver``) that creates governed tools from functions and runs a model's calls, and check
+the driver with any test runner::
 
     import pytest
     from guardrail.testing import conformance
@@ -13,7 +13,7 @@ DRIVER = MyDriver()
     def test_my_adapter(rule: conformance.AdapterRule) -> None:
         rule.check(DRIVER)
 
-A failure is a ``ConformanceError``, which says what was expected and what was found.
+A failure is a ``ConformanceError``, whose message states the expected and the actual result.
 """
 
 from __future__ import annotations

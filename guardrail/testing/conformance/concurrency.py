@@ -1,5 +1,5 @@
-"""Rules about several calls: parallel, nested and repeated calls, and the session to which they
-belong.
+"""Rules about multiple calls: parallel, nested and repeated calls, and the session that calls
+belong to.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["caller", "nested_calls", "parallel_calls", "retries"]
 
 
 async def parallel_calls(kit: Kit) -> None:
-    """Make eight calls, one of which is denied."""
+    """Make eight parallel calls, one of which is denied."""
     cities = [f"city-{place}" for place in range(8)]
     cities[5] = DENIED
     replies = await kit.run(*ask_about(*cities))
@@ -67,7 +67,7 @@ async def retries(kit: Kit) -> None:
     require("sun" in str(reply.content), "the result of the second attempt", reply)
     kit.check_runs(2)
     if not kit.runs_bodies:
-        return  # the guard does not see how the bodies ended
+        return  # the guard does not see how the bodies end
     ends = [each["status"] for each in kit.outcomes]
     require(ends == ["error", "ok"], "an outcome for each attempt", ends)
 

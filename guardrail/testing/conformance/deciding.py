@@ -1,5 +1,5 @@
-"""Rules about decisions: the arguments that are judged, the effect of a decision, and the text that
-a model reads.
+"""Rules about decisions: the judged arguments, the effect of a decision, and the text that a model
+reads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ __all__ = [
 def _check_decided(kit: Kit) -> None:
     decided = kit.decided_args[: len(kit.bodies.runs)]
     for seen, run in zip(decided, kit.bodies.runs, strict=True):
-        # A program that runs the body itself also fills in the defaults itself.
+        # A program that runs the body itself also fills in defaults itself.
         given = run.args if kit.runs_bodies else {name: run.args.get(name) for name in seen}
         require(
             repr(sorted(seen.items())) == repr(sorted(given.items())),
@@ -54,7 +54,7 @@ async def decided_at_the_body(kit: Kit) -> None:
     _check_decided(kit)
     kit.bodies.runs.clear()
     kit.policy.inputs.clear()
-    # Some frameworks coerce this value, and some refuse it. In both cases, nothing else may run.
+    # Some frameworks coerce this value, others reject it. In both cases, nothing else may run.
     await kit.run(ModelCall("look_up", {"city": "Bern", "days": "5"}, "call-text"))
     _check_decided(kit)
 
@@ -136,7 +136,7 @@ BAD_JSON = (
     '["Bern"]',
     "null",
 )
-"""Texts that are not exactly one JSON object, or that two parsers could read differently."""
+"""Texts that are not exactly one JSON object, or that two parsers could interpret differently."""
 
 
 async def bad_json(kit: Kit) -> None:

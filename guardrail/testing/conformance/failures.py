@@ -1,4 +1,4 @@
-"""Rules about bodies and ledgers that fail, and about results that must not change."""
+"""Rules about failing bodies and ledgers, and about results that must not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESULTS: tuple[Any, ...] = (
     '{"looks": "like JSON"}',
     "denied by policy: not really",
 )
-"""Results of a body, of various types."""
+"""Results of various types."""
 
 
 def _given(result: Any, _: dict[str, Any]) -> Any:
@@ -78,7 +78,7 @@ async def errors_unchanged(kit: Kit) -> None:
     require(found == wanted, f"the effect that the exception has without a guard, {wanted}", found)
     kit.check_runs(1)
     if not kit.runs_bodies:
-        return  # the guard does not see how the body ended
+        return  # the guard does not see how the body ends
     ends = [(each["status"], str((each["error"] or {}).get("class"))) for each in kit.outcomes]
     named = [status == "error" and name.endswith("CityError") for status, name in ends]
     require(named == [True], "an outcome that names the exception", ends)

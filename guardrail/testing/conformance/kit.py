@@ -22,18 +22,18 @@ DENIED = "Atlantis-7c1"
 ASKED = "Utopia-9f4"
 """Calls about this city need a person's approval."""
 RULE = "no_such_city"
-"""Id of the rule that denies. Its message, which a model may read, is the same text."""
+"""Id of the rule that denies. Its message, which a model may read, is the same string."""
 
 
 class ConformanceError(AssertionError):
-    """An adapter violates a rule. The message says what was expected and what was found."""
+    """An adapter violates a rule. The message states the expected and the actual result."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 def require(holds: object, expected: str, found: object = "") -> None:
-    """Raise ``ConformanceError`` unless *holds* is True."""
+    """Raise ``ConformanceError`` unless *holds* is true."""
     if not holds:
         shown = f"; found: {found!r}" if found != "" else ""
         raise ConformanceError(f"expected: {expected}{shown}")
@@ -48,16 +48,16 @@ class BodyRun:
     decided: int
     """Number of allowed calls in the ledger when the run began."""
     place: int
-    """Number of this run, counted from 1."""
+    """Sequence number of this run, starting at 1."""
 
 
 class Bodies:
-    """Functions that a model may call, and a list of every run of them. Thread-safe."""
+    """Functions that a model may call, and a list of all their runs. Thread-safe."""
 
     def __init__(self, *, asynchronous: bool, allowed: Callable[[], int] = lambda: 0) -> None:
         self.runs: list[BodyRun] = []
         self.act: Callable[[dict[str, Any]], Any] = lambda args: f"sun in {args['city']}"
-        """Returns the result of ``look_up``, or a coroutine that returns it."""
+        """Returns the result of ``look_up``, or a coroutine that returns the result."""
         self.plan: Callable[[], Any] = lambda: "planned"
         """The same as ``act``, for ``plan_trip``."""
         self._asynchronous = asynchronous
@@ -113,7 +113,7 @@ async def _awaited(value: Any) -> Any:
 
 
 class Kit:
-    """A guard, its in-memory ledger, the tools that the driver made, and the runs of their
+    """A guard, its in-memory ledger, the tools that the driver created, and the runs of their
     bodies.
     """
 
@@ -143,7 +143,7 @@ class Kit:
     # -- the records
 
     def decisions(self, *effects: str) -> list[dict[str, Any]]:
-        """Return the decision records, or those with one of *effects*."""
+        """Return the decision records, or only those with one of *effects*."""
         found = self.ledger.of("call.decision")
         return [each for each in found if not effects or each["decision"]["effect"] in effects]
 
@@ -164,7 +164,7 @@ class Kit:
     # -- actions of rules
 
     async def run(self, *calls: ModelCall) -> list[Reply]:
-        """Run the calls of one response. An exception violates the rule."""
+        """Run the calls in one response. An exception violates the rule."""
         try:
             replies = list(await self.driver.arun(self.tools, calls))
         except Exception as error:
@@ -176,7 +176,9 @@ class Kit:
         return replies
 
     async def error(self, *calls: ModelCall) -> BaseException | None:
-        """Run the calls of one response. Return the exception that the program gets, or None."""
+        """Run the calls in one response. Return the exception that the program receives, or
+        None.
+        """
         try:
             await self.driver.arun(self.tools, calls)
         except Exception as error:  # noqa: BLE001 - the caller judges it

@@ -1,4 +1,4 @@
-"""The list of rules, by name."""
+"""The list of rules."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ class AdapterRule:
 
     name: str
     promise: str
-    """The promise that an adapter keeps if it follows the rule."""
+    """The promise that an adapter keeps by following the rule."""
     judge: Callable[[Kit], Awaitable[None]]
     optional: bool = False
-    """True if a driver can be exempt, because some frameworks do not have such a case."""
+    """True if a driver can be exempt, because the rule's case does not exist in some frameworks."""
     asynchronous: bool = False
     """True if the rule applies only to asynchronous drivers."""
     text: bool = False
-    """True if the rule applies only to drivers that take text."""
+    """True if the rule applies only to drivers that set ``takes_text``."""
 
     def __str__(self) -> str:
         return self.name
@@ -35,7 +35,7 @@ class AdapterRule:
     def check(self, driver: AdapterDriver) -> None:
         """Check that the adapter follows the rule. Raises ``ConformanceError`` if it does not.
 
-        Do not call this on an event loop; await ``acheck`` instead.
+        Do not call this in an event loop; await ``acheck`` instead.
         """
         asyncio.run(self.acheck(driver))
 
@@ -160,16 +160,16 @@ RULES = (
 
 
 def rules_for(driver: AdapterDriver) -> list[AdapterRule]:
-    """Return the rules that apply to *driver*: all except those that can't apply to it and those
-    from which it is exempt.
+    """Return the rules that apply to *driver*: all rules except those that can't apply to it and
+    those that it is exempt from.
 
-    Raises ``UsageError`` if it is exempt from a rule that is not optional or does not exist.
+    Raises ``UsageError`` if *driver* is exempt from a rule that is not optional or does not exist.
     """
     for name, reason in driver.exempt.items():
         found = [rule for rule in RULES if rule.name == name]
         if not found or not found[0].optional or not reason:
             raise UsageError(
-                f"{name}: no adapter is exempt from a rule of this name",
+                f"{name}: adapters can't be exempt from a rule with this name",
                 code="usage.exempt",
                 hint="give a reason for each of "
                 + ", ".join(rule.name for rule in RULES if rule.optional),

@@ -397,7 +397,9 @@ def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
         completion = stream.get_final_completion()
     texts = CHAT.texts(box.run(completion))
     assert texts
-    assert {text.split(" (")[0] for text in texts} == {"not run: weather: the answer was cut off"}
+    assert {text.split(" (")[0] for text in texts} == {
+        "not run: weather: the response was truncated"
+    }
     assert bench.decisions == []
 
 

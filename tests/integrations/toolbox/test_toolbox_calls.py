@@ -147,7 +147,7 @@ def test_a_result_without_a_json_form_is_told_as_such(bench: Bench, api: Api) ->
     box = api.box(bench.guard)
     box.tool(lambda: [object()], name="made")
     (told,) = api.told(box.run(api.ask(Turn(calls=[Call("made", {})]))))
-    assert told.text == "made ran, but a result of the type list can't be written as JSON"
+    assert told.text == "made ran, but a result of type list can't be converted to JSON"
     assert told.failed in (None, True)
     assert [each["status"] for each in bench.outcomes] == ["ok"]
 
