@@ -120,9 +120,9 @@ def run(
                 place = Path(temporary) / str(number)
                 place.mkdir(mode=0o700)
                 with closing(RawSyncs(place / "syncs")) as raw, _guard(place, case) as guard:
-                    alone.append(_alone(guard, raw, case, seconds * 0.3))
+                    alone.append(_measure_alone(guard, raw, case, seconds * 0.3))
                     progress(2 * number + 1, steps)
-                    load.append(_together(guard, raw, case, seconds * 0.2))
+                    load.append(_measure_load(guard, raw, case, seconds * 0.2))
                     progress(2 * number + 2, steps)
     except OSError as error:
         raise LedgerError(
@@ -152,27 +152,27 @@ def _body(**_: Any) -> None:
     """Do nothing, so that the cost of a call is only the cost of governance."""
 
 
-def _alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes:
+def _measure_alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes:
     """Measure one caller. Two syncs precede each call, so that a busy disk affects calls and syncs
     alike.
     """
     given = fresh(case.make)
-    _calls(guard, itertools.islice(given, _WARM_UP), lambda: None)
+    _time_calls(guard, itertools.islice(given, _WARM_UP), lambda: None)
     syncs: list[float] = []
     until = time.perf_counter() + seconds
     calls: list[float] = []
     while time.perf_counter() < until or len(calls) < _LEAST:
-        calls += _calls(
+        calls += _time_calls(
             guard,
             itertools.islice(given, CALLS_PER_SESSION),
             lambda: syncs.extend((raw.sync(), raw.sync())),
         )
-    call_cuts, sync_cuts = _cuts(calls), _cuts(syncs)
+    call_cuts, sync_cuts = _median_and_p99(calls), _median_and_p99(syncs)
     size = len(str(case.make(0)))
     return CallTimes(case.name, size, len(calls), *call_cuts, *sync_cuts)
 
 
-def _calls(
+def _time_calls(
     guard: Guard, given: Iterator[dict[str, Any]], before: Callable[[], None]
 ) -> list[float]:
     """Make one call for each item in *given*, in one session. Return the duration of each call in
@@ -188,13 +188,13 @@ def _calls(
     return times
 
 
-def _cuts(seconds: list[float]) -> tuple[float, float]:
+def _median_and_p99(seconds: list[float]) -> tuple[float, float]:
     """Return the median and the 99th percentile in microseconds."""
     cuts = statistics.quantiles(seconds, n=100)
     return cuts[49] * 1e6, cuts[98] * 1e6
 
 
-def _together(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRate:
+def _measure_load(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRate:
     """Measure the rate of calls by ``CALLERS`` threads, and the rate of syncs by one thread before
     and after.
     """

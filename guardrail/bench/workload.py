@@ -64,9 +64,9 @@ def small_args(number: int) -> dict[str, Any]:
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
     return {
         "order": 48_213 + number,
-        "item": f"garden chair, {_word(some, 5)}",
-        "note": f"leave it at the back door, the {_word(some, 4)} is broken and the dog is friendly"
-        " but loud",
+        "item": f"garden chair, {_random_word(some, 5)}",
+        "note": f"leave it at the back door, the {_random_word(some, 4)} is broken and the dog is"
+        " friendly but loud",
         "count": 2,
         "gift": False,
     }
@@ -75,40 +75,40 @@ def small_args(number: int) -> dict[str, Any]:
 def medium_args(number: int) -> dict[str, Any]:
     """Return arguments of about 1 KB, with ten values that must be redacted."""
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
-    first, last = _word(some, 7), _word(some, 8)
+    first, last = _random_word(some, 7), _random_word(some, 8)
     born = dt.date(1940, 1, 1) + dt.timedelta(days=some.randrange(20_000))
     return {
         "customer": {
             "first_name": first.title(),
-            "last_name": f"{last.title()}-{_word(some, 5).title()}",
+            "last_name": f"{last.title()}-{_random_word(some, 5).title()}",
             "email": f"{first}.{last}@example.com",
-            "phone": f"+49 30 {_of(some, _DIGITS, 7)}",
+            "phone": f"+49 30 {_random_text(some, _DIGITS, 7)}",
             "date_of_birth": born.isoformat(),
             "address": {
-                "street": f"{_word(some, 5).title()} Gasse {some.randrange(1, 99)}",
-                "zip": _of(some, _DIGITS, 5),
-                "city": _word(some, 6).title(),
+                "street": f"{_random_word(some, 5).title()} Gasse {some.randrange(1, 99)}",
+                "zip": _random_text(some, _DIGITS, 5),
+                "city": _random_word(some, 6).title(),
             },
         },
         "payment": {
             "card_number": _card(some),
-            "cvv": _of(some, _DIGITS, 3),
+            "cvv": _random_text(some, _DIGITS, 3),
             "holder": f"{first[0].upper()} {last.title()}",
         },
-        "api_key": _of(some, _LETTERS + _DIGITS, 32),
+        "api_key": _random_text(some, _LETTERS + _DIGITS, 32),
         "items": [
             {
-                "sku": f"chair-{_word(some, 5)}-04",
+                "sku": f"chair-{_random_word(some, 5)}-04",
                 "count": 2,
-                "note": f"the one with the {_word(some, 4)} back, as in the catalogue",
+                "note": f"the one with the {_random_word(some, 4)} back, as in the catalogue",
             },
             {
-                "sku": f"table-{_word(some, 3)}-11",
+                "sku": f"table-{_random_word(some, 3)}-11",
                 "count": 1,
-                "note": f"unfinished {_word(some, 7)}, oil comes separately",
+                "note": f"unfinished {_random_word(some, 7)}, oil comes separately",
             },
         ],
-        "comment": f"Please call before {_word(some, 4)}. "
+        "comment": f"Please call before {_random_word(some, 4)}. "
         + "The gate is to the left of the blue house. " * 9,
         "amount_3": 640,
         "priority": "normal",
@@ -169,17 +169,17 @@ CASES = (
 """A call with a few short arguments, and a call with ten values that the redactor removes."""
 
 
-def _word(some: random.Random, size: int) -> str:
-    return _of(some, _LETTERS, size)
+def _random_word(some: random.Random, size: int) -> str:
+    return _random_text(some, _LETTERS, size)
 
 
-def _of(some: random.Random, letters: str, size: int) -> str:
+def _random_text(some: random.Random, letters: str, size: int) -> str:
     return "".join(some.choices(letters, k=size))
 
 
 def _card(some: random.Random) -> str:
     """Return a card number with a valid check digit (ISO/IEC 7812-1)."""
-    digits = "4" + _of(some, _DIGITS, 14)
+    digits = "4" + _random_text(some, _DIGITS, 14)
     total = sum(
         sum(divmod(2 * int(digit), 10)) if index % 2 == 0 else int(digit)
         for index, digit in enumerate(digits)

@@ -102,10 +102,10 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         return ""  # `guardrail doctor` also examines the files next to it
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
-        return f"{_REPEAT} {_shown(own)}, or without --ledger: that ledger exists"
+        return f"{_REPEAT} {_display_path(own)}, or without --ledger: that ledger exists"
     near = ledgers_near(path)
     if near:
-        return f"{_REPEAT} {_shown(near[0])}: that ledger exists"
+        return f"{_REPEAT} {_display_path(near[0])}: that ledger exists"
     if settings is not None and settings.source is not None:
         return (
             "to create the keys and the ledger, open a guard in a program: "
@@ -125,7 +125,7 @@ def _is_remembered(settings: Settings | None, path: Path) -> bool:
     return remembered_head((settings or Settings()).override(ledger={"path": path})) is not None
 
 
-def _shown(path: Path) -> str:
+def _display_path(path: Path) -> str:
     try:
         return one_line(str(path.absolute().relative_to(Path.cwd())))
     except (ValueError, OSError):

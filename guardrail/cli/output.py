@@ -173,11 +173,11 @@ def remark(text: str, style: Style = Style.PLAIN) -> None:
     """
     shown = message(text)
     if sys.stderr.isatty():
-        shown = "\n".join(_wrapped(line) for line in shown.split("\n"))
+        shown = "\n".join(_wrap_line(line) for line in shown.split("\n"))
     click.echo(paint(shown, style, err=True), err=True, color=True)
 
 
-def _wrapped(line: str) -> str:
+def _wrap_line(line: str) -> str:
     if width(line) <= columns():
         return line
     label = re.match(r"\s*(?:[a-z]+:\s+|- )?", line)

@@ -106,9 +106,9 @@ class BatchRun:
                     **self._decided,
                     **self._shared,
                 )
-                answer = _shown(entry.tool, result)
+                answer = _result_answer(entry.tool, result)
         except BaseException as error:  # noqa: BLE001 - raised on, unless a model can read it
-            answer = _told(error)
+            answer = _error_answer(error)
         return None if call.answer is None else call.answer(answer)
 
     async def _arun(self, call: AskedCall, entry: Registered | None) -> Any:
@@ -125,9 +125,9 @@ class BatchRun:
                     **self._decided,
                     **self._shared,
                 )
-                answer = _shown(entry.tool, result)
+                answer = _result_answer(entry.tool, result)
         except BaseException as error:  # noqa: BLE001 - raised on, unless a model can read it
-            answer = _told(error)
+            answer = _error_answer(error)
         return None if call.answer is None else call.answer(answer)
 
 
@@ -143,7 +143,7 @@ def _not_run(call: AskedCall) -> ToolAnswer:
     return _failure(f"not run: {name}: {call.refusal.text}")
 
 
-def _shown(tool: Tool, result: object) -> ToolAnswer:
+def _result_answer(tool: Tool, result: object) -> ToolAnswer:
     if isinstance(result, ContentParts):
         return ToolAnswer(list(result), failed=False)
     try:
@@ -152,7 +152,7 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
         return _failure(f"{tool.name} ran, but {error}")
 
 
-def _told(error: BaseException) -> ToolAnswer:
+def _error_answer(error: BaseException) -> ToolAnswer:
     """Return *error* as a result for the model, or raise *error* if it is meant for the program."""
     if isinstance(error, Denied | ApprovalRequired):
         return _failure(refusal_text(error))

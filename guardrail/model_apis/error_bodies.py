@@ -87,14 +87,14 @@ def _documents(body: bytes) -> Iterator[Any]:
     left = _MOST
     # Some clients also treat characters that JSON allows in strings as line breaks.
     for way in [lines] if len(lines) >= len(text.splitlines()) else [lines, text.splitlines()]:
-        for each in _parts(way):
+        for each in _events_and_lines(way):
             if not left:
                 raise _error("has too many parts")
             left -= 1
             yield from _values(each)
 
 
-def _parts(lines: list[str]) -> Iterator[str]:
+def _events_and_lines(lines: list[str]) -> Iterator[str]:
     """Yield each event of a stream, and each JSON line, even inside an event, because some clients
     do not join the lines of an event.
     """

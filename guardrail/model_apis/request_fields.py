@@ -247,13 +247,13 @@ def _models(body: Mapping[str, Any]) -> list[str]:
 
 def _unknown(name: str, setting: str = "") -> ModelRequestError:
     return ModelRequestError(
-        f"guardrail does not know the request field {_shown(name)}, which could make the provider "
-        "run tools whose calls can't be decided",
+        f"guardrail does not know the request field {_display_name(name)}, which could make the"
+        " provider run tools whose calls can't be decided",
         code="model_request.field",
         hint="remove the field or, if it does not make the provider run tools, set [proxy]"
-        f' allow_fields = ["{_shown(setting or name)}"] and start the proxy again',
+        f' allow_fields = ["{_display_name(setting or name)}"] and start the proxy again',
     )
 
 
-def _shown(name: str) -> str:
+def _display_name(name: str) -> str:
     return name[:64] if name.isprintable() and '"' not in name else "with an unusual name"

@@ -127,11 +127,11 @@ class RequestedTool:
         try:
             text = dumps(parts)
         except RecordError:  # large numbers, lone surrogates
-            text = _deep(parts)
+            text = _canonical_bytes(parts)
         object.__setattr__(self, "digest", hashlib.sha256(text).hexdigest())
 
 
-def _deep(parts: Any) -> bytes:
+def _canonical_bytes(parts: Any) -> bytes:
     try:
         return json.dumps(parts, sort_keys=True).encode()
     except RecursionError:
@@ -183,7 +183,7 @@ def check_spelling(names: Iterable[str], known: frozenset[str]) -> None:
         meant = spellings.get(plain_name(name))
         if meant is not None and name not in known:
             raise ModelRequestError(
-                f"the field {_shown(name)} is a different spelling of {meant}",
+                f"the field {_display_name(name)} is a different spelling of {meant}",
                 code="model_request.field",
                 hint=f"write {meant}",
             )
@@ -196,9 +196,9 @@ def check_hosted(type_: str, hosted: Collection[str]) -> None:
     base = _base(type_)
     if type_ not in hosted and base not in hosted:
         raise ModelRequestError(
-            f"{_shown(base)} runs at the provider, where its calls can't be decided",
+            f"{_display_name(base)} runs at the provider, where its calls can't be decided",
             code="model_request.hosted_tool",
-            hint=f'[proxy] hosted_tools = ["{_shown(base)}"] lets the provider run it',
+            hint=f'[proxy] hosted_tools = ["{_display_name(base)}"] lets the provider run it',
         )
 
 
@@ -208,7 +208,7 @@ def _base(type_: str) -> str:
     return _SAME.get(base, base)
 
 
-def _shown(text: str) -> str:
+def _display_name(text: str) -> str:
     return text[:64] if text.isprintable() else "a tool"
 
 
@@ -227,11 +227,12 @@ def _type_of(tool: Mapping[str, Any]) -> str:
 
 def _unknown(kind: str) -> ModelRequestError:
     return ModelRequestError(
-        f"guardrail does not know the tool type {_shown(kind)}", code="model_request.unknown_tool"
+        f"guardrail does not know the tool type {_display_name(kind)}",
+        code="model_request.unknown_tool",
     )
 
 
-def _named(
+def _make_tool(
     name: object, form: str, schema: Mapping[str, Any] | None, about: Mapping[str, Any]
 ) -> RequestedTool:
     try:
@@ -252,12 +253,12 @@ def _function(about: Mapping[str, Any], field: str, prefix: str = "") -> Request
     if prefix and isinstance(name, str):
         name = f"{prefix}.{name}"
     found = _NOTHING if schema is None else _object(schema, "schema")
-    return _named(name, "function", found, about)
+    return _make_tool(name, "function", found, about)
 
 
 def _custom(about: Mapping[str, Any], prefix: str = "") -> RequestedTool:
     name = about.get("name")
-    return _named(f"{prefix}.{name}" if prefix else name, "custom", _CUSTOM, about)
+    return _make_tool(f"{prefix}.{name}" if prefix else name, "custom", _CUSTOM, about)
 
 
 def _of_chat(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
@@ -281,11 +282,11 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
         return ToolEntry((_custom(tool, space),), tool)
     if kind == "namespace" and not space:
         return _of_namespace(tool, hosted)
-    if kind == "shell" and _elsewhere(tool):
+    if kind == "shell" and _runs_elsewhere(tool):
         check_hosted(kind, hosted)
         return ToolEntry((), tool)
     if kind in _OPENAI_PROGRAMS:
-        return ToolEntry((_named(_OPENAI_PROGRAMS[kind], kind, None, {}),), tool)
+        return ToolEntry((_make_tool(_OPENAI_PROGRAMS[kind], kind, None, {}),), tool)
     if kind == "mcp":
         # Each call then arrives as an approval request, which is decided.
         return ToolEntry((), {**tool, "require_approval": "always"})
@@ -303,7 +304,7 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
     raise _unknown(kind)
 
 
-def _elsewhere(tool: Mapping[str, Any]) -> bool:
+def _runs_elsewhere(tool: Mapping[str, Any]) -> bool:
     """Return True unless the program runs the commands of a shell *tool*."""
     environment = tool.get("environment")
     return environment is not None and (
@@ -336,9 +337,9 @@ def _of_message(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
     kind = _type_of(tool)
     base = _base(kind)
     if base in _ANTHROPIC_PROGRAMS:
-        return ToolEntry((_named(tool.get("name"), kind, None, {}),), tool)
+        return ToolEntry((_make_tool(tool.get("name"), kind, None, {}),), tool)
     if base in TOOL_SETS:
-        return ToolEntry((_named(TOOL_SETS[base], kind, None, {}),), tool)
+        return ToolEntry((_make_tool(TOOL_SETS[base], kind, None, {}),), tool)
     if base in _SEARCHES:
         return ToolEntry((), tool)
     if base in _ANTHROPIC_HOSTED:

@@ -118,7 +118,7 @@ class ToolRequest:
         _check_provider_side(api, body, hosted)
         self.tools: dict[str, RequestedTool] = {}
         """The tools whose calls the program runs, keyed by name."""
-        for tool in self._all():
+        for tool in self._all_tools():
             known = self.tools.setdefault(tool.name, tool)
             if known is not tool and known.digest != tool.digest:
                 raise ModelRequestError(
@@ -126,7 +126,7 @@ class ToolRequest:
                     code="model_request.tool_twice",
                 )
 
-    def _all(self) -> Iterator[RequestedTool]:
+    def _all_tools(self) -> Iterator[RequestedTool]:
         for each in self._lists:
             for entry in each.entries:
                 yield from entry.tools
@@ -140,7 +140,7 @@ class ToolRequest:
         made = dict(self._body)
         changed = False
         for each in self._lists:
-            before = self._found(each)
+            before = self._list_at(each)
             sent = [kept for entry in each.entries for kept in _offered(entry, hidden)]
             if sent == before:
                 continue
@@ -157,7 +157,7 @@ class ToolRequest:
             self._choose(made, hidden)
         return made
 
-    def _found(self, each: _ToolList) -> Any:
+    def _list_at(self, each: _ToolList) -> Any:
         owner = self._body if each.at is None else self._body["input"][each.at]
         return owner[each.field]
 

@@ -48,11 +48,11 @@ class AcceptedTools:
         self.problem: ConfigError | None = None
         """The error with which reading the file failed, or None."""
         # This comes before the read, so that ``refresh`` notices a change made during the read.
-        self._version = self._look()
+        self._version = self._file_version()
         self.tools: Tools = read_accepted(path)
         """The accepted tools, keyed by name. The mapping is replaced if the file changes."""
 
-    def _look(self) -> FileVersion | None:
+    def _file_version(self) -> FileVersion | None:
         try:
             return version_of(self._path.stat())
         except OSError:
@@ -62,7 +62,7 @@ class AcceptedTools:
         """Reload the file if it has changed, and return True if it has. While the file can't be
         read, no tools count as accepted.
         """
-        version = self._look()
+        version = self._file_version()
         if version == self._version:
             return False
         try:

@@ -86,7 +86,7 @@ class CallerIdentity:
         named = values_of(scope["headers"], self._header.encode()) if self._header else []
         if peer is not None and peer in self._peers:
             # The peer's own user and token identify the peer, not the caller.
-            return RequestIdentity(self._named(named))
+            return RequestIdentity(self._principal_from(named))
         if named:
             raise IdentityError(
                 "only configured peers may specify the caller in this header",
@@ -104,7 +104,7 @@ class CallerIdentity:
         return RequestIdentity(_NOBODY if caller is None else Principal(id=caller, method=_TOKEN))
 
     @staticmethod
-    def _named(values: list[bytes]) -> Principal:
+    def _principal_from(values: list[bytes]) -> Principal:
         if not values:
             return _NOBODY
         if len(values) > 1:

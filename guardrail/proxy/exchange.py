@@ -74,7 +74,7 @@ class Exchange:
                 try:
                     sent = self._turn.restored(await self._turn.offering(request))
                     await self._ask(
-                        text if sent is body else await processed(len(text), _written, sent)
+                        text if sent is body else await processed(len(text), _serialized, sent)
                     )
                 finally:
                     if not self._acted:
@@ -209,7 +209,7 @@ class Exchange:
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
 
 
-def _written(sent: Mapping[str, Any]) -> bytes:
+def _serialized(sent: Mapping[str, Any]) -> bytes:
     """Return a changed request as JSON. Raises ``ProxyError`` for numbers that JSON can't
     express.
     """

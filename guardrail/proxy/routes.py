@@ -40,7 +40,7 @@ class Route:
 
 def find_route(method: str, path: str) -> Route:
     """Return the route for a request. Raises ``ProxyError`` for every route that is not listed."""
-    parts = () if path == "/" else _parts(path)
+    parts = () if path == "/" else _path_segments(path)
     if parts[:1] != (_BASE,) or parts[1:2] in {(), (_BASE,)}:
         raise ProxyError(404, "this path is not served", code="proxy.route", hint=_BASE_URLS)
     parts = parts[1:]
@@ -62,7 +62,7 @@ def find_route(method: str, path: str) -> Route:
     )
 
 
-def _parts(path: str) -> tuple[str, ...]:
+def _path_segments(path: str) -> tuple[str, ...]:
     """Return the decoded segments of *path*. Raises ``ProxyError`` if servers could interpret
     *path* differently.
     """

@@ -69,7 +69,7 @@ def call_names(claims: Iterable[ResultClaim]) -> list[str]:
 _Place = tuple[tuple[str, str, str], str]
 
 
-def _place(caller: ProxyCaller, name: str) -> _Place:
+def _key(caller: ProxyCaller, name: str) -> _Place:
     return caller.key, kept_name(name)
 
 
@@ -86,7 +86,7 @@ class CallerSessions:
         """Return the session specified in a request. Raises ``IdentityError`` if the session
         belongs to a different caller.
         """
-        place = _place(caller, f"session\n{name}")
+        place = _key(caller, f"session\n{name}")
         found = self._known.get(place)
         if found is None:
             # The session may have records from an earlier process.
@@ -97,7 +97,7 @@ class CallerSessions:
     def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
         """Return the session of the first known name in *names*, or None if no name is known."""
         for name in names:
-            found = self._known.get(_place(caller, name))
+            found = self._known.get(_key(caller, name))
             if found is not None:
                 return found
         return None
@@ -109,7 +109,7 @@ class CallerSessions:
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
         """Remember *session* for requests that continue any of *names*."""
         for name in names:
-            place = _place(caller, name)
+            place = _key(caller, name)
             if self._known.get(place, session) is not session:
                 # Servers that number their calls reuse names in different conversations.
                 self._keep(place, None)

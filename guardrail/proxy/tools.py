@@ -120,9 +120,9 @@ class RequestTools:
     def _all_known(
         self, tools: Mapping[str, RequestedTool], accepted: Tools, declared: dict[str, Tool]
     ) -> dict[str, Tool]:
-        return {name: self._known(tool, accepted, declared) for name, tool in tools.items()}
+        return {name: self._known_tool(tool, accepted, declared) for name, tool in tools.items()}
 
-    def _known(self, tool: RequestedTool, accepted: Tools, declared: dict[str, Tool]) -> Tool:
+    def _known_tool(self, tool: RequestedTool, accepted: Tools, declared: dict[str, Tool]) -> Tool:
         own = self._guard.find_tool(tool.name)
         if own.declared or own.refused:
             return own

@@ -99,7 +99,7 @@ def test_without_the_keys_the_stored_head_is_printed_and_said_to_be_one_of_a_pro
     shutil.move(project / "audit.keys", project / "elsewhere")
     ran = cli("checkpoint")
     assert ran.code == 0
-    assert "key of a process" in ran.err
+    assert "process key" in ran.err
     head = Checkpoint.parse(SignedNote.parse(ran.out.encode()).text)
     assert head.size == size(project)
     assert json.loads(cli("checkpoint", "--json").out)["signed_by"] == "epoch"
@@ -568,7 +568,7 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
         (("--listen", "w.example:0"), 2, "--listen"),
         (("--listen", "127.0.0.1"), 2, "--listen"),
         (("--listen", "127.0.0.1:99999"), 2, "--listen"),
-        (("--tls-cert", "x"), 2, "given together"),
+        (("--tls-cert", "x"), 2, "used together"),
         (("--tls-cert", "x", "--tls-key", "x"), 3, "can't be used"),
         (("--log", "nonsense"), 2, "--log"),
         (("--db", "none.db"), 3, "does not exist"),

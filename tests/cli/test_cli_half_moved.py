@@ -65,7 +65,7 @@ def test_keys_that_were_left_behind_are_to_be_moved_not_recovered(cli: Cli, proj
         assert fix_of(looked.out, check) == hint
     planned = cli("recover", "--dry-run").out
     assert "Instead, move the remaining files" in planned
-    assert "new ones are created" not in planned
+    assert "new keys are created" not in planned
 
 
 def test_a_database_that_was_left_behind_is_to_be_moved(cli: Cli, project: Path) -> None:

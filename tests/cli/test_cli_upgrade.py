@@ -284,6 +284,6 @@ def test_a_project_without_a_ledger_is_told_so(
 
 def test_the_help_says_what_stays_and_what_to_stop(cli: Cli) -> None:
     shown = " ".join(cli("upgrade", "--help").out.split())
-    assert "No record, hash or signature changes" in shown
+    assert "Records, hashes and signatures do not change" in shown
     assert "Stop all processes that use the ledger first" in shown
     assert "upgrade" in cli("--help").out

@@ -156,7 +156,7 @@ def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, de
     if not frame.bindings and definition.key in flow.guards_of:
         return flow.guards_of[definition.key]
     bodies = definition.rule.node["bodies"]
-    found = _all(guards(body["query"], flow, frame, depth) for body in bodies)
+    found = _intersection(guards(body["query"], flow, frame, depth) for body in bodies)
     if not frame.bindings:
         flow.guards_of[definition.key] = found
     return found
@@ -172,7 +172,7 @@ def _common(
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
         return frozenset()
     applicable = [item for item in plain if not _is_default_false(item)]
-    return _all(ask(item) for item in applicable)
+    return _intersection(ask(item) for item in applicable)
 
 
 def _is_default_false(definition: Definition) -> bool:
@@ -180,7 +180,7 @@ def _is_default_false(definition: Definition) -> bool:
     return definition.rule.default and literal(definition.rule.node.get("value")) is False
 
 
-def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
+def _intersection(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
     result: frozenset[_T] | None = None
     for item in sets:
         result = item if result is None else result & item

@@ -202,7 +202,7 @@ def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def _parts(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _conjoined_schemas(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the schema and all subschemas that must hold together with it."""
     stack, seen = [schema], 0
     while stack and seen < _MAX_STEPS:
@@ -215,7 +215,7 @@ def _parts(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _properties(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
     merged: dict[str, Any] = {}
-    for part in _parts(schema, root):
+    for part in _conjoined_schemas(schema, root):
         properties = part.get("properties")
         if isinstance(properties, Mapping):
             merged.update(properties)
@@ -224,7 +224,7 @@ def _properties(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
 
 def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
     names: set[str] = set()
-    for part in _parts(schema, root):
+    for part in _conjoined_schemas(schema, root):
         required = part.get("required")
         if isinstance(required, list):
             names.update(name for name in required if isinstance(name, str))
@@ -238,7 +238,7 @@ def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[st
     if steps > _MAX_STEPS:
         return None
     allowed: frozenset[str] | None = None
-    for part in _parts(schema, root):
+    for part in _conjoined_schemas(schema, root):
         for known in _declared_types(part, root, steps):
             allowed = known if allowed is None else allowed & known
     return allowed

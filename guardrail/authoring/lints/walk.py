@@ -170,9 +170,9 @@ class _BodyWalker:
                 self.visit(content["collection"])
             elif name == "Every":
                 self.visit(content["domain"])
-                self._inner(content["query"])
+                self._walk_nested(content["query"])
 
-    def _inner(self, query: Node) -> None:
+    def _walk_nested(self, query: Node) -> None:
         known = self.guards | guards(query, self.walker.flow, self.frame)
         _BodyWalker(self.walker, self.frame, self.open, known).query(query)
 

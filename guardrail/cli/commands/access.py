@@ -78,9 +78,9 @@ def _table(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
 def _row(entry: AccessEntry) -> list[Cell]:
     return [
         (clock(entry.ts).removesuffix(" UTC"), Style.PLAIN),
-        (_who(entry), Style.STRONG),
-        (_place(entry), Style.DIM),
-        (_what(entry), Style.PLAIN),
+        (_describe_user(entry), Style.STRONG),
+        (_describe_host(entry), Style.DIM),
+        (_describe_command(entry), Style.PLAIN),
         (_ledger(entry), Style.WARN if entry.problem else Style.PLAIN),
         (escape(entry.purpose) or "-", Style.PLAIN),
     ]
@@ -88,24 +88,25 @@ def _row(entry: AccessEntry) -> list[Cell]:
 
 def _cards(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
     for entry in entries:
-        yield f"{clock(entry.ts)}  {paint(_who(entry), Style.STRONG)}  {_what(entry)}"
-        yield paint(f"  {_ledger(entry)}, from {_place(entry)}", Style.DIM)
+        user = paint(_describe_user(entry), Style.STRONG)
+        yield f"{clock(entry.ts)}  {user}  {_describe_command(entry)}"
+        yield paint(f"  {_ledger(entry)}, from {_describe_host(entry)}", Style.DIM)
         if entry.purpose:
             yield f"  {escape(entry.purpose)}"
 
 
-def _who(entry: AccessEntry) -> str:
+def _describe_user(entry: AccessEntry) -> str:
     other = entry.login if entry.login != entry.user else ""
     return name(entry.user, "?") + (f" (login {name(other)})" if other else "")
 
 
-def _place(entry: AccessEntry) -> str:
+def _describe_host(entry: AccessEntry) -> str:
     pid = "" if entry.pid is None else f" pid {entry.pid}"
     terminal = f" {escape(entry.terminal)}" if entry.terminal else ""
     return f"{name(entry.host, '?')}{pid}{terminal}"
 
 
-def _what(entry: AccessEntry) -> str:
+def _describe_command(entry: AccessEntry) -> str:
     selector = arguments(entry.selector, 200) if entry.selector else ""
     words = entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")
     return f"{words} {selector}".rstrip()

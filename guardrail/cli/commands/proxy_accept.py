@@ -195,7 +195,7 @@ def _show_accepted(accepted: Mapping[str, RequestedTool], *, as_json: bool) -> i
         emit_json({"tools": [tool_document(tool) for tool in accepted.values()]})
         return Exit.YES
     for tool in accepted.values():
-        data(f"{_text(_word(tool.name))}  {_text(_word(tool.form))}  {tool.digest[:_SHORT]}")
+        data(f"{_text(_as_word(tool.name))}  {_text(_as_word(tool.form))}  {tool.digest[:_SHORT]}")
         _show_tool(tool)
     if not accepted:
         remark("no tool is accepted", Style.DIM)
@@ -210,14 +210,16 @@ def _show(
         emit_json({"tools": tools, "digest": _shown_digest(each.tool for each in seen.values())})
         return
     for name, each in seen.items():
-        data(f"{_text(_word(name))}  {_text(_word(each.tool.form))}  {_state(name, accepted)}")
+        data(
+            f"{_text(_as_word(name))}  {_text(_as_word(each.tool.form))}  {_state(name, accepted)}"
+        )
         data(
             f"  seen {counted(each.count, 'time')} since {_text(clock(each.first))}  digest"
             f" {each.tool.digest[:_SHORT]}"
         )
         _show_tool(each.tool)
         for other in _alike(name, [*accepted, *seen]):
-            data(f"  looks like another tool: {_text(_word(other))}")
+            data(f"  looks like another tool: {_text(_as_word(other))}")
         if name in accepted:
             for line in _difference(accepted[name], each.tool):
                 data(f"  {line}")
@@ -296,12 +298,14 @@ def _summary(schema: Mapping[str, Any]) -> str:
     for name, inner in properties.items():
         kind = inner.get("type", "any") if isinstance(inner, dict) else "any"
         optional = "" if name in required else " (optional)"
-        parts.append(f"{_word(name)}: {_word(kind)}{optional}")
-    parts += [f"{_word(name)}: not described" for name in required if str(name) not in properties]
+        parts.append(f"{_as_word(name)}: {_as_word(kind)}{optional}")
+    parts += [
+        f"{_as_word(name)}: not described" for name in required if str(name) not in properties
+    ]
     return _text(", ".join(parts)) if parts else "no arguments"
 
 
-def _word(value: object) -> str:
+def _as_word(value: object) -> str:
     """Return *value*, which comes from a request, as one word: unchanged if it is a plain word,
     otherwise as JSON.
     """
@@ -331,7 +335,7 @@ def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
                 waiting += [(inner, False) for inner in value.values()]
                 continue
             if not _is_shown(name, value, is_top=is_top):
-                found[_word(name)] += 1
+                found[_as_word(name)] += 1
             if name in _BY_NAME:
                 waiting += [(inner, False) for inner in _object(value).values()]
             elif name not in _VALUES:

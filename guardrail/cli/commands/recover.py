@@ -39,7 +39,7 @@ __all__ = ["recover"]
     multiple=True,
     metavar="FILE",
     help=(
-        "A copy of this log made by guardrail backup, whose records do not count as lost. May be "
+        "A copy of this log that guardrail backup made, so its records are not lost. May be "
         "repeated."
     ),
 )

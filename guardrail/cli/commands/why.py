@@ -96,7 +96,7 @@ def _print(answer: DecisionExplanation, next_step: str) -> None:
     call = answer.call
     word, style = verdict(call)
     data(f"{paint(word, style)}  {_title(call)}")
-    data(_who(call))
+    data(_describe_caller(call))
     for line in asked_by(call):
         data(line)
     data(f"record {call.seq}, {clock(call.ts)}")
@@ -152,7 +152,7 @@ def _undeclared_because(call: RecordedCall) -> str:
     )
 
 
-def _who(call: RecordedCall) -> str:
+def _describe_caller(call: RecordedCall) -> str:
     key = call.key
     return (
         f"{name(key.agent, 'no agent')} for {name(key.principal, 'nobody')}, "

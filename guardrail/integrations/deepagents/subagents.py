@@ -66,13 +66,15 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
             code="usage.ungoverned",
             hint="install a different version of deepagents, or upgrade guardrail",
         ) from None
-    copied._subagents = [spec if "runnable" in spec else _last_in(spec, keeper) for spec in specs]
+    copied._subagents = [
+        spec if "runnable" in spec else _with_last_in(spec, keeper) for spec in specs
+    ]
     # Setting the keys rebuilds the task tool from the new specifications.
     copied.private_state_keys = starter.private_state_keys
     return copied
 
 
-def _last_in(spec: Mapping[str, Any], keeper: GuardMiddleware) -> dict[str, Any]:
+def _with_last_in(spec: Mapping[str, Any], keeper: GuardMiddleware) -> dict[str, Any]:
     changed = dict(spec)
     # A forked sub-agent inherits the main agent's guard, placed before its own middleware.
     middleware = [item for item in changed.get("middleware", ()) if item is not keeper]

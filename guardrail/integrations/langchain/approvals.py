@@ -34,7 +34,7 @@ _ANSWER = ("approval", "approved", "approver", "reason")
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _ParsedAnswer:
     """A person's answer to a request."""
 
     approved: bool
@@ -53,7 +53,7 @@ def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None
 
     before, seen = -1, 0
     while True:
-        case: ApprovalCase = yield from _apart(lambda: service.case(approval))
+        case: ApprovalCase = yield from _run_in_thread(lambda: service.case(approval))
         if before < 0:
             before = _answers(case)
         if service.state(case) is not RequestState.PENDING:
@@ -62,10 +62,10 @@ def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None
         if not isinstance(given, Mapping) or given.get("approval") != approval:
             continue
         seen += 1
-        said = _said(given)
-        if isinstance(said, _Said) and seen <= before:
+        said = _read_answer(given)
+        if isinstance(said, _ParsedAnswer) and seen <= before:
             continue  # recorded when the graph was first resumed with this answer
-        answer: Answer = yield from _apart(_recording(service, approval, said))
+        answer: Answer = yield from _run_in_thread(_recording(service, approval, said))
         if answer.rejected is not None:
             return answer.rejected
 
@@ -79,7 +79,7 @@ def _question(service: ApprovalService, case: ApprovalCase) -> dict[str, Any]:
 
 
 def _recording(
-    service: ApprovalService, approval: str, said: _Said | RejectionReason
+    service: ApprovalService, approval: str, said: _ParsedAnswer | RejectionReason
 ) -> Callable[[], Answer]:
     def record() -> Answer:
         if isinstance(said, RejectionReason):
@@ -91,7 +91,7 @@ def _recording(
     return record
 
 
-def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
+def _read_answer(value: Mapping[str, Any]) -> _ParsedAnswer | RejectionReason:
     """Return a person's answer, or the reason why it is rejected: the person or the verdict is
     missing, or the answer has extra keys.
 
@@ -104,13 +104,13 @@ def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
     reason = value.get("reason") or "no reason was given"
     if type(approved) is not bool or not isinstance(approver, str) or not isinstance(reason, str):
         return RejectionReason.APPROVER_UNKNOWN
-    return _Said(approved, approver, reason[:1000])
+    return _ParsedAnswer(approved, approver, reason[:1000])
 
 
 def _answers(case: ApprovalCase) -> int:
     return sum(step.approver is not None and step.approver.method == METHOD for step in case.steps)
 
 
-def _apart(work: Callable[[], R]) -> Steps[R]:
+def _run_in_thread(work: Callable[[], R]) -> Steps[R]:
     done: R = yield Wait(in_background(work), None)
     return done

@@ -73,7 +73,7 @@ def _problems(agent: Any, guard: Guard) -> Iterator[str]:
         for name in _ungoverned(found, guard):
             yield f'{place}: tool "{name}"'
         if isinstance(found.thing, middleware_class()):
-            for name in _loose(found.thing, guard):
+            for name in _ungoverned_in(found.thing, guard):
                 yield f'{place}: tool "{name}" of {type(found.thing).__name__}'
         if isinstance(found.thing, RemoteGraph):
             yield f"{place}: it runs on a different server"
@@ -82,7 +82,7 @@ def _problems(agent: Any, guard: Guard) -> Iterator[str]:
 def _ungoverned(found: Found, guard: Guard) -> list[str]:
     """Return the names of the tools in *found* that would run without the guard."""
     if isinstance(found.thing, ToolNode):
-        if _wrapped(found.thing, guard):
+        if _is_wrapped(found.thing, guard):
             return []
         tools = found.thing.tools_by_name.values()
         return [tool.name for tool in tools if not _governed(tool, guard)]
@@ -96,7 +96,7 @@ def _governed(tool: BaseTool, guard: Guard) -> bool:
     return isinstance(binding, Binding) and binding.guard is guard
 
 
-def _wrapped(node: ToolNode, guard: Guard) -> bool:
+def _is_wrapped(node: ToolNode, guard: Guard) -> bool:
     """Return True if every call through *node*, sync or async, goes through the guard."""
     # LangGraph does not guarantee these names. If they are missing, nothing counts as governed.
     sync = getattr(node, "_wrap_tool_call", None)
@@ -129,7 +129,7 @@ def governs(thing: object, guard: Guard) -> bool:
     return isinstance(swapping, Swapping) and swapping.guard is guard
 
 
-def _loose(middleware: Any, guard: Guard) -> list[str]:
+def _ungoverned_in(middleware: Any, guard: Guard) -> list[str]:
     """Return the names of the ungoverned tools that *middleware* refers to. It may run these tools,
     or pass them to an agent that it creates later.
     """

@@ -89,7 +89,7 @@ def record_rejection(
     """
     try:
         session = session_of_run(guard, config)
-        guard.reject(_named(tool), reason, session=session, **_options(call_id, config))
+        guard.reject(_tool_of(tool), reason, session=session, **_options(call_id, config))
     except LedgerError as error:
         stop(error)
 
@@ -104,12 +104,12 @@ async def arecord_rejection(
     """Async version of ``record_rejection``."""
     try:
         session = await asession_of_run(guard, config)
-        await guard.areject(_named(tool), reason, session=session, **_options(call_id, config))
+        await guard.areject(_tool_of(tool), reason, session=session, **_options(call_id, config))
     except LedgerError as error:
         stop(error)
 
 
-def _named(tool: Tool | object) -> Tool:
+def _tool_of(tool: Tool | object) -> Tool:
     return tool if isinstance(tool, Tool) else recorded_tool(tool)
 
 

@@ -64,20 +64,20 @@ def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> Ses
     Raises ``IdentityError`` if the run's identity is malformed or its session belongs to a
     different principal, and ``LedgerError``.
     """
-    named = _named(config)
-    return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
+    named = _session_or_identity(config)
+    return _unless_entered(_new_session(guard, named)) if isinstance(named, RunIdentity) else named
 
 
 async def asession_of_run(
     guard: Guard, config: Mapping[str, Any] | None = None
 ) -> SessionScope | None:
     """Async version of ``session_of_run``. Does not block the event loop."""
-    named = _named(config)
+    named = _session_or_identity(config)
     if not isinstance(named, RunIdentity):
         return named
-    opened = _known(guard, named)
+    opened = _open_session(guard, named)
     if opened is None:
-        opened = await asyncio.to_thread(_opened, guard, named)
+        opened = await asyncio.to_thread(_new_session, guard, named)
     return _unless_entered(opened)
 
 
@@ -86,16 +86,16 @@ def _unless_entered(session: SessionScope) -> SessionScope | None:
     return session if current(session.guard) is None else None
 
 
-def _named(config: Mapping[str, Any] | None) -> SessionScope | RunIdentity | None:
+def _session_or_identity(config: Mapping[str, Any] | None) -> SessionScope | RunIdentity | None:
     configurable = configurable_of_run(config)
     context = getattr(runtime_of_run(configurable), "context", None)
-    session: SessionScope | None = _given(configurable, context, KEY)
+    session: SessionScope | None = _value_of(configurable, context, KEY)
     return _identity(configurable, context) if session is None else session
 
 
 def _identity(configurable: Mapping[str, Any], context: object) -> RunIdentity | None:
     principal, agent, session = (
-        _given(configurable, context, key) for key in (PRINCIPAL, AGENT, SESSION_ID)
+        _value_of(configurable, context, key) for key in (PRINCIPAL, AGENT, SESSION_ID)
     )
     if principal is None and agent is None and session is None:
         return None
@@ -104,7 +104,7 @@ def _identity(configurable: Mapping[str, Any], context: object) -> RunIdentity |
     )
 
 
-def _given(configurable: Mapping[str, Any], context: object, key: str) -> Any:
+def _value_of(configurable: Mapping[str, Any], context: object, key: str) -> Any:
     if configurable.get(key) is not None:
         return configurable[key]
     if isinstance(context, Mapping):
@@ -112,7 +112,7 @@ def _given(configurable: Mapping[str, Any], context: object, key: str) -> Any:
     return getattr(context, key, None)
 
 
-def _known(guard: Guard, who: RunIdentity) -> SessionScope | None:
+def _open_session(guard: Guard, who: RunIdentity) -> SessionScope | None:
     with _LOCK:
         known = _OPEN.setdefault(guard, OrderedDict())
         try:
@@ -122,8 +122,8 @@ def _known(guard: Guard, who: RunIdentity) -> SessionScope | None:
         return known[who]
 
 
-def _opened(guard: Guard, who: RunIdentity) -> SessionScope:
-    found = _known(guard, who)
+def _new_session(guard: Guard, who: RunIdentity) -> SessionScope:
+    found = _open_session(guard, who)
     if found is not None:
         return found
     made = guard.session(who.principal, who.agent, id=who.session)

@@ -119,10 +119,10 @@ def _inside(found: Found) -> Iterator[Found]:
     elif isinstance(thing, (BaseTool, *middleware_class())):
         yield from (Found(agent, value, Where.BODY) for value in _fields(thing))
     else:
-        yield from (Found(agent, value, where) for value in _parts(thing))
+        yield from (Found(agent, value, where) for value in _components(thing))
 
 
-def _parts(thing: object) -> Iterable[object]:
+def _components(thing: object) -> Iterable[object]:
     if isinstance(thing, list | tuple | set | frozenset):
         return thing
     if isinstance(thing, functools.partial):

@@ -56,7 +56,7 @@ def read_response(response: Response, handled: Collection[str]) -> ResponseCalls
     for item in output:
         kind = str(getattr(item, "type", ""))
         if kind in {"function_call", "custom_tool_call"}:
-            found.own.append(_own(item, kind, refusal))
+            found.own.append(_own_call(item, kind, refusal))
         elif kind == "mcp_approval_request":
             found.own.append(_approval(item))
         elif kind in HOSTED or (_is_call(kind, item) and _has_ended(item, answered)):
@@ -82,7 +82,7 @@ def _has_ended(item: Any, answered: set[Any]) -> bool:
     )
 
 
-def _own(item: Any, kind: str, refusal: Refusal | None) -> AskedCall:
+def _own_call(item: Any, kind: str, refusal: Refusal | None) -> AskedCall:
     name = getattr(item, "name", None)
     if refusal is None and getattr(item, "status", None) not in _COMPLETE:
         refusal = Refusal.incomplete("status", item.status)

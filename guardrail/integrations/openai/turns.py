@@ -128,15 +128,15 @@ class Turn:
     def _stream(self) -> AnswerStream:
         return AnswerStream(
             self._api,
-            self._refused,
+            self._keep_refused,
             hosts_shell=hosts_shell(self._body),
             choices=choices_of(self._body),
         )
 
-    def _whole(self, body: bytes) -> Deciding[bytes]:
-        return govern_body(self._api, body, self._refused, hosts_shell=hosts_shell(self._body))
+    def _govern_body(self, body: bytes) -> Deciding[bytes]:
+        return govern_body(self._api, body, self._keep_refused, hosts_shell=hosts_shell(self._body))
 
-    def _refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
+    def _keep_refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
         self._shared.refused.add(self._owner, item, refusal, places)
 
     def _check_failure(self, status: int, body: bytes) -> None:
@@ -156,7 +156,7 @@ class Turn:
             return stream_of(response, self._stream(), self.decider)
         try:
             body = response.read()
-            made = drive_deciding(self._whole(body), self.decider.decide)
+            made = drive_deciding(self._govern_body(body), self.decider.decide)
         except BaseException:
             self.decider.withdraw()
             raise
@@ -172,7 +172,7 @@ class Turn:
             return stream_of(response, self._stream(), self.decider, asynchronous=True)
         try:
             body = await response.aread()
-            made = await adrive_deciding(self._whole(body), self.decider.adecide)
+            made = await adrive_deciding(self._govern_body(body), self.decider.adecide)
         except BaseException:
             await self.decider.awithdraw()
             raise

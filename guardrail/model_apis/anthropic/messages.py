@@ -93,7 +93,7 @@ def read_message(body: bytes) -> Mapping[str, Any]:
             if isinstance(block, dict) and block.get("type") == _CALL:
                 given = block.get("input")
                 if _repeats(given):
-                    block["input"] = JsonArguments(_written(given))
+                    block["input"] = JsonArguments(_serialized(given))
         if isinstance(message, dict) and not _repeats(message):
             return object_of(message, "JSON", outermost=True)
     except (ValueError, RecursionError):
@@ -126,10 +126,10 @@ def _repeats(value: Any) -> bool:
     return False
 
 
-def _written(value: Any) -> str:
+def _serialized(value: Any) -> str:
     if isinstance(value, _Repeated | dict):
         pairs = value.items() if isinstance(value, dict) else value
-        return "{" + ",".join(f"{json.dumps(key)}:{_written(each)}" for key, each in pairs) + "}"
+        return "{" + ",".join(f"{json.dumps(key)}:{_serialized(each)}" for key, each in pairs) + "}"
     if isinstance(value, list):
-        return "[" + ",".join(_written(each) for each in value) + "]"
+        return "[" + ",".join(_serialized(each) for each in value) + "]"
     return json.dumps(value)

@@ -79,19 +79,19 @@ class AdmittedApprovals:
         """
         with self._lock:
             if call.approval is not None:
-                ran = self._calls.get(_place(owner, call.approval))
+                ran = self._calls.get(_key(owner, call.approval))
                 if ran is not None and ran.used:
-                    self._calls[_place(owner, call.approval)] = ran._replace(ran=_kept(call.id))
+                    self._calls[_key(owner, call.approval)] = ran._replace(ran=_stored_id(call.id))
             elif call.approvable and call.id is not None:
                 digest = digest_of(call)
-                earlier = self._calls.get(_place(owner, call.id))
+                earlier = self._calls.get(_key(owner, call.id))
                 self._keep(
-                    _place(owner, call.id),
+                    _key(owner, call.id),
                     _Known(
                         digest,
                         session,
-                        _kept(response),
-                        _kept(conversation),
+                        _stored_id(response),
+                        _stored_id(conversation),
                         # With two calls that have this id, the provider could mean either.
                         usable=earlier is None or earlier.digest == digest,
                     ),
@@ -119,15 +119,15 @@ class AdmittedApprovals:
         with self._lock:
             said: dict[str, AskedCall] = {}
             for item in items:
-                for name, call in _said(item):
-                    known = self._calls.get(_place(owner, name))
+                for name, call in _calls_in(item):
+                    known = self._calls.get(_key(owner, name))
                     if known is not None and known.digest != digest_of(call):
                         return _refused(call)
                     said[name] = call
             fresh: list[str] = []
             for item in filter(_approves, items):
                 approved = text_or_none(item.get("approval_request_id"))
-                found = None if approved is None else self._calls.get(_place(owner, approved))
+                found = None if approved is None else self._calls.get(_key(owner, approved))
                 if approved is not None and found is not None and found.usable_in(session):
                     if _is_history(found, approved, body, items):
                         continue
@@ -138,9 +138,9 @@ class AdmittedApprovals:
                 call = AskedCall(None, None, approved, None)
                 return _refused(said.get(approved or "", call))
             for name, call in said.items():
-                if _place(owner, name) not in self._calls:
+                if _key(owner, name) not in self._calls:
                     # The provider may store a call that the program invented.
-                    self._keep(_place(owner, name), _Known(digest_of(call)))
+                    self._keep(_key(owner, name), _Known(digest_of(call)))
             self._mark(owner, fresh, used=True)
         return None
 
@@ -152,23 +152,23 @@ class AdmittedApprovals:
         with self._lock:
             for item in filter(_approves, items):
                 name = text_or_none(item.get("approval_request_id"))
-                known = None if name is None else self._calls.get(_place(owner, name))
+                known = None if name is None else self._calls.get(_key(owner, name))
                 if name and known is not None and not _is_history(known, name, body, items):
                     self._mark(owner, [name], used=False)
 
     def _mark(self, owner: Owner, names: Iterable[str], *, used: bool) -> None:
         for name in names:
-            place = _place(owner, name)
+            place = _key(owner, name)
             known = self._calls.get(place)
             if known is not None:
                 self._calls[place] = known._replace(used=used)
 
 
-def _place(owner: Owner, name: str) -> tuple[Owner, str]:
+def _key(owner: Owner, name: str) -> tuple[Owner, str]:
     return owner, kept_name(name)
 
 
-def _kept(name: object) -> str | None:
+def _stored_id(name: object) -> str | None:
     """Return the id *name* in the form in which it is stored, or None if *name* is not an id."""
     found = text_or_none(name)
     return None if found is None else kept_name(found)
@@ -188,7 +188,7 @@ def _listed(given: object) -> list[Any]:
     return given if isinstance(given, list) else [given]
 
 
-def _said(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
+def _calls_in(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
     """Yield the ids under which a provider could look up the call that *item* contains, with the
     call. Any item that contains the name of a tool counts, whatever its type.
     """
@@ -215,7 +215,7 @@ def _is_history(
         return False
     return any(
         (item.get("type") == _RESULT and item.get("approval_request_id") == name)
-        or (item.get("type") in _REFERENCES and _kept(item.get("id")) == known.ran)
+        or (item.get("type") in _REFERENCES and _stored_id(item.get("id")) == known.ran)
         for item in items
     )
 

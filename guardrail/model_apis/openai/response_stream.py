@@ -124,7 +124,7 @@ class ResponseStream:
             return [event]
         check_nested(event, _NESTED)
         if "response" in event:
-            return (yield from self._whole(event, kind))
+            return (yield from self._feed_response(event, kind))
         if self._held is not None:
             index, first = self._held
             if event.get("output_index") != index:
@@ -140,9 +140,9 @@ class ResponseStream:
             for each in waiting:
                 made += yield from self._governed(each)
             return made
-        return (yield from self._free(event, kind))
+        return (yield from self._feed_unheld(event, kind))
 
-    def _free(self, event: Event, kind: str) -> Deciding[list[Event]]:
+    def _feed_unheld(self, event: Event, kind: str) -> Deciding[list[Event]]:
         """Return the events to pass on instead of *event*, which does not belong to a held call."""
         index = event.get("output_index")
         if kind == _ADDED:
@@ -178,7 +178,7 @@ class ResponseStream:
             return False
         return self._kinds.get(index) is ItemKind.HOSTED or kind.startswith(_SEARCH_EVENTS)
 
-    def _whole(self, event: Event, kind: str) -> Deciding[list[Event]]:
+    def _feed_response(self, event: Event, kind: str) -> Deciding[list[Event]]:
         """Return the events to pass on instead of *event*, which contains the response."""
         if "item" in event or "_call" in kind:
             raise ModelAnswerError(

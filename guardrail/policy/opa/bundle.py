@@ -145,13 +145,13 @@ def _signatures(files: dict[str, bytes], signer: BundleSigner) -> bytes:
     if signer.key_id:
         header["kid"] = payload["keyid"] = signer.key_id
     signed = b".".join(
-        _part(json.dumps(part, sort_keys=True).encode()) for part in (header, payload)
+        _base64url(json.dumps(part, sort_keys=True).encode()) for part in (header, payload)
     )
-    token = signed + b"." + _part(signer.sign(signed))
+    token = signed + b"." + _base64url(signer.sign(signed))
     return json.dumps({"signatures": [token.decode("ascii")]}).encode()
 
 
-def _part(raw: bytes) -> bytes:
+def _base64url(raw: bytes) -> bytes:
     return base64.urlsafe_b64encode(raw).rstrip(b"=")
 
 

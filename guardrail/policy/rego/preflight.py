@@ -124,9 +124,8 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """Reject a head that iterates with a variable that the body does not bind. If the
-        collection is empty, the embedded engine makes the whole rule undefined and skips its
-        ``else``.
+        """Reject a head that iterates with a variable not bound in the body. If the collection is
+        empty, the engine makes the whole rule undefined and skips its ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
@@ -145,9 +144,7 @@ class _RuleExaminer:
                 )
 
     def _free_index_line(self, node: Any, bound: set[str]) -> int:
-        """Return the line of an index variable that the body does not bind, or 0 if there is
-        none.
-        """
+        """Return the line of an index variable not bound in the body, or 0 if there is none."""
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
             return 0
@@ -317,9 +314,7 @@ class _RuleExaminer:
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check a call of a built-in function. Return the function's arity if known, otherwise
-        None.
-        """
+        """Check a call of a built-in function. Return the function's arity, or None if unknown."""
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)

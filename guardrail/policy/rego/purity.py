@@ -111,14 +111,14 @@ def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
     elif node.get("type") == "call" and isinstance(node.get("value"), list) and node["value"]:
         called = node["value"][0]
     if isinstance(called, dict) and called.get("type") == "ref":
-        yield _parts(called), True
+        yield _literal_parts(called), True
     if node.get("type") == "ref":
-        yield _parts(node), False
+        yield _literal_parts(node), False
     for value in node.values():
         yield from _references(value)
 
 
-def _parts(reference: Mapping[str, Any]) -> tuple[str, ...]:
+def _literal_parts(reference: Mapping[str, Any]) -> tuple[str, ...]:
     parts = []
     for index, part in enumerate(reference.get("value") or []):
         if not isinstance(part, dict) or part.get("type") not in (

@@ -141,10 +141,10 @@ class _Renamer:
             for span in (content.get("key"), content["value"]):
                 if span:
                     self._declare_span(span, inner)
-            below = scope.below | frozenset(map(self._written, _spans(content)))
+            below = scope.below | frozenset(map(self._source_text, _spans(content)))
             self._query(content["query"], [], _Scope(inner.names, below, _KEPT))
         else:
-            for child in _parts(content):
+            for child in _children(content):
                 self._use(child, scope)
 
     def _declare(self, pattern: Any, scope: _Scope) -> None:
@@ -153,25 +153,25 @@ class _Renamer:
                 self._declare_span(content["span"], scope)
 
     def _declare_span(self, span: Node, scope: _Scope) -> None:
-        name = self._written(span)
+        name = self._source_text(span)
         if name not in scope.barred:
             scope.barred.add(name)
             scope.names.pop(name, None)
             if name in scope.hidden:
-                scope.names[name] = self._free(name)
+                scope.names[name] = self._unused_name(name)
         self._write(span, name, scope)
 
     def _write(self, span: Node, name: str, scope: _Scope) -> None:
-        if name in scope.names and self._written(span) == name:
+        if name in scope.names and self._source_text(span) == name:
             self.edits[span["start"], span["end"]] = scope.names[name]
 
-    def _free(self, name: str) -> str:
+    def _unused_name(self, name: str) -> str:
         while name in self._taken:
             name += "_"
         self._taken.add(name)
         return name
 
-    def _written(self, span: Node) -> str:
+    def _source_text(self, span: Node) -> str:
         return self._raw[span["start"] : span["end"]].decode("utf-8")
 
 
@@ -187,11 +187,11 @@ def _direct(node: Any) -> Iterator[str]:
     elif name == "Every":
         yield from _direct(node["Every"]["domain"])
     elif name not in _COMPREHENSIONS:
-        for child in _parts(node):
+        for child in _children(node):
             yield from _direct(child)
 
 
-def _parts(node: Any) -> list[Any]:
+def _children(node: Any) -> list[Any]:
     """Return the direct children of a node, without their positions in the text."""
     if isinstance(node, dict):
         return [v for key, v in node.items() if key != "span" and isinstance(v, dict | list)]

@@ -40,7 +40,7 @@ RESULTS: tuple[Any, ...] = (
 """Results of various types."""
 
 
-def _given(result: Any, _: dict[str, Any]) -> Any:
+def _return_result(result: Any, _: dict[str, Any]) -> Any:
     return result
 
 
@@ -48,7 +48,7 @@ async def results_unchanged(kit: Kit) -> None:
     plain = Bodies(asynchronous=kit.driver.asynchronous)
     ungoverned = kit.driver.open(plain.functions(), None)
     for place, result in enumerate(RESULTS):
-        plain.act = kit.bodies.act = partial(_given, result)
+        plain.act = kit.bodies.act = partial(_return_result, result)
         call = ModelCall("look_up", {"city": "Bern"}, f"call-{place}")
         (wanted,) = await kit.driver.arun(ungoverned, [call])
         (found,) = await kit.run(call)

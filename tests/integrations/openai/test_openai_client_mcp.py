@@ -34,10 +34,10 @@ def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: boo
             assert raised.value.code == "model_request.approval"
             await ask()
             await ask(ASKED_MCP, APPROVED)
-            with pytest.raises(GuardrailError, match="approved before"):
+            with pytest.raises(GuardrailError, match="already been approved"):
                 await ask(ASKED_MCP, APPROVED)
             await ask(ASKED_MCP, APPROVED, RAN_MCP)
-            with pytest.raises(GuardrailError, match="another name"):
+            with pytest.raises(GuardrailError, match="a different name"):
                 await ask({**ASKED_MCP, "name": "delete"}, APPROVED)
             closed = client.close()
             if asynchronous:

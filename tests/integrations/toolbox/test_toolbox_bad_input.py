@@ -332,7 +332,7 @@ def test_what_is_no_response_is_named(
     given = made(api)
     with pytest.raises(UsageError) as caught:
         run_either(box, given, how)
-    assert f"of the {api.adapter} package" in str(caught.value)
+    assert f"from the {api.adapter} package" in str(caught.value)
     assert type(given).__qualname__ in str(caught.value)
     assert caught.value.code == "usage.response"
     assert "pass" in caught.value.hint

@@ -635,7 +635,7 @@ V0 = "run opa fmt --v0-v1 -w {file}"
         ("rego.v1", "future.keywords.in", "remove this import"),
         ("rego.v1", "rego.v1", "remove this import"),
         ("future.keywords.in", "future.keywords", "remove this import"),
-        ("data.x", "data.x", "another name"),
+        ("data.x", "data.x", "rename this import"),
     ],
 )
 def test_an_import_that_repeats_another_names_both_and_what_to_do(
