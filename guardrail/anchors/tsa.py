@@ -208,7 +208,7 @@ def _client() -> Any:
         raise ConfigError(
             "[anchors] tsa: the extra for timestamps is not installed",
             code="config.extra",
-            hint="install guardrail with the tsa extra (README.md)",
+            hint="install guardrail with the 'tsa' extra (README.md)",
         ) from None
     return rfc3161_client
 

@@ -30,7 +30,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
         remark(
             "error: the demo's tools are LangChain tools, and LangChain is not installed", Style.BAD
         )
-        remark("next:  install guardrail with the langchain extra (README.md)")
+        remark("next:  install guardrail with the 'langchain' extra (README.md)")
         return Exit.UNKNOWN
     from guardrail.demo.telling import heading, item, say
 

@@ -34,7 +34,7 @@ __all__ = ["AnswerStream", "govern_answer", "govern_body", "in_one_line", "read_
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ERROR = "error"
 _ENDS_OF_LINE = tuple(each.encode() for each in "\x85\u2028\u2029")
-"""Characters that JSON allows in a string, and at which some clients end a line."""
+"""Characters that JSON allows in strings but some clients treat as line breaks."""
 
 
 def govern_body(
@@ -58,8 +58,9 @@ def govern_body(
 
 
 def in_one_line(body: bytes, answer: Mapping[str, Any]) -> bytes:
-    """Return *body*, the JSON of *answer*, or the same JSON without the characters at which some
-    clients end a line: they would read the parts of a text as events of a stream.
+    """Return *body*, the JSON of *answer*. If *body* contains characters that some clients treat as
+    line breaks, return the same JSON with these characters escaped: those clients would interpret
+    parts of a text as events in a stream.
     """
     return compact(answer).encode() if any(each in body for each in _ENDS_OF_LINE) else body
 
@@ -156,7 +157,7 @@ class AnswerStream:
         made = yield from self._rewriter.feed(_without_private(found))
         out = bytearray()
         for each in made:
-            # a client that does not join the lines of an event would read other objects
+            # a client that does not join the lines of an event would read different objects
             same = each is found and _is_one_line(event.data)
             name = self._name(event, each)
             out += write_event(event.data if same else compact(each), name)
@@ -164,14 +165,14 @@ class AnswerStream:
         return bytes(out)
 
     def _name(self, event: SentEvent, sent: Mapping[str, Any]) -> str | None:
-        """Return the SSE event name for *sent*, or None if it needs none. The name always agrees
-        with the type after governance, because some clients read the name and others the type.
+        """Return the SSE event name for *sent*, or None if no name is needed. The name always
+        matches the type after governance, because some clients read the name and others the type.
         Raises ``ModelAnswerError`` if the name could contain a line break.
         """
         kind = sent.get("type")
         failed = kind == _ERROR or (kind is None and sent.get("error"))
         if failed and isinstance(self._rewriter, MessageStream):
-            return _ERROR  # its clients ignore events without a name
+            return _ERROR  # Anthropic's clients ignore events without a name
         if not event.name:
             return None
         if failed or event.name == _ERROR:
@@ -179,7 +180,9 @@ class AnswerStream:
         if not isinstance(kind, str):
             return None
         if _NAME.fullmatch(kind) is None:
-            raise ModelAnswerError("the model's answer is malformed: an event has an invalid name")
+            raise ModelAnswerError(
+                "the model's response is malformed: an event has an invalid name"
+            )
         return kind
 
 

@@ -79,18 +79,18 @@ def looks_like_call(name: str) -> bool:
 
 
 _HOLDS_CALLS = frozenset({"choices", "content_block", "delta", "item", "output", "tool_use"})
-"""Names of fields that hold the calls of an answer, or of an event of a stream."""
+"""Names of the fields that contain calls in a response or in an event of a stream."""
 
 
 def check_nested(found: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Raise ``ModelAnswerError`` if a field of *found* that is not in *known* contains a part of an
-    answer, at any depth: some clients look for a chunk inside of a chunk.
+    """Raise ``ModelAnswerError`` if a field of *found* that is not in *known* contains, at any
+    depth, a field that can contain calls. Some clients look for a chunk inside a chunk.
     """
     for name, value in found.items():
         if value and isinstance(value, dict | list) and name not in known and _holds_calls(value):
             raise ModelAnswerError(
-                "the model's answer contains a part of an answer in a field that guardrail does not"
-                " know"
+                "the model's response contains a nested response in a field that guardrail does "
+                "not know"
             )
 
 
@@ -210,7 +210,7 @@ def place_of(found: Mapping[str, Any], field: str) -> int | None:
     if value is None or (type(value) is int and value >= 0):
         return value
     raise ModelAnswerError(
-        f"the model's answer is malformed: its {field} is not a positive number or zero"
+        f"the model's response is malformed: its {field} is not a non-negative integer"
     )
 
 

@@ -78,11 +78,9 @@ class AskedCall:
     approval: str | None = None
     """The id of the approved request for a call that the provider has run."""
     space: object = None
-    """The namespace or the set of tools that the call names. It can be any value. ``name`` begins
-    with it.
-    """
+    """The namespace or tool set in the call, which can be any value. ``name`` begins with it."""
     member: object = None
-    """The name of the tool in ``space``. Many programs look only at this name."""
+    """The name of the tool within ``space``. Many programs look only at this name."""
 
 
 def text_or_none(value: object) -> str | None:

@@ -31,9 +31,9 @@ __all__ = ["Decider", "adrive_deciding", "drive_deciding"]
 R = TypeVar("R")
 
 _STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
-"""Codes of refused calls that can still be approved."""
+"""Codes of refusals after which a call can still be approved."""
 _WRAPPED = "tool_uses"
-"""Argument that holds the calls in a call of ``parallel`` or ``multi_tool_use.parallel``."""
+"""The argument that contains the calls in a call of ``parallel`` or ``multi_tool_use.parallel``."""
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
@@ -84,13 +84,13 @@ class Decider:
         released: Callable[[AskedCall, object], None] = _ignore,
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* does not contain the model
-        and the response, which are taken from the response. *owner* is allowed to report the
-        results of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call
-        use the approval that its first attempt waited for. *tools* are the tools in the request,
-        keyed by name; other names are looked up in the guard's own tools. *offered* is the result
-        of ``offered_tools`` for the request. *knows_all* is True if the model was offered no other
-        tools. *released* is called with each call that the program has received or that the
-        provider has run after an approval, and with the id of its response.
+        and the response id, which are taken from the response. *owner* is allowed to report the
+        results of the calls; the default is ``owner_of(session)``. *again* lets a repeated call use
+        the approval that its first attempt waited for. *tools* are the tools in the request, keyed
+        by name; other names are looked up in the guard's own tools. *offered* is the result of
+        ``offered_tools`` for the request. *knows_all* is True if the model was not offered any
+        other tools. *released* is called with each call that the program has received or that the
+        provider has run after an approval, and with the id of the response.
         """
         self._tools = {} if tools is None else tools
         self._knows_all = knows_all
@@ -240,10 +240,14 @@ class Decider:
         if not isinstance(call.name, str) or recorded_tool(call.name).name != call.name:
             return Refusal("unknown_tool", "this is not the name of a tool")
         if call.space is not None and not self._offered.has_member(call.space, call.member):
-            # The program could run the tool that has this name without a namespace.
-            return Refusal("unknown_namespace", "the request has no such tool in this namespace")
+            # The program might run the tool that has this name but no namespace.
+            return Refusal(
+                "unknown_namespace", "the request does not contain this tool in this namespace"
+            )
         if call.name not in self._offered.names and _wraps_calls(call.arguments):
-            return Refusal("unknown_kind", "it contains other calls: ask for each of them")
+            return Refusal(
+                "unknown_kind", "it contains other calls: request each of them separately"
+            )
         refusal = id_refusal(call, self._seen)
         if call.id is not None:
             self._seen.add(call.id)
@@ -251,8 +255,8 @@ class Decider:
 
 
 def _wraps_calls(arguments: object) -> bool:
-    """Return True if *arguments* contain calls of other tools. Models make up such a call, and some
-    clients run the calls in it.
+    """Return True if *arguments* contain calls of other tools. Models invent such calls, and some
+    clients run the calls inside.
     """
     if isinstance(arguments, JsonArguments):
         try:

@@ -11,22 +11,22 @@ __all__ = ["NOTHING_OFFERED", "TOOL_SETS", "OfferedTools", "offered_tools"]
 
 _SPACE = "namespace"
 TOOL_SETS = {"browser_toolset": "browser", "computer_toolset": "computer"}
-"""Types of Anthropic's sets of tools, without their dates, with the names that calls use."""
+"""Types of Anthropic's tool sets, without their dates, mapped to the names that calls use."""
 
 
 class OfferedTools(NamedTuple):
-    """The tools that a request offers to the model. Nothing in it was checked."""
+    """The tools that a request offers to the model. The contents have not been checked."""
 
     names: frozenset[str] = frozenset()
-    """Names of tools outside of namespaces."""
+    """Names of tools outside namespaces."""
     members: frozenset[tuple[str, str]] = frozenset()
-    """Pairs of a namespace and of the name of a tool in it."""
+    """Pairs of (namespace, name of a tool in the namespace)."""
     sets: frozenset[str] = frozenset()
-    """Names of sets whose tools the provider defines."""
+    """Names of tool sets, whose tools the provider defines."""
 
     def has_member(self, space: object, name: object) -> bool:
-        """Return True if the tool *name* was offered in the namespace or the set *space*. Both can
-        be any value.
+        """Return True if the tool *name* was offered in the namespace or tool set *space*. Both
+        arguments can be any value.
         """
         if not isinstance(space, str) or not isinstance(name, str):
             return False

@@ -31,9 +31,9 @@ _UPSTREAM = CauseExplanation(
     "Check `[proxy] upstream`, or the option --upstream.",
 )
 _UNREADABLE = CauseExplanation(
-    "The proxy can't tell which call the model's answer contains, so the program did not receive "
-    "the answer.",
-    "If it happens again, look at the answer itself: the record contains no values from it.",
+    "The proxy can't tell which call the model's response contains, so the program did not "
+    "receive the response.",
+    "If it happens again, look at the response itself: the record does not contain values from it.",
 )
 _REJECTIONS = {
     "incomplete": CauseExplanation(

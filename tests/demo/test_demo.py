@@ -140,7 +140,7 @@ def test_the_demo_says_what_to_install_where_langchain_is_missing(tmp_path: Path
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert done.returncode == 3
-    assert "install guardrail with the langchain extra (README.md)" in done.stderr
+    assert "install guardrail with the 'langchain' extra (README.md)" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -57,10 +57,10 @@ def places(*items: tuple[int, dict[str, Any]]) -> list[dict[str, Any]]:
     ],
 )
 def test_no_part_of_an_answer_is_inside_of_an_unknown_field(api: Api, event: Any) -> None:
-    with pytest.raises(ModelAnswerError, match="a part of an answer in a field"):
+    with pytest.raises(ModelAnswerError, match="a nested response in a field"):
         streamed(api, sse(event))
     if api is Api.CHAT:
-        with pytest.raises(ModelAnswerError, match="a part of an answer in a field"):
+        with pytest.raises(ModelAnswerError, match="a nested response in a field"):
             drive_deciding(govern_body(api, json.dumps(event).encode()), lambda _: [])
 
 
@@ -86,7 +86,7 @@ OTHER = {**CALL, "id": "f2", "call_id": "c2"}
 )
 def test_the_id_of_a_call_belongs_to_one_place(events: list[Any]) -> None:
     """LangChain would give the arguments of the second call to the first."""
-    with pytest.raises(ModelAnswerError, match="the id of a call belongs to another item"):
+    with pytest.raises(ModelAnswerError, match="the id of a call belongs to a different item"):
         streamed(Api.RESPONSES, sse(*events))
 
 

@@ -19,7 +19,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.anthropic needs the Anthropic client:"
-        " install guardrail with the anthropic extra (README.md)"
+        " install guardrail with the 'anthropic' extra (README.md)"
     ) from missing
 
 if TYPE_CHECKING:

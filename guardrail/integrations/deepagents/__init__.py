@@ -18,7 +18,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.deepagents needs deepagents:"
-        " install guardrail with the deepagents extra (README.md)"
+        " install guardrail with the 'deepagents' extra (README.md)"
     ) from missing
 
 from guardrail.integrations.deepagents.agent import create_deep_agent

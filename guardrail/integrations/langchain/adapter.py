@@ -27,7 +27,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.langchain needs LangChain:"
-        " install guardrail with the langchain extra (README.md)"
+        " install guardrail with the 'langchain' extra (README.md)"
     ) from missing
 
 from guardrail.integrations.langchain.binding import (

@@ -18,7 +18,7 @@ try:
     from langchain.agents.middleware import AgentMiddleware
 except ImportError as missing:
     raise ImportError(
-        "GuardMiddleware needs LangChain's agents: install guardrail with the langchain extra"
+        "GuardMiddleware needs LangChain's agents: install guardrail with the 'langchain' extra"
         " (README.md), and the package langchain"
     ) from missing
 

@@ -13,7 +13,7 @@ try:
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.openai needs the OpenAI client:"
-        " install guardrail with the openai extra (README.md)"
+        " install guardrail with the 'openai' extra (README.md)"
     ) from missing
 
 from guardrail.integrations.openai.turns import ClientTurns

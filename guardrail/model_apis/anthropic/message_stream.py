@@ -43,7 +43,7 @@ _DELTA = "content_block_delta"
 _STOP = "content_block_stop"
 _INPUT = "input_json_delta"
 _NESTED = frozenset({"content_block", "delta", "error", "message", "usage"})
-"""Fields of an event whose nested fields are read or contain no calls."""
+"""Fields of an event whose nested fields are either governed or free of calls."""
 
 Event = Mapping[str, Any]
 

@@ -40,7 +40,7 @@ TOOLS = "tool_calls"
 LEGACY = "function_call"
 
 NESTED = frozenset({"choices", "error", "usage"})
-"""Fields of a completion, or of a chunk, whose nested fields are read or contain no calls."""
+"""Fields of a completion or a chunk whose nested fields are either governed or free of calls."""
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
 """Finish reasons that mean that a choice and its calls are complete."""
 _KINDS = ("function", "custom")

@@ -34,9 +34,9 @@ _LAST = frozenset({"response.completed", "response.incomplete", "response.failed
 _TEXT_EVENTS = tuple(f"{kind}." for _, kind in TEXTS.values())
 _SEARCH_EVENTS = "response.tool_search_call."
 _MOST = 10_000
-"""Maximum number of events that wait for one call, and of ids in one response."""
+"""Maximum number of events held back for one call, and of ids in one response."""
 _NESTED = frozenset({"annotation", "error", "item", "logprobs", "part", "response"})
-"""Fields of an event whose nested fields are read or contain no calls."""
+"""Fields of an event whose nested fields are either governed or free of calls."""
 
 _RUN_BY_PROGRAM = frozenset({ItemKind.CALL, ItemKind.UNKNOWN})
 
@@ -59,7 +59,7 @@ class ResponseStream:
         self._begun: set[int | None] = set()
         """The output indexes of the items that have begun or ended."""
         self._places: dict[str, int | None] = {}
-        """The first output index with which the events name each item's id."""
+        """The first output index that the events associate with each item id."""
         self.number: int | None = None
         """The sequence number of the next event, if the events are numbered."""
         self.broken = True
@@ -82,9 +82,9 @@ class ResponseStream:
         return [self._numbered(each) for each in made]
 
     def _note_place(self, event: Event) -> None:
-        """Note the place of the item that *event* names. Raises ``ModelAnswerError`` for a call
-        whose id has another place: some clients find the parts of a call by its id, others by its
-        place, and would join the parts of two calls.
+        """Note the output index of the item in *event*. Raises ``ModelAnswerError`` for a call
+        whose id has appeared with a different index. Some clients find the parts of a call by id,
+        others by index, so they would join the parts of two calls.
         """
         item = event.get("item")
         own = item.get("id") if isinstance(item, dict) else None
@@ -96,10 +96,10 @@ class ResponseStream:
         else:
             moved = own is not None and not isinstance(own, str)
         if len(self._places) > _MOST:
-            raise ModelAnswerError("the model's answer is too large: it has too many items")
+            raise ModelAnswerError("the model's response is too large: it has too many items")
         if moved and isinstance(item, dict) and self._kind(item) in _RUN_BY_PROGRAM:
             raise ModelAnswerError(
-                "the model's answer is malformed: the id of a call belongs to another item"
+                "the model's response is malformed: the id of a call belongs to a different item"
             )
 
     def _numbered(self, event: Event) -> Event:
@@ -117,7 +117,7 @@ class ResponseStream:
             if event.get("error"):
                 self.broken = False
                 return [{"error": event["error"]}]
-            raise ModelAnswerError("the model's answer is malformed: an event has no type")
+            raise ModelAnswerError("the model's response is malformed: an event has no type")
         if kind == "error":
             # the client delivers the event, so the program sees that the response failed
             self.broken = False

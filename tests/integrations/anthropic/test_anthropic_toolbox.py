@@ -169,4 +169,4 @@ def test_the_anthropic_client_itself_is_named_if_it_is_missing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "install guardrail with the anthropic extra (README.md)" in done.stderr
+    assert "install guardrail with the 'anthropic' extra (README.md)" in done.stderr

@@ -613,4 +613,4 @@ def test_without_deepagents_the_integration_says_how_to_install_it() -> None:
         "except ImportError as error:\n    print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip().endswith("install guardrail with the deepagents extra (README.md)")
+    assert done.stdout.strip().endswith("install guardrail with the 'deepagents' extra (README.md)")

@@ -225,4 +225,4 @@ def test_the_adapter_says_what_to_install_where_langchain_is_missing() -> None:
         "except ImportError as error:\n    print(error)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "install guardrail with the langchain extra" in done.stdout
+    assert "install guardrail with the 'langchain' extra" in done.stdout

@@ -424,5 +424,5 @@ def test_the_openai_client_itself_is_named_if_it_is_missing() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.returncode == 1
-    assert "install guardrail with the openai extra (README.md)" in done.stderr
+    assert "install guardrail with the 'openai' extra (README.md)" in done.stderr
     assert openai.__version__
