@@ -93,7 +93,7 @@ def _check_policies(
     impure = opa_findings(policies, opa)
     if not impure:
         return BundleChecker.OPA
-    # Findings that remain without the restriction have nothing to do with purity.
+    # Findings that remain without the capabilities file are unrelated to purity.
     findings = opa_findings(policies, opa, pure=False) if unsafe_impure else impure
     if findings:
         raise PolicyLoadError(findings)

@@ -120,11 +120,11 @@ def check(
     findings, not as exceptions.
 
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
-    complete calls, whose decisions must be well-formed. If *opa* is given, it checks them too, and
-    the decisions of both engines are compared; *progress* is called for each compared call. Lints
-    are reported even if an engine refuses. *tools* maps tool names to the JSON Schemas of their
-    arguments; without it, any argument may be missing. *time_limit* is in seconds, for each query
-    to the embedded engine.
+    complete calls, whose decisions must be well-formed. If *opa* is set, it checks the policies
+    too, and the decisions of both engines are compared; *progress* is called for each compared
+    call. Lints are reported even if an engine rejects the policies. *tools* maps tool names to the
+    JSON Schemas of their arguments; without it, any argument may be missing. *time_limit* is the
+    limit in seconds for each query to the embedded engine.
     """
     started = time.perf_counter()
     try:

@@ -44,15 +44,14 @@ def check(
     about likely mistakes.
 
     The command parses the policies, looks for constructs that the embedded engine is known to
-    evaluate differently from OPA, and evaluates a few complete calls. If an opa program is found
-    (GUARDRAIL_OPA, otherwise PATH), the command also runs opa's strict check, and compares the
-    decisions of both engines: in every test, for changed copies of the calls in the tests, and for
-    200 generated calls. Warnings point to
-    constructs that both engines accept but that can let a call through by mistake. The command does
-    not run the policies' own tests: run them with `guardrail policy test`, because a guard loads
-    the policies only if they pass. Exit code 0: they would be loaded if their tests pass; 1: an
-    engine refuses them, or there are warnings and --strict; 3: they could not be read, or opa gave
-    no answer.
+    evaluate differently from OPA, and evaluates a few complete calls. If it finds an opa program
+    (at the path in GUARDRAIL_OPA, otherwise on PATH), the command also runs opa's strict check, and
+    compares the decisions of both engines: in every test, for changed copies of the calls in the
+    tests, and for 200 generated calls. Warnings point out constructs that both engines accept but
+    that can let a call through by mistake. The command does not run the policies' own tests: run
+    them with `guardrail policy test`, because a guard loads the policies only if they pass. Exit
+    code 0: the policies would be loaded if their tests pass; 1: an engine refuses them, or there
+    are warnings with --strict; 3: they could not be read, or opa failed to run.
     """
     from guardrail.authoring.check import check as look
     from guardrail.authoring.tools_file import load_tools

@@ -311,8 +311,8 @@ class OpaEngine:
             self._refusal = found
 
     def _after_fork(self) -> None:
-        # Threads and locks do not survive a fork. The sockets stay with the parent: nothing is sent
-        # on them from here.
+        # Threads and locks do not survive a fork. The sockets belong to the parent, so the child
+        # never sends anything on them.
         self._target.after_fork()
         self._inspector = self._new_inspector()
         self._start_components()

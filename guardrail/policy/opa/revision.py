@@ -71,8 +71,9 @@ class RevisionAcceptance:
         unsafe_unpinned: bool = False,
         program: str = "",
     ) -> None:
-        """*revisions* are the accepted revisions. A revision that identifies only policies accepts
-        them with any data. *program* is the digest of the server's program, if it is known.
+        """*revisions* are the accepted revisions. A revision that contains only a policy digest
+        accepts these policies with any data. *program* is the digest of the server's program, if it
+        is known.
         """
         self._exact = frozenset(revisions)
         self._any_data = frozenset(

@@ -17,7 +17,7 @@ from guardrail.system.http import HttpReply, TransportCause, TransportError
 __all__ = ["MAX_REPLY", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
-"""Maximum size of the reply to a decision request in bytes."""
+"""Maximum size of the response to a decision request in bytes."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
     "name": "the OPA server's host name has no address",
