@@ -122,6 +122,11 @@ class Storage(TreeRows, Protocol):
         can report its number.
         """
 
+    def typed_records(self, start: int, limit: int) -> list[RecordRow]:
+        """Return the result of ``records``, without the records whose lines are of a type that the
+        schema forbids. Return an empty list if a line is too long to load.
+        """
+
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
 
@@ -217,9 +222,9 @@ class Storage(TreeRows, Protocol):
         an empty string if there is none.
         """
 
-    def value_fault(self, *tables: str) -> tuple[str, object] | None:
+    def value_fault(self, *tables: str, start: int = 0) -> tuple[str, object] | None:
         """Return the table and the number of a row with a value that the schema forbids, or None.
-        Checks only *tables*, or every table if none are given.
+        Checks only *tables*, or every table if none are given, and no record before *start*.
         """
 
     def oversized_table(self) -> str | None:

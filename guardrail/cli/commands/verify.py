@@ -25,6 +25,7 @@ from guardrail.cli.verify_steps import left_notice, next_steps, way_to_check
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
+from guardrail.system.host import usable_cores
 
 if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, VerifyReport
@@ -33,6 +34,8 @@ __all__ = ["verify"]
 
 _PATH = click.Path(path_type=Path, readable=False)
 _SHOWN = 10
+_MOST_JOBS = 4
+"""Number of processes that read a ledger if the command does not say how many."""
 """Maximum number of open calls of dead processes that are listed one by one."""
 
 
@@ -71,9 +74,12 @@ _SHOWN = 10
 @click.option(
     "--jobs",
     type=click.IntRange(1, 64),
-    default=1,
+    default=min(_MOST_JOBS, usable_cores()),
     metavar="N",
-    help="Number of processes that read a large ledger.",
+    help=(
+        "Number of processes that read a large ledger. Default: one for each processor core that "
+        "may be used, at most 4."
+    ),
 )
 @click.option(
     "--export",

@@ -257,7 +257,9 @@ _VALUES = (
 )
 
 
-def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
+def value_fault(
+    ask: Ask, tables: tuple[str, ...] = (), start: int = 0
+) -> tuple[str, object] | None:
     """Return the table and the number of a row with values of a type or length that the schema
     forbids, or None if there is none.
 
@@ -267,7 +269,8 @@ def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | 
     for table, number, wrong in _VALUES:
         if tables and table not in tables:
             continue
-        rows = ask(f"SELECT {number} FROM {table} WHERE {wrong} LIMIT 1")  # noqa: S608 - constants
+        within = f"seq >= {start} AND " if table == "record" and start else ""
+        rows = ask(f"SELECT {number} FROM {table} WHERE {within}({wrong}) LIMIT 1")  # noqa: S608 - constants
         if rows:
             return table, rows[0][0]
     return None

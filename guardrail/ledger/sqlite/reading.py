@@ -164,11 +164,11 @@ class ReadConnection:
         with self.snapshot():
             return surplus_fault(self.ask)
 
-    def value_fault(self, *tables: str) -> tuple[str, object] | None:
+    def value_fault(self, *tables: str, start: int = 0) -> tuple[str, object] | None:
         """Return the table and the number of a row with a value that the schema forbids, or None.
-        Checks only *tables*, or every table if none are given.
+        Checks only *tables*, or every table if none are given, and no record before *start*.
         """
-        return value_fault(self.ask, tables)
+        return value_fault(self.ask, tables, start)
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
         """Return (type, name) of the foreign objects in the file, and the names of guardrail's

@@ -80,6 +80,22 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
                 rows.append((seq, leaf_hash(_TOO_LONG), _TOO_LONG))
         return rows
 
+    def typed_records(self, start: int, limit: int) -> list[RecordRow]:
+        """Return the result of ``records``, without the records whose lines are of a type that the
+        schema forbids. Return an empty list if a line is too long to load.
+        """
+        try:
+            return self.ask(
+                "SELECT seq, leaf, CAST(line AS BLOB) FROM record "
+                "WHERE seq >= ? AND typeof(line) = 'text' ORDER BY seq LIMIT ?",
+                start,
+                limit,
+            )
+        except LedgerError as error:
+            if error.code != _OVERSIZED:
+                raise
+            return []
+
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
         rows = self.ask(

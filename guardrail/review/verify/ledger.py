@@ -300,7 +300,8 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
         return
     run.problem = compare_tables(run.tables, run.audit, report, since=run.since)
     if run.problem is None:
-        run.problem = _compare_values(reader, "record") or _compare_places(reader)
+        typed = run.tables.typed
+        run.problem = _compare_values(reader, "record", start=typed) or _compare_places(reader)
     if run.problem is not None:
         return
     if run.since:
@@ -324,11 +325,11 @@ def _check_storage_concurrently(reader: LedgerReader, run: VerifyRun) -> None:
         run.pages = (own.storage.page_fault(),)
 
 
-def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
+def _compare_values(reader: LedgerReader, *tables: str, start: int = 0) -> Problem:
     """Check the schema's constraints with queries, because SQLite does not test them on a
     connection that can't write.
     """
-    found = reader.storage.value_fault(*tables)
+    found = reader.storage.value_fault(*tables, start=start)
     if found is None:
         return None
     table, number = found

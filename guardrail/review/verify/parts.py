@@ -8,6 +8,7 @@ bad record.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,10 @@ PART_LEVEL = 16
 level of a tile.
 """
 _TILE_LEVEL = 8
+_START = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from guardrail.review.verify.parts import main; main()"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +96,7 @@ def read_part(
             # Certificates are checked when the parts are combined, because earlier records
             # determine what a key may sign.
             audit.keys = None
-        tables = Tables(uses=None, locators=LocatorWalk(reader.storage))
+        tables = Tables(typed=start, uses=None, locators=LocatorWalk(reader.storage))
         rotations = [
             # A line that is not UTF-8 is reported as a fault below.
             (seq, line.decode("utf-8", "replace"))
@@ -103,6 +108,7 @@ def read_part(
         report = audit.chain.report()
         if (
             tables.missed is not None
+            or tables.typed != stop
             or report.first_bad is not None
             or audit.edge.size != stop - start
         ):
@@ -132,8 +138,13 @@ class _Worker:
     """A process that reads parts, and returns one line of JSON for each part."""
 
     def __init__(self) -> None:
+        """Start the process. Raises ``OSError``."""
+        # Neither the environment nor the current folder, which may contain anything, influences the
+        # imports.
+        root = str(Path(__file__).parents[3])
+        paths = [root, *(each for each in sys.path if os.path.isabs(each))]
         self._process = subprocess.Popen(
-            [sys.executable, "-c", "from guardrail.review.verify.parts import main; main()"],
+            [sys.executable, "-I", "-c", _START, json.dumps(paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -211,7 +222,12 @@ def stream_in_parts(
         )
         for start in range(0, count << level, 1 << level)
     ]
-    for answer in _answers(requests, jobs, alongside):
+    try:
+        workers = _start_workers(min(jobs, count))
+    except OSError:
+        audit.restart()  # this process reads everything
+        return 0
+    for answer in _answers(requests, workers, alongside):
         if answer is None or not _join(audit, tiles, tables, answer, log=log, level=level):
             audit.restart()
             tiles.restart()
@@ -221,13 +237,27 @@ def stream_in_parts(
             return 0
         if progress is not None:
             progress(audit.edge.size, total)
+    tables.typed = count << level
     return count << level
 
 
+def _start_workers(count: int) -> list[_Worker]:
+    """Start *count* processes. Raises ``OSError`` if one can't be started; none is then left."""
+    workers: list[_Worker] = []
+    try:
+        workers.extend(_Worker() for _ in range(count))
+    except OSError:
+        for worker in workers:
+            worker.close()
+        raise
+    return workers
+
+
 def _answers(
-    requests: Sequence[tuple[object, ...]], jobs: int, alongside: Callable[[], None]
+    requests: Sequence[tuple[object, ...]],
+    workers: Sequence[_Worker],
+    alongside: Callable[[], None],
 ) -> Iterator[dict[str, Any] | None]:
-    workers = [_Worker() for _ in range(min(jobs, len(requests)))]
     idle: SimpleQueue[_Worker] = SimpleQueue()
     for worker in workers:
         idle.put(worker)

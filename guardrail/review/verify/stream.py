@@ -20,7 +20,7 @@ from guardrail.ledger.heads import HeadRow
 from guardrail.ledger.locators import CallStepRow, LocatorWalk
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import EpochRow, OpenCall
-from guardrail.ledger.storage import RecordRow
+from guardrail.ledger.storage import RecordRow, Storage
 from guardrail.ledger.tiles import TileWalk
 from guardrail.ledger.tree import TILE, edge_at, node_reader
 from guardrail.review.verify.report import Progress
@@ -67,6 +67,10 @@ class Tables:
     missed: tuple[int | None, str] | None = None
     """The first record that a query misses, and the table that lacks its row. None in place of the
     record if the table has rows that no line requires.
+    """
+    typed: int = 0
+    """The records below this number, from the first one that was read, have leaves and lines of the
+    types that the schema requires.
     """
     block: int = -1
     """The block (``core.log.places``) of the last record."""
@@ -134,7 +138,7 @@ def stream(
     while stop is None or at < stop:
         limit = CHUNK if stop is None else min(CHUNK, stop - at)
         with reader.storage.snapshot() as now:
-            rows = now.records(at, limit)
+            rows = _read_rows(now, at, limit, tables)
             last = len(rows) < CHUNK and stop is None
             if last:
                 read_tables(reader, tables)
@@ -155,6 +159,16 @@ def stream(
             return grown[0].text if grown else ""
         at = max(rows[-1][0] + 1, audit.pruned)
     return ""
+
+
+def _read_rows(storage: Storage, at: int, limit: int, tables: Tables) -> Sequence[RecordRow]:
+    """Return at most *limit* records from *at*, and note if all are of the right type."""
+    rows = storage.typed_records(at, limit)
+    if len(rows) < limit or rows[-1][0] != at + limit - 1:
+        return storage.records(at, limit)  # one is missing, or of another type
+    if tables.typed == at:
+        tables.typed = at + limit
+    return rows
 
 
 def _by_tile(rows: Sequence[RecordRow]) -> Iterator[Sequence[RecordRow]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import copy
 import random
 import shutil
+import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.log.chain import Chain
-from guardrail.review.verify import VerifyReport, verify_export, verify_ledger
+from guardrail.core.log.chain import Chain, Difference
+from guardrail.ledger.sqlite.tables import SCHEMA
+from guardrail.review.verify import VerifyReport, parts, stream, verify_export, verify_ledger
 from guardrail.review.verify.sessions import Sessions
 from guardrail.system.ids import new_ulid
 from tests.support.attacks import Forgery, Scene
@@ -65,13 +67,13 @@ def test_exports_that_someone_changed_are_judged_the_same(tmp_path: Path) -> Non
     assert len(found) > 3
 
 
-def _records(forgery: Forgery, rng: random.Random) -> list[Record]:
+def _records(forgery: Forgery, rng: random.Random, count: int) -> list[Record]:
     """Return a log's records: calls of four sessions that run at the same time, some of which
     nobody may have or finishes, and records about the log.
     """
     made = forgery.records()
     running: list[tuple[str, int]] = []
-    for seq in range(len(made), 300):
+    for seq in range(len(made), count):
         call, step = new_ulid(), rng.random()
         session = f"s-{rng.randrange(4)}"
         if step < 0.45 and running:
@@ -135,13 +137,51 @@ def _changed(rng: random.Random, records: Sequence[Record]) -> list[Record]:
     return made
 
 
-def test_ledgers_that_someone_changed_are_judged_the_same(tmp_path: Path) -> None:
+def _as_blob(db: Path, seq: int) -> None:
+    """Store the line of record *seq* as bytes, which its table does not allow."""
+    stored = sqlite3.connect(db, isolation_level=None)
+    (sql,) = stored.execute("SELECT sql FROM sqlite_schema WHERE name = 'record'").fetchone()
+    loose = "UPDATE sqlite_schema SET sql = ? WHERE name = 'record'"
+    for text in (sql.removesuffix(" STRICT"), sql):
+        stored.execute("PRAGMA writable_schema = ON")
+        stored.execute(loose, (text,))
+        stored.close()
+        stored = sqlite3.connect(db, isolation_level=None)
+        if text != sql:
+            stored.execute("DROP TRIGGER record_no_update")
+            stored.execute(f"UPDATE record SET line = CAST(line AS BLOB) WHERE seq = {seq}")
+            stored.execute(SCHEMA["record_no_update"])
+    stored.close()
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("seq", [0, 300, 511, 560, 599])
+def test_a_line_of_another_type_is_found(
+    tmp_path: Path, seq: int, jobs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it is, although its bytes and its hash are right."""
+    monkeypatch.setattr(parts, "PART_LEVEL", 8)
+    monkeypatch.setattr(stream, "CHUNK", 128)
+    db = tmp_path / "a.db"
+    make(db).close()
+    forgery = Forgery(db, Scene(tmp_path), SIGNING)
+    forgery.rewrite(_records(forgery, random.Random("types"), 600))
+    assert verify_ledger(db, jobs=jobs).exit_code == 5
+    _as_blob(db, seq)
+    report = verify_ledger(db, jobs=jobs)
+    assert (report.exit_code, report.differs, report.first_bad) == (1, Difference.ROWS, seq)
+
+
+def test_ledgers_that_someone_changed_are_judged_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """In their lines, with every hash made anew and signed, or in their tables."""
+    monkeypatch.setattr(stream, "CHUNK", 64)
     rng = random.Random("ledgers")
     base = tmp_path / "base.db"
     make(base).close()
     forgery = Forgery(base, Scene(tmp_path), SIGNING)
-    records = _records(forgery, rng)
+    records = _records(forgery, rng, 300)
     forgery.rewrite(records)
     one, other = both(lambda: verify_ledger(base))
     assert one == other
