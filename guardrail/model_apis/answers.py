@@ -137,10 +137,17 @@ class AnswerStream:
             return Asked([], None, None)
 
     def read(self, piece: bytes | None) -> list[SentEvent]:
-        """Return the events completed by *piece*. Pass None at the end of the stream."""
+        """Return the events completed by *piece*, with only the last of several comments between
+        two events. Pass None at the end of the stream.
+        """
         if self.ended:
             return []
-        return list(self._reader.rest() if piece is None else self._reader.feed(piece))
+        found = list(self._reader.rest() if piece is None else self._reader.feed(piece))
+        return [
+            event
+            for event, after in zip(found, [*found[1:], None], strict=False)
+            if event.comment is None or after is None or after.comment is None
+        ]
 
     def govern(self, event: SentEvent) -> Deciding[bytes]:
         """Return the bytes to send to the program instead of *event*."""

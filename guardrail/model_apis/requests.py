@@ -80,7 +80,7 @@ def hosts_shell(body: Mapping[str, Any]) -> bool:
         bool(own)
         and all(tool.get("type") == "shell" and in_provider_container(tool) for tool in own)
         and isinstance(given, list)
-        and any(tool in given for tool in own)
+        and any(isinstance(tool, dict) and tool.get("type") in _SHELLS for tool in given)
         and body.get("prompt") is None  # a stored prompt can contain additional tools
     )
 

@@ -12,6 +12,7 @@ from guardrail.model_apis.asking import ModelAnswerError, object_of
 
 __all__ = [
     "DONE",
+    "MOST_LINES",
     "SentEvent",
     "SseReader",
     "check_values",
@@ -24,6 +25,10 @@ __all__ = [
 DONE = "[DONE]"
 _LONGEST = 64 * 1024 * 1024
 """Maximum size of one event, in bytes."""
+MOST_LINES = 5_000_000
+"""Maximum number of lines in a stream, apart from empty ones that follow each other: a line of two
+bytes takes as much time as a long one.
+"""
 
 
 class SentEvent(NamedTuple):
@@ -49,6 +54,7 @@ class SseReader:
         self._name: str | None = None
         self._data: list[str] = []
         self._size = 0
+        self._lines = 0
 
     def feed(self, piece: bytes) -> Iterator[SentEvent]:
         """Yield the events completed by *piece*."""
@@ -56,10 +62,22 @@ class SseReader:
         self._size += len(piece)
         if self._size > _LONGEST:
             raise ModelAnswerError("the model's response is too large: an event does not end")
+        self._skip_empty_lines()
         while (line := self._line()) is not None:
+            self._lines += 1
+            if self._lines > MOST_LINES:
+                raise ModelAnswerError("the model's response is too large: it has too many lines")
             event = self._read(line)
+            if not line:
+                self._skip_empty_lines()
             if event is not None:
                 yield event
+
+    def _skip_empty_lines(self) -> None:
+        """Remove the empty lines between two events, all at once."""
+        if not self._data and self._name is None and self._buffer.startswith((b"\n", b"\r")):
+            del self._buffer[: len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))]
+            self._searched, self._started, self._size = 0, True, len(self._buffer)
 
     def _line(self) -> bytes | None:
         """Return the next line, which ends with CR, LF or CRLF, or None if it is not complete."""

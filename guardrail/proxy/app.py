@@ -48,6 +48,11 @@ def _notice(failure: Failure) -> str:
     return f"a request failed: {failure.message}"
 
 
+def _has_no_record(error: GuardrailError, failure: Failure) -> bool:
+    """Return True if no record of a call tells about *error*."""
+    return failure.status < 500 or isinstance(error, NoAnswerError)
+
+
 @dataclass(frozen=True, slots=True)
 class FailedRequests:
     """Requests that ended with the same error."""
@@ -75,11 +80,14 @@ class Proxy:
         seen: SeenTools | None = None,
         notify: Callable[[str], None] = lambda _: None,
         notices: Notices | None = None,
+        refused: Callable[[str], None] = lambda _: None,
     ) -> None:
         """*identify* returns the caller of a request, or raises a ``GuardrailError``. *seen*
         collects the tools that have not been accepted. *notify* is called with a line for the
         operator if a call waits for approval, or if the file of accepted tools becomes unreadable.
-        *notices* receives lines about the upstream, refused requests and new tools. Raises
+        *notices* receives lines about the upstream, refused requests and new tools. *refused* is
+        called with the code of each request that ended with an error and left no record of a call.
+        Raises
         ``ConfigError`` if the upstream can't be reached safely, or if the file of accepted tools
         can't be read.
         """
@@ -95,6 +103,7 @@ class Proxy:
         )
         outcomes = Outcomes(settings.outcome_wait_s)
         sessions = CallerSessions(guard)
+        self._refused = refused
         self._notices = Notices(lambda _: None) if notices is None else notices
         accepted = AcceptedTools(settings.tools)
         tools = RequestTools(guard, accepted, seen, self._notices, notify)
@@ -128,6 +137,8 @@ class Proxy:
                 self.problem = failure.message
             else:
                 self._count(failure.code, failure.message, refused=failure.status < 500)
+            if not isinstance(error, GuardrailError) or _has_no_record(error, failure):
+                self._refused(failure.code)
             self._notices.tell(failure.code, _notice(failure))
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)

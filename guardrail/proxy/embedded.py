@@ -4,6 +4,7 @@ which contains a secret, in its environment.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import secrets
 from collections.abc import Callable, Mapping
@@ -15,11 +16,12 @@ from guardrail.proxy.asgi import Outgoing
 from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
 from guardrail.proxy.headers import decoded
 from guardrail.proxy.listening import api_refusal
+from guardrail.proxy.refusals import RefusedRequests
 from guardrail.proxy.routes import format_of
 from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_rules import Receive, Scope, Send
 from guardrail.system.asgi_server import Listener
-from guardrail.system.listener import ListenAddress, ListenerRules
+from guardrail.system.listener import Headers, ListenAddress, ListenerRefusal, ListenerRules
 
 if TYPE_CHECKING:
     from guardrail.config import ProxySettings
@@ -90,8 +92,16 @@ class EmbeddedProxy:
         """Number of requests that contained the secret."""
         self._secret = secrets.token_urlsafe(32)
         given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
+        self._refused = RefusedRequests(guard.record_admin)
         self._apps = {
-            provider: Proxy(guard, url or _DEFAULTS[provider], settings, seen=seen, notify=notify)
+            provider: Proxy(
+                guard,
+                url or _DEFAULTS[provider],
+                settings,
+                seen=seen,
+                notify=notify,
+                refused=self._refused.note,
+            )
             for provider, url in given.items()
         }
         rules = ListenerRules(
@@ -104,7 +114,7 @@ class EmbeddedProxy:
             self._serve,
             rules,
             ListenAddress("127.0.0.1", 0),
-            reply=api_refusal,
+            reply=self._reply,
             close=self._close,
         )
 
@@ -159,6 +169,13 @@ class EmbeddedProxy:
     async def _close(self) -> None:
         for app in self._apps.values():
             await app.aclose()
+        await asyncio.to_thread(self._refused.close)
+
+    def _reply(
+        self, path: str, headers: Headers, refusal: ListenerRefusal
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        self._refused.note(refusal.code)
+        return api_refusal(path, headers, refusal)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request that contains the secret, after removing the secret from its path."""
@@ -167,6 +184,7 @@ class EmbeddedProxy:
         provider = format_of(path.decode("latin-1"), decoded(scope["headers"]))
         if not hmac.compare_digest(first, self._secret.encode()):
             failure = failure_of(ProxyError(404, "there is no such path", code="proxy.route"))
+            self._refused.note(failure.code)
             body = failure.body(provider)
             await Outgoing(send).whole(failure.status, failure.headers, body)
             return

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from guardrail.core.words import agree
+from guardrail.core.words import agree, counted
 from guardrail.errors import GuardrailError
 from guardrail.model_apis.answers import AnswerStream, govern_answer, in_one_line, read_answer
 from guardrail.model_apis.asking import Asked, ModelAnswerError
@@ -17,11 +18,11 @@ from guardrail.model_apis.requests import ToolRequest
 from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import NoAnswerError, ProxyError, failure_of
-from guardrail.proxy.headers import Headers, to_client, to_upstream
+from guardrail.proxy.headers import Headers, as_json, to_client, to_upstream
 from guardrail.proxy.large_bodies import processed
 from guardrail.proxy.request_body import read_body
 from guardrail.proxy.routes import Route
-from guardrail.proxy.turn import ProxyTurn
+from guardrail.proxy.turn import MOST_CALLS, ProxyTurn
 
 if TYPE_CHECKING:
     from guardrail.proxy.sessions import ProxyCaller
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _STREAM, _JSON = "text/event-stream", "application/json"
+_LONGEST_TURN = 0.01
+"""Seconds after which other requests are served, if a piece of a stream has many events."""
 _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 
 
@@ -55,6 +58,8 @@ class Exchange:
         """The events of the response, or None if the response is not a stream."""
         self._acted = False
         """True once the upstream may have acted on the request."""
+        self._asked = 0
+        """Number of calls in the response so far."""
         self._pending = bytearray()
         """Bytes for the client that have not been passed to the transport yet."""
 
@@ -91,6 +96,7 @@ class Exchange:
         not receive are withdrawn.
         """
         identity = self._shared.identity_header
+        headers = to_upstream(self._incoming.headers, governed=True, identity=identity)
         try:
             async with (
                 _within(self._shared.limits.answer_s),
@@ -98,7 +104,7 @@ class Exchange:
                     "POST",
                     self._path,
                     query=self._incoming.query,
-                    headers=to_upstream(self._incoming.headers, governed=True, identity=identity),
+                    headers=as_json(headers),
                     body=content,
                     limit=self._shared.limits.answer,
                 ) as reply,
@@ -160,9 +166,13 @@ class Exchange:
         await self._out.start(200, self._head)
         while not events.ended:
             piece = await reply.read()
+            since = time.monotonic()
             for event in events.read(piece or None):
                 made = await adrive_deciding(events.govern(event), self._decide)
                 self._pending += made  # added only now, because deciding flushes
+                if time.monotonic() - since > _LONGEST_TURN:
+                    await asyncio.sleep(0)
+                    since = time.monotonic()
             await self._flush()
             if not piece:
                 break
@@ -187,7 +197,14 @@ class Exchange:
             self._turn.release()
 
     async def _decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls. Until then, show the client that its request is being served."""
+        """Decide calls. Until then, show the client that its request is being served. Raises
+        ``ModelAnswerError`` if the response has too many calls, because each leaves records.
+        """
+        self._asked += len(asked.calls)
+        if self._asked > MOST_CALLS:
+            raise ModelAnswerError(
+                f"the model's response is too large: it has more than {counted(MOST_CALLS, 'call')}"
+            )
         if self._pending:
             await self._flush()
         deciding = asyncio.create_task(self._turn.decide(asked))

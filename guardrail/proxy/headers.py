@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterable, Iterator
 from urllib.parse import parse_qsl
 
-__all__ = ["SESSION", "Headers", "credentials_in", "decoded", "to_client", "to_upstream"]
+__all__ = [
+    "SESSION",
+    "Headers",
+    "as_json",
+    "credentials_in",
+    "decoded",
+    "to_client",
+    "to_upstream",
+]
 
 Headers = list[tuple[str, str]]
 
@@ -43,9 +51,22 @@ _HOP = frozenset(
     }
 )
 """Headers that apply only to a single connection (RFC 9110, section 7.6.1)."""
-_NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "referer", "via"})
+_NOT_TO_UPSTREAM = frozenset(
+    {
+        "expect",
+        "forwarded",
+        "host",
+        "referer",
+        "via",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-rewrite-url",
+    }
+)
 """Headers that are not sent to the upstream. A referer can contain the secret of ``guardrail
-run``.
+run``. The last ones name another method or path than those that the proxy checked.
 """
 _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
 """Headers that refer to other addresses of the upstream, or that the proxy's own server adds."""
@@ -81,6 +102,14 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
         if not name.startswith(("x-guardrail-", "x-forwarded-"))
     ]
     return [*kept, ("accept-encoding", "identity")] if governed else kept
+
+
+def as_json(headers: Headers) -> Headers:
+    """Return the *headers* of a request whose body the proxy has read as JSON in UTF-8, so that the
+    upstream does not read it as another type or in another encoding.
+    """
+    kept = [each for each in headers if each[0] != "content-type"]
+    return [*kept, ("content-type", "application/json")]
 
 
 def credentials_in(headers: Headers, query: str, identity: str | None = None) -> Iterator[str]:

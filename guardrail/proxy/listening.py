@@ -122,6 +122,7 @@ def proxy_listener(
     address, rules = listener_rules(settings, log)
     identity = CallerIdentity(settings)
     notices = Notices(log)
+    refused = RefusedRequests(guard.record_admin)
     app = Proxy(
         guard,
         upstream,
@@ -130,8 +131,8 @@ def proxy_listener(
         seen=seen,
         notify=log,
         notices=notices,
+        refused=refused.note,
     )
-    refused = RefusedRequests(guard.record_admin)
 
     def reply(
         path: str, headers: Headers, refusal: ListenerRefusal

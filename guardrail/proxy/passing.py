@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable
 from guardrail.model_apis.request_fields import check_completion
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import ProxyError
-from guardrail.proxy.headers import to_client, to_upstream
+from guardrail.proxy.headers import as_json, to_client, to_upstream
 from guardrail.proxy.request_body import read_body
 from guardrail.proxy.routes import Route
 from guardrail.proxy.shared import Shared
@@ -26,6 +26,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
     elif incoming.has_body:
         body = incoming.pieces(limit)
     identity = shared.identity_header
+    headers = to_upstream(incoming.headers, governed=False, identity=identity)
     try:
         async with (
             incoming.watched(),
@@ -33,7 +34,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
                 incoming.method,
                 route.path,
                 query=incoming.query,
-                headers=to_upstream(incoming.headers, governed=False, identity=identity),
+                headers=as_json(headers) if route.is_checked else headers,
                 body=body,
                 limit=limit,
             ) as reply,

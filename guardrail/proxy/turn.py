@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from guardrail.proxy.asgi import Incoming
     from guardrail.proxy.shared import Shared
 
-__all__ = ["ProxyTurn"]
+__all__ = ["MOST_CALLS", "ProxyTurn"]
+
+MOST_CALLS = 1_024
+"""Maximum number of calls in one answer."""
 
 _PROGRAM = re.compile(r"([A-Za-z][\w.-]{0,40}(?:/[A-Za-z]\w{0,20})?)[ /]v?(\d[\w.+-]{0,30})")
 """Name and version at the beginning of a user agent: ``OpenAI/Python 3.57.0``, ``ai/7.0.1``."""
@@ -204,7 +207,7 @@ class ProxyTurn:
         """
         asked = Asked([], None, None) if events is None else events.dropped()
         unnamed = AskedCall(None, None, None, None, refusal=Refusal(code, ""), has_id=False)
-        await self.decide(asked if asked.calls else asked._replace(calls=[unnamed]))
+        await self.decide(asked._replace(calls=asked.calls[:MOST_CALLS] or [unnamed]))
 
     async def withdraw(self) -> None:
         """Record that the client never received the calls admitted since the last release."""

@@ -97,6 +97,8 @@ class UpstreamReply:
                 if part:
                     self._sizes[1] += len(part)
                     self._check(self._sizes[1])
+                    # A small piece can contain many parts: other requests are served between them.
+                    await asyncio.sleep(0)
                     return part
             piece = await self.raw()
             if not piece:

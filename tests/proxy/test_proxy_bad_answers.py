@@ -4,13 +4,18 @@ ledger, and the next request works.
 
 from __future__ import annotations
 
+import asyncio
+import functools
+import gzip
 import json
 from collections.abc import Iterable
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 
+from guardrail.proxy.upstream import UpstreamReply
 from tests.support.adapters import Bench
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.openai_clients import CHAT, RESPONSES
@@ -199,3 +204,40 @@ def test_a_request_with_a_number_that_json_can_not_express_is_refused_if_it_chan
         answer = httpx2.post(f"{proxy.url}/v1/responses", content=body)
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "proxy.request")
     assert not api.requests
+
+
+def test_an_answer_with_too_many_calls_leaves_one_record(bench: Bench) -> None:
+    calls = [Call("weather", None, f"c{number}") for number in range(1_025)]
+    with ModelServer([Turn(calls=calls)]) as api, proxied(bench.guard, api.openai) as proxy:
+        answer = httpx2.post(f"{proxy.url}/v1/chat/completions", json=CHAT)
+    assert (answer.status_code, "more than 1,024 calls" in answer.text) == (502, True)
+    assert [each["reason"] for each in bench.recorded] == ["model_answer"]
+
+
+def test_other_requests_are_served_while_a_small_answer_is_decompressed() -> None:
+    turns = 0
+
+    async def read() -> int:
+        nonlocal turns
+        stream = asyncio.StreamReader()
+        stream.feed_data(gzip.compress(b"\n" * (20 * 65_536)))
+        stream.feed_eof()
+        headers = ((b"content-type", b"text/event-stream"), (b"content-encoding", b"gzip"))
+        content = SimpleNamespace(readany=functools.partial(stream.read, 65_536))
+        response: Any = SimpleNamespace(raw_headers=headers, status=200, content=content)
+        reply = UpstreamReply(response, 1 << 30)
+        other = asyncio.create_task(count())
+        size = 0
+        while piece := await reply.read():
+            size += len(piece)
+        other.cancel()
+        return size
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    assert asyncio.run(read()) == 20 * 65_536
+    assert turns >= 20

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import httpx2
 import pytest
 
 from guardrail.proxy.headers import to_client, to_upstream
 from guardrail.proxy.sessions import credential_digest
+from tests.support.adapters import Bench
+from tests.support.model_server import ModelServer, Turn
+from tests.support.proxies import proxied
 
 OWN = [
     ("Host", "proxy.example"),
@@ -22,6 +26,8 @@ OWN = [
     ("Forwarded", "for=10.0.0.1"),
     ("X-User", "alice"),
     ("Referer", "http://127.0.0.1:1/secret/v1"),
+    ("X-HTTP-Method-Override", "GET"),
+    ("X-Original-URL", "/v1/responses/resp_1"),
 ]
 PASSED = [("authorization", "Bearer key"), ("openai-organization", "o"), ("cookie", "c=1")]
 
@@ -144,3 +150,13 @@ def test_the_parts_of_two_credentials_can_not_be_moved() -> None:
     assert digest(query="x-key=a%26x-key2%3Db") != digest(query=f"x-key={moved}")
     assert digest(("x-key", "a\nheader\ny-key\nb")) != digest(("x-key", "a"), ("y-key", "b"))
     assert digest(("x-key", "")) != digest()
+
+
+@pytest.mark.parametrize("path", ["chat/completions", "completions"])
+def test_the_upstream_reads_the_body_as_the_proxy_did(bench: Bench, path: str) -> None:
+    """Another type or encoding of the same bytes could have other fields."""
+    with ModelServer([Turn("x")]) as api, proxied(bench.guard, api.openai) as proxy:
+        headers = {"content-type": "application/json; charset=utf-7"}
+        httpx2.post(f"{proxy.url}/v1/{path}", content='{"model": "m"}', headers=headers)
+    (received,) = api.requests
+    assert received.header("content-type") == "application/json"

@@ -7,8 +7,11 @@ import json
 import threading
 from pathlib import Path
 
+import httpx2
+
 from guardrail.config import ProxySettings
 from guardrail.errors import LedgerError
+from guardrail.proxy.embedded import EmbeddedProxy
 from guardrail.proxy.listening import proxy_listener
 from guardrail.proxy.notices import Notices
 from guardrail.proxy.refusals import RefusedRequests
@@ -51,10 +54,28 @@ def test_refused_requests_are_counted_by_reason(bench: Bench) -> None:
         "a request failed",
     ]
     assert "can't be reached" in lines[2]
-    assert found["reasons"] == {"host": 20, "origin": 3}
+    assert found["reasons"] == {"host": 20, "origin": 3, "proxy.upstream_unreachable": 1}
     assert str(found["since"]).startswith("20")
     assert "evil" not in bench.text
     assert "sk-secret" not in bench.text
+
+
+def test_a_program_s_requests_without_a_call_are_counted(bench: Bench) -> None:
+    """No record of a call tells about them."""
+    settings = ProxySettings()
+    bodies = ['{"model": "m", "messages": []}', "{", '{"model": "m", "data_sources": [1]}']
+    with EmbeddedProxy(bench.guard, settings, openai="http://127.0.0.1:9/v1") as proxy:
+        url = proxy.environment({})["OPENAI_BASE_URL"]
+        made = [httpx2.post(f"{url}/chat/completions", content=body) for body in bodies]
+        made.append(httpx2.post(url.replace("/v1", "x/v1"), content="{}"))
+    assert [each.status_code for each in made] == [502, 400, 400, 404]
+    (found,) = refused(bench)
+    assert found["reasons"] == {
+        "proxy.upstream_unreachable": 1,
+        "proxy.request": 1,
+        "model_request.field": 1,
+        "proxy.route": 1,
+    }
 
 
 def test_a_flood_leaves_one_record_in_each_interval() -> None:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.model_apis.calls import text_or_none
 from guardrail.model_apis.open_calls import Owner
 from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, is_refusal, refusal_item
 
@@ -86,19 +87,19 @@ class RefusedItems:
         given = body.get("input")
         items = given if isinstance(given, list) else []
         places = places_of(body)
-        told = [
-            item.get(name)
+        told = {
+            item[name]
             for item in items
             if isinstance(item, dict)
             for name in ("call_id", "approval_request_id")
-            if name in item
-        ]
+            if isinstance(item.get(name), str)
+        }
         before = [
             each.output
             for each in mine.values()
             if each.output is not None
             and not each.places.isdisjoint(places)
-            and each.item.get("id" if each.item["type"] == APPROVAL else "call_id") not in told
+            and _id_of(each.item) not in told
         ]
         made = [*before, *_replaced(items, mine)]
         if isinstance(given, str) and before:
@@ -119,6 +120,11 @@ def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
         else:
             yield dict(found.item)
             yield found.output
+
+
+def _id_of(item: Mapping[str, Any]) -> str | None:
+    """Return the id by which an output names the call in *item*."""
+    return text_or_none(item.get("id" if item["type"] == APPROVAL else "call_id"))
 
 
 def _output_of(item: Mapping[str, Any], refusal: str) -> dict[str, Any] | None:

@@ -10,8 +10,9 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
+from guardrail.core.words import counted
 from guardrail.model_apis.asked_again import digest_of
 from guardrail.model_apis.calls import AskedCall, Refusal, text_or_none
 from guardrail.model_apis.kept_names import kept_name
@@ -116,25 +117,30 @@ class AdmittedApprovals:
           conversation than the call's, or continues none and does not repeat the call.
         """
         items = _items(body)
+        contents = _Contents.of(body, items)
         with self._lock:
             said: dict[str, AskedCall] = {}
             for item in items:
                 for name, call in _calls_in(item):
+                    if len(said) >= _MOST:
+                        raise ModelRequestError(
+                            f"the request has more than {counted(_MOST, 'MCP call')}", code=_CODE
+                        )
                     known = self._calls.get(_key(owner, name))
                     if known is not None and known.digest != digest_of(call):
                         return _refused(call)
                     said[name] = call
-            fresh: list[str] = []
+            fresh: set[str] = set()
             for item in filter(_approves, items):
                 approved = text_or_none(item.get("approval_request_id"))
                 found = None if approved is None else self._calls.get(_key(owner, approved))
                 if approved is not None and found is not None and found.usable_in(session):
-                    if _is_history(found, approved, body, items):
+                    if contents.has_result(found, approved):
                         continue
-                    if not found.used and _is_meant(found, approved, body, items):
-                        fresh.append(approved)
-                        if fresh.count(approved) == 1:
-                            continue
+                    is_first = approved not in fresh
+                    if is_first and not found.used and contents.means(found, approved):
+                        fresh.add(approved)
+                        continue
                 call = AskedCall(None, None, approved, None)
                 return _refused(said.get(approved or "", call))
             for name, call in said.items():
@@ -149,11 +155,12 @@ class AdmittedApprovals:
         request and has not run any call.
         """
         items = _items(body)
+        contents = _Contents.of(body, items)
         with self._lock:
             for item in filter(_approves, items):
                 name = text_or_none(item.get("approval_request_id"))
                 known = None if name is None else self._calls.get(_key(owner, name))
-                if name and known is not None and not _is_history(known, name, body, items):
+                if name and known is not None and not contents.has_result(known, name):
                     self._mark(owner, [name], used=False)
 
     def _mark(self, owner: Owner, names: Iterable[str], *, used: bool) -> None:
@@ -205,31 +212,50 @@ def _is_odd(item: Mapping[str, Any]) -> bool:
     return item.get("type") not in _OTHER_CALLS
 
 
-def _is_history(
-    known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
-) -> bool:
-    """Return True if *items* contain the result of the call whose approval has the id *name*, and
-    the provider sent this result earlier.
-    """
-    if known.ran is None or places_of(body):
-        return False
-    return any(
-        (item.get("type") == _RESULT and item.get("approval_request_id") == name)
-        or (item.get("type") in _REFERENCES and _stored_id(item.get("id")) == known.ran)
-        for item in items
-    )
+class _Contents(NamedTuple):
+    """What a request says about calls, apart from approvals."""
 
+    places: frozenset[str]
+    """The response and the conversation that the request continues, as they are kept."""
+    results: frozenset[str]
+    """The ids of the approvals for whose calls the request contains a result."""
+    referred: frozenset[str]
+    """The ids of items that the provider looks up, as they are kept."""
+    repeated: frozenset[str]
+    """The ids of requests for approval that the request repeats."""
 
-def _is_meant(
-    known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
-) -> bool:
-    """Return True if the provider can't find a call other than *known* under the id *name*."""
-    places = places_of(body)
-    if places:
-        return {known.response, known.conversation}.issuperset(map(kept_name, places))
-    return any(
-        item.get("id") == name and item.get("type") in (APPROVAL, *_REFERENCES) for item in items
-    )
+    @classmethod
+    def of(cls, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]) -> Self:
+        """Return the contents of the request *body* with these *items*."""
+        results, referred, repeated = set(), set(), set()
+        for item in items:
+            kind, name = item.get("type"), text_or_none(item.get("id"))
+            if kind == _RESULT:
+                results.add(text_or_none(item.get("approval_request_id")))
+            elif name is not None and kind in (APPROVAL, *_REFERENCES):
+                repeated.add(name)
+                if kind != APPROVAL:
+                    referred.add(kept_name(name))
+        return cls(
+            frozenset(map(kept_name, places_of(body))),
+            frozenset(name for name in results if name is not None),
+            frozenset(referred),
+            frozenset(repeated),
+        )
+
+    def has_result(self, known: _Known, name: str) -> bool:
+        """Return True if the request contains the result of the call whose approval has the id
+        *name*, and the provider sent this result before.
+        """
+        if known.ran is None or self.places:
+            return False
+        return name in self.results or known.ran in self.referred
+
+    def means(self, known: _Known, name: str) -> bool:
+        """Return True if the provider can find no other call with the id *name* than *known*."""
+        if self.places:
+            return self.places <= {known.response, known.conversation}
+        return name in self.repeated
 
 
 def _approves(item: Mapping[str, Any]) -> bool:

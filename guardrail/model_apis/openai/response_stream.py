@@ -6,6 +6,7 @@ complete text in one event, so that two readers can't assemble it in different w
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -56,6 +57,8 @@ class ResponseStream:
         """Events of later items. They are held until the held call ends, so that items stay in
         order.
         """
+        self._freed: list[Event] = []
+        """The events that waited for a call that has just been decided."""
         self._begun: set[int | None] = set()
         """The output indexes of the items that have begun or ended."""
         self._places: dict[str, int | None] = {}
@@ -112,6 +115,24 @@ class ResponseStream:
         return event if same else {**event, "sequence_number": number}
 
     def _governed(self, event: Event) -> Deciding[list[Event]]:
+        """Return the events to pass on instead of *event*, and of the events that waited for it."""
+        made: list[Event] = []
+        left = deque([event])
+        while left:
+            each = left.popleft()
+            if (
+                self._held is not None
+                and each is not event
+                and each.get("output_index") != self._held[0]
+            ):
+                self._waiting.append(each)  # it has waited for another call, and was checked
+                continue
+            made += yield from self._one(each)
+            left.extendleft(reversed(self._freed))
+            self._freed = []
+        return made
+
+    def _one(self, event: Event) -> Deciding[list[Event]]:
         kind = event.get("type")
         if not isinstance(kind, str):
             if event.get("error"):
@@ -135,11 +156,8 @@ class ResponseStream:
             if kind != _DONE:
                 return []  # the last event contains the complete call
             self._held = None
-            made = yield from self._decided(event, first)
-            waiting, self._waiting = self._waiting, []
-            for each in waiting:
-                made += yield from self._governed(each)
-            return made
+            self._freed, self._waiting = self._waiting, []
+            return (yield from self._decided(event, first))
         return (yield from self._feed_unheld(event, kind))
 
     def _feed_unheld(self, event: Event, kind: str) -> Deciding[list[Event]]:
@@ -186,22 +204,18 @@ class ResponseStream:
             )
         response = object_of(event["response"], "response")
         self._items.about(response)
-        made: list[Event] = []
         if kind in _LAST:
             self.broken = False
-            while self._held is not None:
+            if self._held is not None:
                 # The call never ends. Otherwise, its last event would have been decided.
                 self._items.status = "incomplete"
                 _, first = self._held
                 self._held = None
-                made += yield from self._decided({**first, "type": _DONE}, first)
-                waiting, self._waiting = self._waiting, []
-                for each in waiting:
-                    made += yield from self._governed(each)
+                self._freed, self._waiting = [*self._waiting, event], []
+                return (yield from self._decided({**first, "type": _DONE}, first))
         changed = yield from self._items.rewrite(response)
         self._items.status = "completed"
-        made.append(event if changed is response else {**event, "response": changed})
-        return made
+        return [event if changed is response else {**event, "response": changed}]
 
     def dropped(self) -> Asked:
         """Return the calls that had begun but were not decided. Each of them is refused, because
