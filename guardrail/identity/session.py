@@ -12,7 +12,7 @@ from guardrail.core.claims import Claim
 from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
 from guardrail.core.policy_input import SessionInput
-from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.redactor import Redactor, is_structured
 from guardrail.core.redaction.session_memory import BLANK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
@@ -29,6 +29,8 @@ __all__ = ["MOST_AWAKE", "AwakeSessions", "SessionState", "make_session"]
 
 
 _MAX_TEXTS = 512
+_PLAIN_TEXT = 4_096
+"""Maximum length of a text of which only the known values are searched for again."""
 MOST_AWAKE = 512
 """Maximum number of a guard's sessions that are kept ready for a call."""
 _RANDOM = ":-:"
@@ -148,9 +150,9 @@ class SessionState:
         return views.commitment
 
     @property
-    def texts(self) -> dict[str, str]:
-        """Recorded forms of short texts in calls, such as messages and names of undeclared
-        tools.
+    def texts(self) -> dict[str, tuple[str, int]]:
+        """Recorded forms of short texts in calls, such as messages and names of undeclared tools,
+        each with the number of values that the session had learned of by then.
         """
         return self._views().texts
 
@@ -206,13 +208,23 @@ class SessionState:
 
     def text(self, text: str) -> str:
         """Return the recorded form of *text*."""
-        views = self._views()
-        found = views.texts.get(text)
-        if found is None or self.memory.added != views.seen:
+        texts, added = self._views().texts, self.memory.added
+        found, seen = texts.get(text, (None, 0))
+        if found is None or (seen != added and not self._is_still_plain(text, found)):
             found = self.redactor.text(text, self.memory)
-            if len(views.texts) < _MAX_TEXTS and self.memory.added == views.seen:
-                views.texts[text] = found
+        elif seen == added:
+            return found
+        if text in texts or len(texts) < _MAX_TEXTS:
+            texts[text] = found, added
         return found
+
+    def _is_still_plain(self, text: str, found: str) -> bool:
+        """Return True if *text*, which had the recorded form *found* before the session learned of
+        more sensitive values, is recorded unchanged.
+        """
+        # The hits of detectors depend only on the text, so only known values are searched for.
+        plain = found == text and len(text) <= _PLAIN_TEXT and not is_structured(text)
+        return plain and self.memory.knows(text) is None
 
 
 class AwakeSessions:

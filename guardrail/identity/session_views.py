@@ -72,7 +72,7 @@ class SessionViews:
         self.fields = _fields(log, shown, ids, delegation)
         self.bare: CallFields | None = None
         self.commitment: Commitment | None = None
-        self.texts: dict[str, str] = {}
+        self.texts: dict[str, tuple[str, int]] = {}
         self.supplied_texts: dict[str, str] = {}
 
     def make_bare(self, log: str, keys: TenantKeys) -> CallFields:
@@ -85,9 +85,9 @@ class SessionViews:
         """Redact the attributes again if *memory* has grown. Raises ``RedactionError``."""
         seen = memory.added
         if seen != self.seen:
-            ids = self._recorded_ids
-            self.recorded, _ = _recorded(self._shown, self.raw, ids, redactor, memory)
-            self.texts = {}
+            if _attributes(self._shown):  # nothing else depends on the known values
+                ids = self._recorded_ids
+                self.recorded, _ = _recorded(self._shown, self.raw, ids, redactor, memory)
             self.seen = seen
 
 

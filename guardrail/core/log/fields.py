@@ -35,6 +35,7 @@ __all__ = [
 ]
 
 PROFILE = "sha256-json-lines/1"
+_ATOMS = frozenset({int, float, bool, type(None)})
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,16 +118,25 @@ def call_fields(
 def strings(value: object) -> list[str]:
     """Return every string in a JSON value, including keys, in no particular order."""
     found: list[str] = []
-    stack = [value]
+    stack: list[Any] = [value]
     while stack:
         item = stack.pop()
-        if isinstance(item, str):
+        kind = type(item)
+        if kind is str:
             found.append(item)
-        elif isinstance(item, Mapping):
+        elif kind is dict:
             found.extend(item)
             stack.extend(item.values())
-        elif isinstance(item, list | tuple):
+        elif kind is list:
             stack.extend(item)
+        elif kind not in _ATOMS:
+            if isinstance(item, str):
+                found.append(item)
+            elif isinstance(item, Mapping):
+                found.extend(item)
+                stack.extend(item.values())
+            elif isinstance(item, tuple | list):
+                stack.extend(item)
     return found
 
 

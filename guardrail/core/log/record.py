@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 
 from guardrail.core import json_text
-from guardrail.core.claims import Claim, session_of
+from guardrail.core.claims import Claim
 from guardrail.core.log.places import Place, places_of
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
@@ -188,7 +188,7 @@ class Draft:
                 ),
                 code="record.too_large",
             )
-        call = fields.get("call")
+        call, places = fields.get("call"), places_of(fields)
         return cls(
             type=str(fields["type"]),
             call=str(call) if call is not None else None,
@@ -198,8 +198,8 @@ class Draft:
             approval=approval,
             judged=judged,
             claim=claim,
-            session=session_of(fields),
-            places=places_of(fields),
+            session=next((place.name for place in places if place.kind == "session"), None),
+            places=places,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

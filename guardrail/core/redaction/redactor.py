@@ -22,10 +22,11 @@ from guardrail.core.redaction.view import Inspection
 from guardrail.core.redaction.walk import Limits, Walk
 from guardrail.errors import RedactionError
 
-__all__ = ["Inspection", "Limits", "Redactor", "View"]
+__all__ = ["Inspection", "Limits", "Redactor", "View", "is_structured"]
 
 _SCHEMAS = 512
 _NO_NAMES: frozenset[str] = frozenset()
+_OPENING = frozenset({"{", "[", '"'})
 # Names of guardrail's own fields, which ``gate`` checks in addition to text from users.
 _FIELDS = frozenset(
     {
@@ -45,6 +46,12 @@ _FIELDS = frozenset(
         "bool",
     }
 )
+
+
+def is_structured(text: str) -> bool:
+    """Return True if *text* can be JSON, whose values are examined one by one."""
+    first = text[:1]
+    return first in _OPENING or first.isspace()
 
 
 class Redactor:
@@ -120,7 +127,7 @@ class Redactor:
         text = str.__str__(text)
         if len(text) > self._limits.string:
             return self._metered().beginning(text, self._limits.string, memory)
-        if text[:1] in {"{", "[", '"'} or text[:1].isspace():
+        if is_structured(text):
             return str(self.value(text, memory).value)
         return self._metered().cleaned(text, memory)
 
@@ -137,6 +144,8 @@ class Redactor:
         method of a foreign object is called. Raises only ``RedactionError``.
         """
         described = shape(value, self._replacer.token, lambda name: self.text(name, memory))
+        if value is None and not log_output:
+            return described
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
         inspection = self._inspection(content, None, memory)
         if log_output:

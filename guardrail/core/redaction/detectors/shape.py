@@ -16,6 +16,11 @@ __all__ = ["DIGIT", "long_words", "looks_random", "pem"]
 DIGIT = re.compile(r"[0-9]")
 _LONG = 16
 _WORD = re.compile(r"[A-Za-z0-9_\-+/.~!:]{16,}={0,2}")
+# Each character that can be in such a word becomes "w", and all others become " ".
+_WORD_SHAPES = bytes(
+    0x77 if re.match(r"[A-Za-z0-9_\-+/.~!:]", chr(one)) else 0x20 for one in range(256)
+)
+_LONG_SHAPE = b"w" * _LONG
 # Prefixes that providers give their keys so that scanners find them, with the minimum length of the
 # rest.
 _PROVIDERS = re.compile(
@@ -107,8 +112,8 @@ def _random_piece(piece: str, least: int) -> bool:
 
 
 def long_words(text: str) -> Iterator[Hit]:
-    if len(text) < _LONG:
-        return
+    if _LONG_SHAPE not in text.encode("ascii", "replace").translate(_WORD_SHAPES):
+        return  # nearly no text has such a long word
     at = 0
     for part in text.replace(JOINT, " ").replace(FILLER, " ").split():
         if len(part) < _LONG:
