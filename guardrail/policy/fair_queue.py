@@ -46,6 +46,10 @@ class FairQueue(Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return (item for items in self._parties.values() for item, _ in items)
 
+    def has_others(self, who: str) -> bool:
+        """Return True if a party other than *who* has items."""
+        return len(self._parties) > (who in self._parties)
+
     def push(self, who: str, item: T, size: int = 0, *, front: bool = False) -> list[T]:
         """Add *item*. Return the items that were removed to make room for it, which can include
         *item* itself.

@@ -251,7 +251,9 @@ class Lane:
             self._check_limits(read=False)
 
     def _mend(self) -> None:
-        """Replace the worker of a torn pipe, and requeue all open requests."""
+        """Replace the worker of a torn pipe, or one whose pipe is crowded, and queue all open
+        requests again. Nobody is blamed.
+        """
         pipe = self._pipe
         with pipe.lock:
             worker, pipe.worker, pipe.ready = pipe.worker, None, False
@@ -344,8 +346,11 @@ class Lane:
             ending = (
                 WorkerEnd(WorkerDeath("timeout", "eval_limit"), *pipe.condemn()) if over else None
             )
+            crowded = not over and pipe.ready and not pipe.torn and pipe.must_give_way(now)
         if ending is not None:
             self._handle_end(ending)
+        elif crowded:
+            self._mend()
 
     def _fail_expired(self, now: float) -> None:
         pipe = self._pipe

@@ -29,6 +29,7 @@ from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.fair_queue import FairQueue
 
 __all__ = [
+    "GIVE_WAY",
     "IN_PIPE",
     "MAX_REPLY",
     "MAX_WAITING",
@@ -49,13 +50,22 @@ deadlines.
 """
 MAX_WAITING_BYTES = 64 << 20
 IN_PIPE = 16
+"""Maximum number of requests in the pipe."""
 IN_PIPE_OF_ONE = 2
-"""Maximum number of requests in the pipe per principal: the one being evaluated and the next one.
-More would delay other principals' requests.
+"""Maximum number of a principal's requests in the pipe while others have requests: one that is
+evaluated, and the next one. More would delay the requests of others.
+"""
+AHEAD = 0.02
+"""Maximum number of seconds that the requests of a principal in the pipe take, according to the
+last answers, if nobody else has a request. A request that arrives then has to wait for them.
 """
 TICK = 0.025
 """Seconds between checks of the limits while requests are running, and therefore the maximum delay
 in enforcing a limit.
+"""
+GIVE_WAY = 2 * TICK
+"""Seconds of one evaluation after which a principal with more than ``IN_PIPE_OF_ONE`` requests in
+the pipe has to give way to others.
 """
 READER_PATIENCE = 2 * TICK
 """Seconds after which the lane's thread replaces a caller as the reader if others wait."""
@@ -108,6 +118,10 @@ class Pipe:
         self.head_since = 0.0
         """Time at which the current first request became the first, or at which the worker became
         ready, whichever is later.
+        """
+        self.most_of_one = IN_PIPE_OF_ONE
+        """Maximum number of a principal's requests in the pipe if nobody else has a request. It
+        grows while answers are fast.
         """
         self.reader: EngineRequest | None = None
         """The first request, if its caller reads the next answer."""
@@ -180,7 +194,28 @@ class Pipe:
 
     def accepts(self, who: str) -> bool:
         """Return True if a request from *who* may be sent now. The caller holds the lock."""
-        return len(self.sent) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
+        all_, own = len(self.sent), self.parties.get(who, 0)
+        if own < IN_PIPE_OF_ONE:
+            return all_ < IN_PIPE
+        return own == all_ < self.most_of_one and not self.queue.has_others(who)
+
+    def must_give_way(self, now: float) -> bool:
+        """Return True if others wait behind more requests of one principal than could have been
+        sent if the others had come first, and the first of them takes long. The caller holds the
+        lock.
+        """
+        if not self.sent or now - self.head_since < GIVE_WAY:
+            return False
+        who = self.sent[0].party
+        own = self.parties[who]
+        return own > IN_PIPE_OF_ONE and (own < len(self.sent) or self.queue.has_others(who))
+
+    def _note_pace(self, seconds: float) -> None:
+        """Adapt ``most_of_one`` to the time that the last answers took, each *seconds*. The caller
+        holds the lock.
+        """
+        most = int(AHEAD / seconds) if seconds * IN_PIPE > AHEAD else IN_PIPE
+        self.most_of_one = max(IN_PIPE_OF_ONE, min(most, self.most_of_one + 1))
 
     def submit(self, request: EngineRequest) -> list[EngineRequest]:
         """Send *request*, or queue it. Return the requests that were removed to make room. The
@@ -194,8 +229,7 @@ class Pipe:
         self.torn = True
         dropped: list[EngineRequest] = []
         worker, sent, party = self.worker, self.sent, request.party
-        own = self.parties.get(party, 0)
-        accepted = own < IN_PIPE_OF_ONE and len(sent) < IN_PIPE
+        accepted = self.accepts(party)
         # An idle worker must have sent nothing, so that the next answer belongs to this request.
         if (
             accepted
@@ -207,7 +241,7 @@ class Pipe:
             if not sent:
                 self.head_since = time.monotonic()
             sent.append(request)
-            self.parties[party] = own + 1
+            self.parties[party] = self.parties.get(party, 0) + 1
             if not worker.write(request.data):
                 self.wake()
         else:
@@ -242,6 +276,7 @@ class Pipe:
         caller, the lane's thread, holds the lock.
         """
         self.unread = False
+        began = self.head_since
         ended = not worker.read()
         answered: list[tuple[EngineRequest, Frame]] = []
         death: WorkerDeath | None = None
@@ -255,6 +290,8 @@ class Pipe:
                 answered.append((self.pop_answered(now), answer))
         except FrameError:
             death = WorkerDeath("crashed", "bad_frame")
+        if answered:
+            self._note_pace((now - began) / len(answered))
         if worker.has_data and self.ready and not self.sent and death is None:
             death = WorkerDeath("crashed", "wrong_id")  # the start of an unsolicited answer
         if death is None and not ended:
@@ -267,6 +304,7 @@ class Pipe:
         evaluating. The caller, the lane's thread, holds the lock.
         """
         was_ready, self.ready, self.reader = self.ready, False, None
+        self.most_of_one = IN_PIPE_OF_ONE
         victim = self.pop_answered(0.0) if was_ready and self.sent else None
         return was_ready, victim
 
@@ -289,7 +327,7 @@ class Pipe:
         self.strays.clear()
         # An interrupted ``push`` leaves the queue inconsistent, but no item is missing.
         self.queue = FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
-        self.reader = None
+        self.reader, self.most_of_one = None, IN_PIPE_OF_ONE
         self.torn = self.unread = False
         return list(found.values())
 
@@ -376,6 +414,7 @@ class Pipe:
                     alive = False
                 now = time.monotonic()
                 if answer is not None:
+                    self._note_pace(now - self.head_since)
                     self.pop_answered(now)
                 if answer is not None or not alive or now >= limit:
                     self.reader = None

@@ -306,6 +306,27 @@ def test_principals_take_turns_however_much_one_of_them_asks(start: Start) -> No
     assert 2 * left[0] > waiting > 50, (left, waiting)
 
 
+def test_a_principal_that_was_alone_gives_way_to_others(start: Start) -> None:
+    """Fast answers let more of its questions into the pipe. If these turn out to be slow, a
+    question of somebody else does not wait for all of them, and none is lost.
+    """
+    engine = start(worker_script=FAULTY)
+    busy = engine._lanes[0]._pipe
+    for _ in range(100):
+        for future in [ask(engine, "eve") for _ in range(40)]:
+            future.result(30)
+        if busy.most_of_one >= 8:
+            break
+    many = [ask(engine, "eve", fault="slow") for _ in range(8)]
+    assert len(busy.sent) > pipe.IN_PIPE_OF_ONE
+    done: list[int] = []
+    late = ask(engine, "bob")
+    late.add_done_callback(lambda _: done.append(sum(future.done() for future in many)))
+    for future in (late, *many):
+        future.result(30)
+    assert done[0] <= pipe.IN_PIPE_OF_ONE
+
+
 def test_a_principal_that_fills_the_queue_keeps_nobody_out(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
