@@ -139,9 +139,9 @@ def _known(calls: int) -> str:
 
 @cache
 def _close(values: int) -> str:
+    # The statement must begin with UPDATE: otherwise, Python does not count the rows.
     rows = ", ".join(["(?, ?)"] * (values // 2))
     return (
-        f"WITH ended (call, seq) AS (VALUES {rows}) "  # noqa: S608 - placeholders only
-        "UPDATE call SET open = 0, outcome = ended.seq, process = NULL, host = NULL, pid = NULL "
-        "FROM ended WHERE call.open = 1 AND call.call = ended.call"
+        "UPDATE call SET open = 0, outcome = column2, process = NULL, host = NULL, pid = NULL "  # noqa: S608 - placeholders only
+        f"FROM (VALUES {rows}) WHERE open = 1 AND call = column1"
     )

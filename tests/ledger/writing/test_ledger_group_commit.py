@@ -27,6 +27,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.writing.work import Entry
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
@@ -98,6 +99,27 @@ def test_the_outcome_of_one_call_and_the_decision_of_another_share_a_commit(tmp_
         assert commits(writer.path) == before + 1
         with LedgerReader.open(writer.path) as reader:
             assert [item.call for item, _ in reader.open_calls()] == [second]
+
+
+def test_decisions_and_outcomes_of_a_commit_are_written_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not record by record: each statement would make the commit thread wait for its turn."""
+    with make(tmp_path / "a.db") as writer, monkeypatch.context() as patched:
+        calls = [new_ulid() for _ in range(5)]
+        seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
+        patched.setattr(Store, "add", None)
+        held = Held(writer)
+        futures = [writer.submit(decision(new_ulid(), writer.process)) for _ in range(5)]
+        futures += [
+            writer.submit(outcome(call, seq, writer.process))
+            for call, seq in zip(calls, seqs, strict=True)
+        ]
+        held.let_go()
+        assert [each.result(10).seq for each in futures] == list(range(seqs[-1] + 1, seqs[-1] + 11))
+        with LedgerReader.open(writer.path) as reader:
+            assert len(list(reader.open_calls())) == 5
+        patched.undo()
 
 
 def test_the_outcome_of_a_call_can_share_the_commit_of_its_own_decision(tmp_path: Path) -> None:
