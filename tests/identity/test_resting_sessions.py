@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import json
 import re
 import sys
 from typing import Any
@@ -42,6 +43,23 @@ def test_records_of_a_session_are_the_same_after_it_rested() -> None:
     assert VALUE not in str(ledger.records[-4:])
     assert rested == awake
     assert "north" in str(rested)
+
+
+def test_texts_that_were_recorded_before_show_nothing_that_was_learned_since() -> None:
+    """Plain texts, JSON in texts, and texts that never had a value."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    state = guard.session("alice", "bot").state
+    texts = [f"about {VALUE}", json.dumps({"about": VALUE}), "about nothing", "x" * 5_000]
+    assert [state.text(text) for text in texts] == texts
+    state.memory.remember("another-Pq7-value-81", "contact")
+    assert [state.text(text) for text in texts] == texts
+    state.memory.remember(VALUE, "contact")
+    shown = [state.text(text) for text in texts]
+    assert VALUE not in str(shown)
+    assert shown[2:] == texts[2:]
+    assert [state.text(text) for text in texts] == shown
+    assert [state.text(f"text {number}") for number in range(600)][-1] == "text 599"
+    assert len(state.texts) == 512
 
 
 def test_a_call_can_be_settled_after_its_session_rested() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from guardrail.core.log.fields import strings
 from guardrail.core.log.record import (
     MAX_LINE,
     Draft,
@@ -28,6 +30,16 @@ class Word(StrEnum):
     """A StrEnum, as effects and causes are."""
 
     YES = "yes"
+
+
+def test_the_strings_of_a_value_are_found_in_every_container() -> None:
+    """Keys too, and strings and containers of other classes than JSON has."""
+    value = {
+        "a": ["b", ("c", Word.YES), 1, None, True, 2.5],
+        "d": MappingProxyType({"e": "f"}),
+        "g": b"h",
+    }
+    assert sorted(strings(value)) == ["a", "b", "c", "d", "e", "f", "g", "yes"]
 
 
 def test_a_line_is_sorted_json_without_spaces() -> None:
