@@ -24,6 +24,7 @@ from guardrail.policy.embedded import pipe
 from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.compiled import CompiledPolicies
 from guardrail.policy.embedded.engine import EmbeddedEngine
+from guardrail.policy.embedded.request import EngineRequest
 from tests.support.paths import PROGRAMS
 from tests.support.policies import ALLOW, call_input, compiled, write
 from tests.support.waiting import until
@@ -311,7 +312,10 @@ def test_a_principal_that_was_alone_gives_way_to_others(start: Start) -> None:
     question of somebody else does not wait for all of them, and none is lost.
     """
     engine = start(worker_script=FAULTY)
-    busy = engine._lanes[0]._pipe
+    first = ask(engine, "eve")
+    assert isinstance(first, EngineRequest)
+    busy = first.source
+    assert isinstance(busy, pipe.Pipe)
     for _ in range(100):
         for future in [ask(engine, "eve") for _ in range(40)]:
             future.result(30)
