@@ -28,7 +28,7 @@ from guardrail.policy.embedded.observed import fired, observe
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import check_samples
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.opa.check import ask_opa, repeats
+from guardrail.policy.opa.check import ask_opa, contract_findings, repeats
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.rego.contract import remarks
 from guardrail.policy.rego.tree import Module
@@ -97,7 +97,7 @@ class CheckReport:
     @property
     def ok(self) -> bool:
         """True if every available engine would load these policies, whether or not their own tests
-        pass.
+        pass. If OPA serves the policies, only OPA counts.
         """
         return not self.findings
 
@@ -113,6 +113,7 @@ def check(
     data: Mapping[str, Json] | None = None,
     tools: Mapping[str, Mapping[str, Any]] | None = None,
     opa: OpaProgram | None = None,
+    opa_serves: bool = False,
     time_limit: float = 10.0,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -122,9 +123,10 @@ def check(
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
     complete calls, whose decisions must be well-formed. If *opa* is set, it checks the policies
     too, and the decisions of both engines are compared; *progress* is called for each compared
-    call. Lints are reported even if an engine rejects the policies. *tools* maps tool names to the
-    JSON Schemas of their arguments; without it, any argument may be missing. *time_limit* is the
-    limit in seconds for each query to the embedded engine.
+    call. If *opa_serves* is True, OPA will evaluate the policies, so only its findings and those of
+    the contract count. Lints are reported even if an engine rejects the policies. *tools* maps tool
+    names to the JSON Schemas of their arguments; without it, any argument may be missing.
+    *time_limit* is the limit in seconds for each query to the embedded engine.
     """
     started = time.perf_counter()
     try:
@@ -147,11 +149,12 @@ def check(
         if all(said.state is EngineState.ACCEPTED for said in engines):
             engines.append(_compared(opa, policies, compiled, bench, progress))
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
+    counted = [each for said in engines for each in said.findings if each not in said_again]
+    if opa_serves and opa is not None:
+        counted = [*contract_findings(policies), *engines[1].findings]
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
-        findings=tuple(
-            finding for said in engines for finding in said.findings if finding not in said_again
-        ),
+        findings=tuple(counted),
         remarks=tuple(remarks(parsed)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,

@@ -13,7 +13,9 @@ from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policie
 from guardrail.policy.embedded.observed import FiredRules, verdicts
 from guardrail.policy.embedded.rehearsal import TestOutcome, TestResult, run_policy_tests
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.sources import load_policies
+from guardrail.policy.opa.check import contract_findings, opa_findings, test_results
+from guardrail.policy.opa.program import OpaProgram
+from guardrail.policy.sources import PolicySet, load_policies
 
 __all__ = ["TestOutcome", "TestReport", "TestResult", "run_tests"]
 
@@ -50,13 +52,18 @@ class TestReport:
 
 
 def run_tests(
-    paths: Sequence[Path], *, data: Mapping[str, Json] | None = None, time_limit: float = 10.0
+    paths: Sequence[Path],
+    *,
+    data: Mapping[str, Json] | None = None,
+    time_limit: float = 10.0,
+    opa: OpaProgram | None = None,
 ) -> TestReport:
     """Run every ``test_...`` rule in the ``*_test.rego`` files below *paths*, in a worker process.
 
     A test passes if its rule is true; ``todo_test_...`` is skipped. *time_limit* (seconds) applies
     to each test. A test that takes longer is an error, and the remaining tests still run. Rejected
-    policies are reported, not raised.
+    policies are reported, not raised. If *opa* is set, it runs the tests instead of the embedded
+    engine.
     """
     started = time.perf_counter()
     digest: str | None = None
@@ -65,12 +72,42 @@ def run_tests(
     try:
         policies = load_policies(paths, data=data)
         digest = policies.digest
+        if opa is not None:
+            results = _run_on_opa(policies, opa)
+            return TestReport(tuple(results), (), digest, (time.perf_counter() - started) * 1000)
         with Workbench(time_limit=time_limit) as bench:
             compiled = compile_policies(policies, bench)
             results = _with_decisions(run_policy_tests(compiled, bench), compiled, bench)
     except PolicyLoadError as error:
         findings = error.findings
     return TestReport(tuple(results), findings, digest, (time.perf_counter() - started) * 1000)
+
+
+def _run_on_opa(policies: PolicySet, opa: OpaProgram) -> list[TestResult]:
+    """Run the tests with *opa*. Raises ``PolicyLoadError`` if a private OPA would refuse the
+    policies.
+    """
+    findings = contract_findings(policies) or opa_findings(policies, opa, strict=False)
+    if findings:
+        raise PolicyLoadError(findings)
+    if not policies.tests:
+        return []
+    messages = {
+        TestOutcome.FAIL: "it is not true on OPA",
+        TestOutcome.ERROR: "OPA could not evaluate it",
+        TestOutcome.SKIP: "not written yet",
+    }
+    return [
+        TestResult(
+            name=each.name,
+            file=each.file,
+            line=each.line,
+            outcome=TestOutcome(each.state),
+            message=messages.get(TestOutcome(each.state), ""),
+            milliseconds=each.milliseconds,
+        )
+        for each in test_results(policies, opa)
+    ]
 
 
 def _with_decisions(

@@ -23,9 +23,11 @@ from guardrail.review.terminal import name, one_line
 if TYPE_CHECKING:
     from guardrail.authoring.test import TestReport, TestResult
     from guardrail.config import Settings
+    from guardrail.policy.opa.program import OpaProgram
 
 __all__ = [
     "PATHS",
+    "configured_engine",
     "policy",
     "policy_paths",
     "reload",
@@ -95,6 +97,13 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     return chosen
 
 
+def configured_engine(paths: Sequence[Path], config: Path | None) -> str:
+    """Return ``[policy] engine``. Policies that are given as paths belong to no settings, unless
+    these are given too.
+    """
+    return "embedded" if paths and config is None else settings_of(config).policy.engine
+
+
 def print_untested(tests: int, *, width: int = 8) -> None:
     """Print that the tests in *tests* files were not run, and the command that runs them."""
     word = paint("not run", Style.WARN)
@@ -144,7 +153,7 @@ def test(
     from guardrail.cli.commands import policy_mutate
 
     chosen = policy_paths(paths, config)
-    report = run_tests(chosen)
+    report = run_tests(chosen, opa=_serving_opa(paths, config))
     code = _test_code(report)
     # Failing tests do not show which calls the policy is meant to stop.
     mutation = policy_mutate.run(chosen, tools, limit) if mutate and report.ok else None
@@ -161,6 +170,17 @@ def test(
     if mutation is not None:
         policy_mutate.show(mutation)
     return code
+
+
+def _serving_opa(paths: Sequence[Path], config: Path | None) -> OpaProgram | None:
+    """Return the program that runs the tests if OPA evaluates the policies, otherwise None."""
+    from guardrail.policy.opa.program import find_opa, require_opa
+
+    if configured_engine(paths, config) != "opa":
+        return None
+    section = settings_of(config).trusted_opa
+    # A server elsewhere needs no program here.
+    return find_opa() if section.url else require_opa(section.program)
 
 
 def _test_code(report: TestReport) -> Exit:

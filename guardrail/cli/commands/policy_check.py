@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested, tools_option
+from guardrail.cli.commands.policy import (
+    PATHS,
+    configured_engine,
+    policy_paths,
+    print_untested,
+    tools_option,
+)
 from guardrail.cli.findings import print_finding, print_findings
 from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
@@ -60,7 +66,11 @@ def check(
     progress = Progress("calls compared:")
     try:
         report = look(
-            policy_paths(paths, config), tools=schemas, opa=find_program(), progress=progress
+            policy_paths(paths, config),
+            tools=schemas,
+            opa=find_program(),
+            opa_serves=configured_engine(paths, config) == "opa",
+            progress=progress,
         )
     finally:
         progress.clear()

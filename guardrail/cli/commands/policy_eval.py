@@ -13,10 +13,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.commands.policy import PATHS, policy_paths, tools_option
+from guardrail.cli.commands.policy import (
+    PATHS,
+    configured_engine,
+    policy_paths,
+    tools_option,
+)
 from guardrail.cli.commands.policy_check import find_program
 from guardrail.cli.findings import print_findings
-from guardrail.cli.options import json_option, ledger_options, settings_of
+from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, hanging, paint, prose
 from guardrail.cli.render import milliseconds
 from guardrail.core.times import record_time
@@ -99,7 +104,7 @@ def evaluate(
     if (tool is None) == (recorded is None):
         raise click.UsageError("describe the call with --tool, or take a recorded one with --from")
     chosen = policy_paths(paths, config)
-    asked = engine or _configured_engine(paths, config)
+    asked = engine or configured_engine(paths, config)
     document: dict[str, Any] | ArgumentsError
     if recorded is not None:
         document = _recorded(recorded, config, ledger)
@@ -124,10 +129,6 @@ def evaluate(
         return code
     _print(found, fragment=recorded is not None)
     return code
-
-
-def _configured_engine(paths: Sequence[Path], config: Path | None) -> str:
-    return "embedded" if paths and config is None else settings_of(config).policy.engine
 
 
 def _opa() -> OpaProgram:

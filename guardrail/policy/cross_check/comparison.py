@@ -140,7 +140,9 @@ def _compare_tests(
     ]
     if not ran:
         return [], 0
-    passed = test_results(policies, program)
+    passed: dict[str, bool] = {}
+    for each in test_results(policies, program):
+        passed[each.name] = passed.get(each.name, True) and each.state == "pass"
     findings = []
     for result in ran:
         here, there = result.outcome is TestOutcome.PASS, passed.get(result.name)

@@ -13,7 +13,7 @@ from pathlib import Path
 from guardrail.errors import Finding, PolicyError
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.opa import bundle
-from guardrail.policy.opa.program import OpaProgram
+from guardrail.policy.opa.program import OpaProgram, OpaTest
 from guardrail.policy.rego.contract import RESERVED, ROOT, examine
 from guardrail.policy.rego.purity import capabilities_file
 from guardrail.policy.rego.syntax_hints import syntax_hint
@@ -104,20 +104,22 @@ def opa_findings(
         return program.check(folder, sources, capabilities=capabilities, strict=strict)
 
 
-def test_results(policies: PolicySet, program: OpaProgram) -> dict[str, bool]:
-    """Run the tests of *policies* with *program*. Return True for each test that passes, keyed by
-    ``package.rule``.
+def test_results(policies: PolicySet, program: OpaProgram) -> list[OpaTest]:
+    """Run the tests of *policies* with *program*. The results contain the authors' file names.
 
     Raises ``PolicyError`` if the tests can't be run.
     """
+    sources: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as place:
         folder = Path(place)
         for index, source in enumerate((*policies.modules, *policies.tests)):
             # Generated names, so that OPA does not interpret the authors' file names.
             name = f"{index:04}_test.rego" if source in policies.tests else f"{index:04}.rego"
             (folder / name).write_text(source.text, encoding="utf-8")
+            sources[name] = source.name
         (folder / "data.json").write_text(policies.data, encoding="utf-8")
-        return program.test(folder, capabilities=capabilities_file())
+        found = program.test(folder, capabilities=capabilities_file())
+    return [replace(each, file=sources.get(each.file, each.file)) for each in found]
 
 
 def contract_findings(policies: PolicySet) -> list[Finding]:

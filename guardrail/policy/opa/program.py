@@ -11,10 +11,11 @@ import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from guardrail.errors import ConfigError, Finding, PolicyError, os_reason
 
-__all__ = ["OpaProgram", "find_opa", "require_opa"]
+__all__ = ["OpaProgram", "OpaTest", "find_opa", "require_opa"]
 
 _LIMIT = 60.0
 """Time limit of one run, in seconds."""
@@ -24,6 +25,19 @@ _VERSION = re.compile(rb"^Version: (\d{1,9})\.[\w.+-]{1,50}", re.MULTILINE)
 _VERSION_LIMIT = 5.0
 _MAJOR = b"1"
 """The only major version of OPA that is known to answer as guardrail expects."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpaTest:
+    """The result of one ``test_...`` rule."""
+
+    name: str
+    """``package.rule``."""
+    file: str
+    line: int
+    state: str
+    """``pass``, ``fail``, ``error`` or ``skip``."""
+    milliseconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +115,9 @@ class OpaProgram:
             return []
         return _findings(done.stderr or done.stdout, folder, sources)
 
-    def test(self, folder: Path, *, capabilities: Path) -> dict[str, bool]:
-        """Run ``opa test`` on the modules and the data in *folder*. Return True for each test that
-        passes, and False for the others, keyed by ``package.rule``.
-
-        Raises ``PolicyError`` if the tests can't be run.
+    def test(self, folder: Path, *, capabilities: Path) -> list[OpaTest]:
+        """Run ``opa test`` on the modules and the data in *folder*, and return the results in the
+        order of files and lines. Raises ``PolicyError`` if the tests can't be run.
         """
         command = [str(self.path), "test", "--format", "json", "--bundle"]
         command += ["--capabilities", str(capabilities), "--timeout", f"{_LIMIT:.0f}s", str(folder)]
@@ -113,20 +125,34 @@ class OpaProgram:
             done = subprocess.run(
                 command, capture_output=True, timeout=_LIMIT, check=False, stdin=subprocess.DEVNULL
             )
-            results = json.loads(done.stdout)
-            found: dict[str, bool] = {}
-            for result in results:
-                name = f"{result['package']}.{result['name']}".removeprefix("data.")
-                passed = not (result.get("fail") or result.get("error") or result.get("skip"))
-                found[name] = found.get(name, True) and passed
-        except (OSError, subprocess.TimeoutExpired, ValueError, LookupError, TypeError) as error:
+            found = [_test_result(result, folder) for result in json.loads(done.stdout)]
+        except (
+            OSError,
+            subprocess.TimeoutExpired,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+        ) as error:
             raise PolicyError(
                 f"opa can't run the policies' tests ({type(error).__name__})",
                 cause="error",
                 detail="opa_test",
-                hint=f"{self.path} test --bundle {folder}",
+                hint="guardrail policy check",
             ) from None
-        return found
+        return sorted(found, key=lambda each: (each.file, each.line))
+
+
+def _test_result(result: Mapping[str, Any], folder: Path) -> OpaTest:
+    location = result["location"]
+    state = next((name for name in ("skip", "error", "fail") if result.get(name)), "pass")
+    return OpaTest(
+        name=f"{result['package']}.{result['name']}".removeprefix("data."),
+        file=str(location["file"]).removeprefix(f"{folder}/"),
+        line=int(location["row"]),
+        state=state,
+        milliseconds=int(result.get("duration", 0)) / 1e6,
+    )
 
 
 def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
