@@ -17,6 +17,7 @@ from guardrail.policy.opa import bundle
 from guardrail.policy.opa.check import contract_findings, opa_findings
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.opa.revision import revision_of
+from guardrail.policy.rego.rewriting.prints import print_remarks
 from guardrail.policy.sources import PolicySet, load_policies
 
 __all__ = ["Bundle", "BundleChecker", "make_bundle"]
@@ -83,7 +84,11 @@ def _check_policies(
 ) -> BundleChecker:
     if opa is None and not unsafe_impure:
         with Workbench() as bench:
-            compile_policies(policies, bench, tests=False)
+            compiled = compile_policies(policies, bench, tests=False)
+        # The embedded engine drops calls of print. A server would write arguments to its log.
+        printing = list(print_remarks(compiled.parsed))
+        if printing:
+            raise PolicyLoadError(printing)
         return BundleChecker.EMBEDDED
     findings = contract_findings(policies)
     if findings:

@@ -31,10 +31,11 @@ from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.opa.check import ask_opa, contract_findings, repeats
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.rego.contract import remarks
+from guardrail.policy.rego.rewriting.prints import print_remarks
 from guardrail.policy.rego.tree import Module
 from guardrail.policy.sources import PolicySet, load_policies
 
-__all__ = ["CheckReport", "EngineResult", "EngineState", "check"]
+__all__ = ["CheckReport", "EngineResult", "EngineState", "EvaluatedPackage", "check"]
 
 
 class EngineState(StrEnum):
@@ -61,6 +62,16 @@ class EngineResult:
     """The engine's own findings. Violations of guardrail's own rules, which apply with any engine,
     are listed under ``embedded``.
     """
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluatedPackage:
+    """The text of one package in the form that the embedded engine evaluates."""
+
+    package: str
+    """Its name, with dots."""
+    text: str
+    """All files of the package as one module."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +104,8 @@ class CheckReport:
     """
     ignored: int = 0
     """Number of lints suppressed by ``guardrail:ignore`` comments."""
+    evaluated: tuple[EvaluatedPackage, ...] = ()
+    """The texts that are evaluated, if they were asked for and the policies would load."""
 
     @property
     def ok(self) -> bool:
@@ -116,6 +129,7 @@ def check(
     opa_serves: bool = False,
     time_limit: float = 10.0,
     progress: Progress | None = None,
+    show_rewritten: bool = False,
 ) -> CheckReport:
     """Check the policies below *paths* and return every finding. Rejected policies are reported as
     findings, not as exceptions.
@@ -126,7 +140,8 @@ def check(
     call. If *opa_serves* is True, OPA will evaluate the policies, so only its findings and those of
     the contract count. Lints are reported even if an engine rejects the policies. *tools* maps tool
     names to the JSON Schemas of their arguments; without it, any argument may be missing.
-    *time_limit* is the limit in seconds for each query to the embedded engine.
+    *time_limit* is the limit in seconds for each query to the embedded engine. If *show_rewritten*
+    is True, the report contains the texts that are evaluated.
     """
     started = time.perf_counter()
     try:
@@ -155,13 +170,24 @@ def check(
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
         findings=tuple(counted),
-        remarks=tuple(remarks(parsed)),
+        remarks=(*remarks(parsed), *print_remarks(parsed)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,
         engines=tuple(engines),
         lints=lints.lints,
         tests=len(policies.tests),
         ignored=lints.ignored,
+        evaluated=_evaluated(compiled) if show_rewritten and compiled is not None else (),
+    )
+
+
+def _evaluated(compiled: CompiledPolicies) -> tuple[EvaluatedPackage, ...]:
+    """Return the texts of the authors' packages."""
+    own = {module.package for module in compiled.parsed if not module.source.installed}
+    return tuple(
+        EvaluatedPackage(".".join(module.package), module.text)
+        for module in (*compiled.modules, *compiled.tests)
+        if module.package in own
     )
 
 

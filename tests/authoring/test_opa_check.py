@@ -100,7 +100,7 @@ def test_an_opa_that_gives_no_answer_is_no_yes(tmp_path: Path) -> None:
         ("default allow := false\n", 3, "set-form"),
         ("default x := 1\n\ndefault x := 2\n", 5, "mixed-rule"),
         ("x := startwith(input.resource.id)\n", 3, "builtin"),
-        ('deny contains "x" if print("x")\n', 3, "impure-builtin"),
+        ('x := trace("x")\n', 3, "impure-builtin"),
         ('deny[msg] {\n\tmsg := "x"\n}\n', 3, "syntax"),
         ('allow contains "d" if input.resource.id == nosuch\n', 3, "evaluation"),
     ],

@@ -43,8 +43,17 @@ _INDENT = 21
 @json_option
 @tools_option
 @click.option("--strict", is_flag=True, help="Exit with code 1 if there are warnings.")
+@click.option(
+    "--show-rewritten", is_flag=True, help="Also print the text that the embedded engine evaluates."
+)
 def check(
-    paths: Sequence[Path], config: Path | None, as_json: bool, tools: Path | None, strict: bool
+    *,
+    paths: Sequence[Path],
+    config: Path | None,
+    as_json: bool,
+    tools: Path | None,
+    strict: bool,
+    show_rewritten: bool,
 ) -> int:
     """Check that the policies below PATH (default: those in the settings) would load, and warn
     about likely mistakes.
@@ -71,13 +80,21 @@ def check(
             opa=find_program(),
             opa_serves=configured_engine(paths, config) == "opa",
             progress=progress,
+            show_rewritten=show_rewritten,
         )
     finally:
         progress.clear()
     code = _exit_code(report, strict=strict)
     if as_json:
-        emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
+        shown_fields = asdict(report)
+        if not show_rewritten:
+            del shown_fields["evaluated"]
+        emit_json({"exit": int(code), "ok": report.ok, **shown_fields})
         return code
+    for package in report.evaluated:
+        data(f"# {package.package}")
+        for line in package.text.splitlines():
+            data(line)
     for said in report.engines:
         label = "" if said.engine == "embedded" else f"{said.engine}: "
         shown = [finding for finding in said.findings if finding in report.findings]

@@ -17,6 +17,11 @@ from guardrail.policy.rego.lengths import SIZES, with_sizes
 from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.rego.renaming import renamed
+from guardrail.policy.rego.rewriting.imports import hoisted
+from guardrail.policy.rego.rewriting.regexes import with_ascii_classes
+from guardrail.policy.rego.rewriting.reserved import reserved_names
+from guardrail.policy.rego.rewriting.steps import STEPS
+from guardrail.policy.rego.rewriting.templates import without_templates
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import Module, parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet
@@ -28,7 +33,7 @@ __all__ = [
     "locate",
     "merge_served",
     "parse_sources",
-    "unambiguous",
+    "rewrite",
 ]
 
 _AT = re.compile(r"--> (.+):(\d+):\d+")
@@ -92,7 +97,7 @@ def compile_sources(
     guard's policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
-    evaluated, problems = unambiguous(parsed, bench)
+    evaluated, problems = rewrite(parsed, bench)
     findings += problems
     findings += examine(evaluated, data, contract_checks=contract_checks)
     merged, clashes = merge_served(evaluated, bench)
@@ -113,20 +118,24 @@ def parse_sources(
     parsed: list[Module] = []
     for sources, test in ((modules, False), (tests, True)):
         for source in sources:
+            findings += reserved_names(source)
             module = _parse(source, bench, findings, test=test)
             if module is not None:
                 parsed.append(module)
     return parsed, findings
 
 
-def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
-    """Return *modules* with unambiguous variable names, and the findings for modules whose
-    variables can't be renamed.
+def rewrite(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
+    """Return *modules* with unambiguous variable names, in Rego that both engines evaluate in the
+    same way, and the findings for modules that can't be rewritten.
 
     Line numbers do not change.
     """
     findings: list[Finding] = []
-    return _rewritten(modules, renamed(modules), bench, findings), findings
+    rewritten = list(modules)
+    for step in (renamed, *STEPS):
+        rewritten = _rewritten(rewritten, step(rewritten), bench, findings)
+    return rewritten, findings
 
 
 def merge_served(
@@ -136,10 +145,11 @@ def merge_served(
     being served.
     """
     findings: list[Finding] = []
-    served = _rewritten(modules, with_sizes(modules), bench, findings)
+    sized = _rewritten(modules, with_sizes(modules), bench, findings)
+    served = _rewritten(sized, with_ascii_classes(sized), bench, findings)
     if findings:
         return [], findings
-    if any(new is not old for new, old in zip(served, modules, strict=True)):
+    if any(new is not old for new, old in zip(sized, modules, strict=True)):
         served.append(parse_module(SIZES, bench.parse(SIZES.name, SIZES.text)))
     return merge(served)
 
@@ -163,6 +173,7 @@ def _rewritten(
 def _parse(
     source: ModuleSource, bench: Workbench, findings: list[Finding], *, test: bool
 ) -> Module | None:
+    source = replace(source, text=hoisted(without_templates(source.text)))
     try:
         return parse_module(source, bench.parse(source.name, source.text), test=test)
     except EngineRefusal as refusal:

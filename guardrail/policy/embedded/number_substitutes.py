@@ -26,6 +26,8 @@ class NumberSpellings:
         self.fixed: frozenset[float | str] = frozenset()
         self.input = b""
         self.odd: frozenset[float | str] | None = None
+        self.computed: set[float | str] = set()
+        """Numbers that functions returned, if OPA writes them in another form than the engine."""
 
     def load(self, texts: list[str]) -> None:
         """Set the texts of the policies and the data, which all evaluations share."""
@@ -35,12 +37,17 @@ class NumberSpellings:
         """Set the input for one evaluation. The input is searched only if a number is formatted."""
         self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         self.odd = None
+        self.computed.clear()
+
+    def note(self, value: float | str) -> None:
+        """Remember a result that OPA writes in another form than the engine."""
+        self.computed.add(value)
 
     def is_spelled_unusually(self, value: float | str) -> bool:
         """Return True if *value* is spelled anywhere in a form other than its shortest."""
         if self.odd is None:
             self.odd = _unusual_spellings(self.input.decode("utf-8", "replace")) | self.fixed
-        return value in self.odd
+        return value in self.odd or value in self.computed
 
 
 def _unusual_spellings(text: str) -> frozenset[float | str]:
@@ -52,149 +59,19 @@ def _unusual_spellings(text: str) -> frozenset[float | str]:
         fraction = "." in written or "e" in written or "E" in written
         if fraction and (repr(number) != written or number.is_integer()):
             found.add(number)
+            if _figures(written) != _figures(repr(number)):
+                found.add(f"long {number!r}")
         if number == 0 and written[0] == "-":
             found |= {0.0, "-0"}
     return frozenset(found)
 
 
+def _figures(written: str) -> str:
+    return written.lower().partition("e")[0].replace(".", "").strip("-0")
+
+
 NUMBERS = NumberSpellings()
 """The spellings for the current evaluation. A worker evaluates one request at a time."""
-
-_RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
-
-
-def sprintf(text: str, values: list[Any]) -> str:
-    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced as in Go.
-
-    Raises ``ValueError`` if *text* has other verbs, if the numbers of verbs and values differ, or
-    if OPA might print a number in its original spelling.
-    """
-    if not isinstance(values, list):
-        raise ValueError("not an array")
-    if not isinstance(text, str):
-        raise ValueError("not a text")
-    pieces = text.split("%")
-    found = [pieces[0]]
-    rest = iter(values)
-    index = 1
-    while index < len(pieces):
-        piece = pieces[index]
-        if piece == "" and index + 1 < len(pieces):
-            found.append("%" + pieces[index + 1])
-            index += 2
-            continue
-        if piece[:1] not in {"v", "s", "d"}:
-            raise ValueError("another verb")
-        found += [_format_verb(piece[0], next(rest, _MISSING)), piece[1:]]
-        index += 1
-    if next(rest, _MISSING) is not _MISSING:
-        raise ValueError("more values than verbs")
-    return "".join(found)
-
-
-_MISSING = object()
-
-
-def _format_verb(verb: str, value: object) -> str:
-    if value is _MISSING:
-        raise ValueError("more verbs than values")
-    if isinstance(value, str):
-        return f"%!d(string={value})" if verb == "d" else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        # OPA prints 0.0 as 0, but keeps the sign of -0.0.
-        if NUMBERS.is_spelled_unusually(value) and (
-            verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.is_spelled_unusually("-0"))
-        ):
-            raise ValueError("a number that was written in another form")
-        if isinstance(value, float):
-            short = _format_float(value)
-            return short if verb == "v" else f"%!{verb}(float64={short})"
-        if abs(value) >= 2**63 and verb == "s":
-            raise ValueError("a large number")
-        return f"%!s(int64={value})" if verb == "s" else str(value)
-    written = _format_value(value)
-    return f"%!d(string={written})" if verb == "d" else written
-
-
-def _format_float(value: float) -> str:
-    """Return *value* as Go formats it: with an exponent if it is one million or more."""
-    if value == 0 or 1e-4 <= abs(value) < 1e6:
-        short = repr(value)
-        return short.removesuffix(".0")
-    mantissa, _, exponent = f"{value!r}".partition("e")
-    digits, point = mantissa.lstrip("-").partition(".")[::2]
-    power = int(exponent or 0) + len(digits) - 1
-    figures = (digits + point).lstrip("0")
-    if not digits.strip("0"):
-        power -= len(point) - len(point.lstrip("0")) + 1
-    figures = figures.rstrip("0") or "0"
-    sign = "-" if value < 0 else ""
-    fraction = "." + figures[1:] if len(figures) > 1 else ""
-    return f"{sign}{figures[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
-
-
-def _format_value(value: object) -> str:
-    """Return *value* in Rego syntax."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        return _quote(value)
-    if isinstance(value, int | float):
-        if NUMBERS.is_spelled_unusually(value):
-            raise ValueError("a number that was written in another form")
-        return repr(value)
-    if isinstance(value, list):
-        return "[" + ", ".join(map(_format_value, value)) + "]"
-    if isinstance(value, dict):
-        members = [
-            f"{_format_value(key)}: {_format_value(value[key])}" for key in _sorted_members(value)
-        ]
-        return "{" + ", ".join(members) + "}"
-    if isinstance(value, set):
-        return (
-            "{" + ", ".join(map(_format_value, _sorted_members(value))) + "}" if value else "set()"
-        )
-    raise ValueError("another type")
-
-
-def _sorted_members(members: Any) -> list[Any]:
-    # In Python, 1 == True, so converting a set to Python could have dropped one of them.
-    if any(isinstance(member, bool) or member in (0, 1) for member in members):
-        raise ValueError("a set or the keys of an object contain 0, 1, true or false")
-    ranks = [_RANKS.get(type(member), 9) for member in members]
-    if 9 in ranks:
-        raise ValueError("another type")
-    return sorted(
-        members, key=lambda member: (_RANKS[type(member)], 0 if member is None else member)
-    )
-
-
-_ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\", 34: '"'}
-
-
-def _quote(text: str) -> str:
-    """Return *text* in quotes, escaped as in Go."""
-    if text.isascii() and text.isprintable() and "\\" not in text and '"' not in text:
-        return f'"{text}"'
-    return '"' + "".join([_escape_character(character) for character in text]) + '"'
-
-
-def _escape_character(character: str) -> str:
-    code = ord(character)
-    if code in _ESCAPES:
-        return "\\" + _ESCAPES[code]
-    if character.isprintable():
-        return character
-    if code < 0x20 or code == 0x7F:
-        return f"\\x{code:02x}"
-    import unicodedata
-
-    if unicodedata.category(character) == "Cn":
-        # A later version of Unicode can assign this code point.
-        raise ValueError("a character that is not assigned")
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 _SAFE = 2**53
@@ -247,19 +124,6 @@ def format_int(value: float, base: int) -> str:
     return format(int(_require_number(value)), form)
 
 
-def sum_(values: list[int] | set[int]) -> int:
-    """Return the sum of integers."""
-    return _require_64_bits(sum(map(_require_integer, _require_collection(values))))
-
-
-def product(values: list[int] | set[int]) -> int:
-    """Return the product of integers."""
-    found = 1
-    for value in _require_collection(values):
-        found = _require_64_bits(found * _require_integer(value))
-    return found
-
-
 def bits_and(one: int, other: int) -> int:
     """Return the bits that are set in both integers."""
     return _require_64_bits(_require_written_integer(one) & _require_written_integer(other))
@@ -280,12 +144,6 @@ def bits_rsh(value: int, by: int) -> int:
     if not 0 <= _require_integer(by) < 64:
         raise ValueError("a shift beyond 64 bits")
     return _require_64_bits(_require_written_integer(value) >> by)
-
-
-def _require_collection(values: object) -> list[Any]:
-    if not isinstance(values, list | set):
-        raise ValueError("not an array or set")
-    return list(values)
 
 
 def _require_integer(value: object) -> int:
@@ -315,9 +173,6 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "ceil": (1, ceil),
     "floor": (1, floor),
     "format_int": (2, format_int),
-    "product": (1, product),
     "round": (1, round_),
-    "sprintf": (2, sprintf),
-    "sum": (1, sum_),
 }
 """(number of arguments, replacement) for each function, keyed by name."""

@@ -97,6 +97,17 @@ def cidr_contains(network: str, inner: str) -> bool:
     )
 
 
+def cidr_intersects(one: str, other: str) -> bool:
+    """Return True if two networks have an address in common."""
+    first = _parse_network(_require_string(one))
+    second = _parse_network(_require_string(other))
+    if first[0] != second[0] or 128 in {first[0], second[0]}:
+        # Mapped addresses make networks of different versions comparable.
+        raise ValueError("networks of IPv6")
+    shift = 32 - min(first[2], second[2])
+    return first[1] >> shift == second[1] >> shift
+
+
 def cidr_is_valid(network: str) -> bool:
     """Return True if *network* consists of an address, a slash and a prefix length."""
     try:
@@ -364,6 +375,7 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "guardrail.characters": (1, characters),
     "lower": (1, lower),
     "net.cidr_contains": (2, cidr_contains),
+    "net.cidr_intersects": (2, cidr_intersects),
     "net.cidr_is_valid": (1, cidr_is_valid),
     "replace": (3, replace),
     "time.parse_rfc3339_ns": (1, parse_rfc3339_ns),

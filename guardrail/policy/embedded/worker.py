@@ -301,13 +301,25 @@ def main(argv: list[str]) -> None:
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders
+    import checked_patterns  # type: ignore[import-not-found]  # found in its own folder
+    import exact_arithmetic  # type: ignore[import-not-found]  # found in its own folder
+    import formatting  # type: ignore[import-not-found]  # found in its own folder
     import number_substitutes  # type: ignore[import-not-found]  # found in its own folder
     import regorus
     import substitutes  # type: ignore[import-not-found]  # found in its own folder
+    import text_substitutes  # type: ignore[import-not-found]  # found in its own folder
 
     for folder in folders:
         sys.path.remove(folder)
-    functions = {**substitutes.SUBSTITUTES, **number_substitutes.SUBSTITUTES}
+    modules = (
+        substitutes,
+        number_substitutes,
+        exact_arithmetic,
+        formatting,
+        text_substitutes,
+        checked_patterns,
+    )
+    functions = {name: each for module in modules for name, each in module.SUBSTITUTES.items()}
     serve(Server(regorus, functions, number_substitutes.NUMBERS), int(argv[3]))
 
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from guardrail.policy.rego.pattern_classes import explicit_classes, least_length
 from guardrail.policy.rego.patterns import glob_problem, regex_problem, template_problem
 from guardrail.policy.rego.tree import Node, kind
 from guardrail.policy.rego.world import RuleScope
@@ -18,7 +19,8 @@ __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
 SERVER = 'set [policy] engine = "opa", which supports this'
 _RANGE = 10_000
-_FORMAT = re.compile(r"%(.?)")
+_UNSUPPORTED = re.compile(r"%[-+# 0]*[0-9]*(?:\.[0-9]*)?([*\[p])|%%")
+"""Verbs with widths or indexes from arguments, and addresses. The second half skips ``%%``."""
 _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
@@ -52,14 +54,11 @@ def _literal_integer(node: Node) -> int | None:
 
 
 def _sprintf(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    # The worker's own sprintf checks a format that is not a literal.
     text = _literal(parameters[0])
-    verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
-    if all(verb in {"v", "s", "d", "%"} for verb in verbs):
+    if not isinstance(text, str) or not any(_UNSUPPORTED.findall(text)):
         return None
-    message = (
-        f"the format passed to {name} is not a literal, or contains a verb other than %v, "
-        "%s, %d and %%"
-    )
+    message = f"the format passed to {name} contains *, [n] or %p"
     return ConstructRefusal("sprintf-format", message, f"write %v, or {SERVER}")
 
 
@@ -94,15 +93,6 @@ def _shift(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
     )
 
 
-def _substring(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    offset, length = _literal_integer(parameters[1]), _literal_integer(parameters[2])
-    if offset is not None and length is not None and offset >= 0:
-        return None
-    return ConstructRefusal(
-        "substring", f"the offset or length passed to {name} is not a literal whole number"
-    )
-
-
 def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if _literal(parameters[1]):
         return None
@@ -117,16 +107,27 @@ def _pattern(place: int) -> Condition:
     def check(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
         pattern = _literal(parameters[place])
         if not isinstance(pattern, str):
-            return ConstructRefusal(
-                "regex-pattern",
-                f"the pattern passed to {name} is not a literal, so it can't be checked",
-            )
-        problem = regex_problem(pattern)
+            # The worker checks it each time.
+            return None
+        problem = regex_problem(explicit_classes(pattern))
         return (
             ConstructRefusal("regex-pattern", f"{name}: {problem}") if problem is not None else None
         )
 
     return check
+
+
+def _split(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    refusal = _pattern(0)(scope, name, parameters)
+    text = _literal(parameters[0])
+    if refusal is not None or (isinstance(text, str) and least_length(text)):
+        return refusal
+    return ConstructRefusal(
+        "regex-pattern",
+        f"the pattern passed to {name} is not a literal, or may match an empty string, at which "
+        "the engines split differently",
+        f"write a pattern that needs at least one character, or {SERVER}",
+    )
 
 
 def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -149,11 +150,7 @@ def _replacement(scope: RuleScope, name: str, parameters: list[Node]) -> Constru
     if refusal is not None:
         return refusal
     text = _literal(parameters[2])
-    problem = (
-        template_problem(text)
-        if isinstance(text, str)
-        else "the replacement is not a literal, so it can't be checked for dollar signs"
-    )
+    problem = template_problem(text) if isinstance(text, str) else None
     return (
         ConstructRefusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
     )
@@ -161,11 +158,8 @@ def _replacement(scope: RuleScope, name: str, parameters: list[Node]) -> Constru
 
 def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     pattern, delimiters = _literal(parameters[0]), parameters[1]
-    if not isinstance(pattern, str):
-        return ConstructRefusal(
-            "glob-pattern", f"the pattern passed to {name} is not a literal, so it can't be checked"
-        )
-    problem = glob_problem(pattern)
+    # The worker checks a pattern that is not a literal.
+    problem = glob_problem(pattern) if isinstance(pattern, str) else None
     if problem is not None:
         return ConstructRefusal(
             "glob-pattern", f"{name}: {problem}; the engines may interpret it differently"
@@ -207,18 +201,6 @@ def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
     return ConstructRefusal("time", message)
 
 
-def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    if all(
-        (scope.upper_bound(end) or 0) < 2**63 and scope.is_integer(end) for end in parameters[1:3]
-    ):
-        return None
-    message = (
-        f"the ends passed to {name} may not be 64-bit whole numbers: the result is "
-        "then undefined in the embedded engine and an error in OPA"
-    )
-    return ConstructRefusal("slice", message, f"use round(n) first, or {SERVER}")
-
-
 def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     given = parameters[1]
     form = kind(given)
@@ -248,38 +230,22 @@ def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]), or {SERVER}")
 
 
-def _total_of(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    if scope.collection_of_integers(parameters[0]):
-        return None
-    message = (
-        f"{name} may receive values that are not whole numbers: OPA calculates in "
-        "decimal, the embedded engine in binary"
-    )
-    return ConstructRefusal(
-        "decimal-arithmetic", message, f"write {name}([round(x) | some x in xs]), or {SERVER}"
-    )
-
-
 CONDITIONS: dict[str, Condition] = {
-    "array.slice": _slice,
     "bits.lsh": _shift,
     "format_int": _base,
     "bits.rsh": _shift,
     "glob.match": _glob,
-    "indexof": _index_of,
     "indexof_n": _index_of,
     "json.filter": _paths,
     "json.remove": _paths,
     "numbers.range": _range,
     "numbers.range_step": _range,
-    "product": _total_of,
     "regex.find_all_string_submatch_n": _times,
     "regex.find_n": _times,
     "regex.match": _pattern(0),
     "regex.replace": _replacement,
+    "regex.split": _split,
     "sprintf": _sprintf,
-    "substring": _substring,
-    "sum": _total_of,
     "time.clock": _zone,
     "time.date": _zone,
     "time.parse_duration_ns": _duration,

@@ -15,7 +15,7 @@ from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["ambiguous_patterns", "compared_functions", "result_pattern"]
+__all__ = ["ambiguous_patterns", "compared_functions", "nested_patterns", "result_pattern"]
 
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _CLOSED = "compare object.keys(x) with the allowed keys, and read each value as x.key"
@@ -29,7 +29,7 @@ def ambiguous_patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal
     head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
     arguments: list[Node] = head.get("args") or []
     yield from _pattern(arguments, "a function's arguments", rule.line)
-    bound = {node["Var"]["value"] for node in _nested_patterns(arguments) if kind(node) == "Var"}
+    bound = {node["Var"]["value"] for node in nested_patterns(arguments) if kind(node) == "Var"}
     bound |= {"input", "data", *scope.own, *scope.imports} - rule.local
     for name, content in nodes(rule.node):
         if name == "SomeIn":
@@ -47,7 +47,7 @@ def result_pattern(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusa
 
 def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check a pattern that always binds all of its names."""
-    found = list(_nested_patterns([part for part in parts if part]))
+    found = list(nested_patterns([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
     for node in found:
         if kind(node) in {"Object", "Set"}:
@@ -72,7 +72,7 @@ def _unified(
         if kind(side) == "Var":
             # A complete value is bound or compared unchanged.
             continue
-        found = list(_nested_patterns(side))
+        found = list(nested_patterns(side))
         names = [node["Var"]["value"] for node in found if kind(node) == "Var"]
         binding = [name for name in names if name not in bound]
         free += binding
@@ -83,23 +83,23 @@ def _unified(
             yield int(content["span"]["line"]), _repeated_names(name, "=")
 
 
-def _nested_patterns(pattern: Any) -> Iterator[Node]:
+def nested_patterns(pattern: Any) -> Iterator[Node]:
     """Yield *pattern* and the items, keys and values nested in it. Comprehensions are skipped;
     calls and references are yielded but not entered.
     """
     if isinstance(pattern, list):
         for item in pattern:
-            yield from _nested_patterns(item)
+            yield from nested_patterns(item)
         return
     name = kind(pattern)
     if name is None or name in _COMPREHENSIONS:
         return
     yield pattern
     if name in {"Array", "Set"}:
-        yield from _nested_patterns(pattern[name]["items"])
+        yield from nested_patterns(pattern[name]["items"])
     elif name == "Object":
         for field in pattern["Object"]["fields"]:
-            yield from _nested_patterns(list(field[1:]))
+            yield from nested_patterns(list(field[1:]))
 
 
 def _is_exact_object(where: str) -> ConstructRefusal:

@@ -19,7 +19,15 @@ from guardrail.policy.rego.heads import deferred_results, head_terms
 from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["deferred_calls", "early_calls", "skipped_calls"]
+__all__ = [
+    "deferred_calls",
+    "early_call_nodes",
+    "early_calls",
+    "late_call_nodes",
+    "result_call_nodes",
+    "skipped_call_nodes",
+    "skipped_calls",
+]
 
 _SAFE = frozenset(
     [
@@ -53,6 +61,24 @@ def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that can fail and that share a line with an iteration they do not depend
     on.
     """
+    for call in early_call_nodes(scope):
+        yield (
+            line_of(call) or scope.rule.line,
+            ConstructRefusal(
+                "iteration-order",
+                (
+                    "a call shares a line with an iteration that it does not "
+                    "depend on: if there is nothing to iterate over, OPA still "
+                    "makes the call, which may fail, but the embedded engine "
+                    "does not"
+                ),
+                (f"write y := call(...) on a separate line before, or some x in xs, or {SERVER}"),
+            ),
+        )
+
+
+def early_call_nodes(scope: RuleScope) -> Iterator[Node]:
+    """Yield the calls about which ``early_calls`` reports."""
     open_names = {
         name
         for node_kind, content in nodes(scope.rule.node)
@@ -66,29 +92,19 @@ def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
         names = {node["Var"]["value"] for node in iterated} - {"_"}
         for call in _calls(statement):
             if not _depends_on(call, names, scope, open_names) and _can_fail(call, scope):
-                yield (
-                    line_of(call) or scope.rule.line,
-                    ConstructRefusal(
-                        "iteration-order",
-                        (
-                            "a call shares a line with an iteration that it does not "
-                            "depend on: if there is nothing to iterate over, OPA still "
-                            "makes the call, which may fail, but the embedded engine "
-                            "does not"
-                        ),
-                        (
-                            "write y := call(...) or some x in xs on a separate line before it, "
-                            f"or {SERVER}"
-                        ),
-                    ),
-                )
-                break
+                yield call
 
 
 def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that return their result in their last argument and that can fail, or whose
     deferral also defers a call that can fail.
     """
+    for node in late_call_nodes(scope):
+        yield line_of(node) or scope.rule.line, _LATE
+
+
+def late_call_nodes(scope: RuleScope) -> Iterator[Node]:
+    """Yield the calls about which ``deferred_calls`` reports."""
     for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
             node = line.get("Expr", {}).get("expr") or {}
@@ -100,13 +116,31 @@ def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                 if together is not None and any(
                     _can_fail(call, scope) for call in (*own, *_calls(together))
                 ):
-                    yield line_of(node) or scope.rule.line, _LATE
+                    yield node
+
+
+def result_call_nodes(scope: RuleScope) -> Iterator[Node]:
+    """Yield the calls on a line of their own that return their result in their last argument,
+    except ``walk``.
+    """
+    for lines in _bodies(scope.rule.node):
+        for line in lines:
+            node = line.get("Expr", {}).get("expr") or {}
+            own = kind(node) == "Call" and _callee(node) != "walk"
+            if own and _takes_result_argument(node, scope):
+                yield node
 
 
 def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls in a list, set or object that can fail and that follow an item that can be
     undefined.
     """
+    for call in skipped_call_nodes(scope):
+        yield line_of(call) or scope.rule.line, _SKIPPED
+
+
+def skipped_call_nodes(scope: RuleScope) -> Iterator[Node]:
+    """Yield the calls about which ``skipped_calls`` reports."""
     known = _defined_references(scope)
     for composite in _composites(scope.rule.node):
         name = kind(composite) or ""
@@ -118,10 +152,7 @@ def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
             if found is not None:
                 missing = missing or not (found.dotted in there or scope.is_total(item))
             elif missing and kind(item) not in _COMPREHENSIONS:
-                calls = [call for call in _calls(item) if _can_fail(call, scope)]
-                if calls:
-                    yield line_of(calls[0]) or scope.rule.line, _SKIPPED
-                    break
+                yield from (call for call in _calls(item) if _can_fail(call, scope))
 
 
 def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
@@ -266,7 +297,7 @@ def _takes_result_argument(call: Node, scope: RuleScope) -> bool:
         arity = scope.world.arity(callee.static)
     elif name in scope.own:
         arity = scope.own[name][0].arity
-    return arity is not None and len(content["params"]) > arity
+    return arity is not None and len(content["params"]) == arity + 1
 
 
 def _variable_names(tree: Any) -> set[str]:

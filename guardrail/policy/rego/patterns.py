@@ -8,7 +8,7 @@ __all__ = ["glob_problem", "regex_problem", "template_problem"]
 
 _PUNCTUATION = frozenset("\\.+*?()|[]{}^$-/#&~!@%_=:;,'\"` ")
 _SIMPLE_ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "f": "\f", "v": "\v"}
-_ASSERTIONS = frozenset("Az")
+_ASSERTIONS = frozenset("Azb")
 _INSTEAD = {
     "w": "[A-Za-z0-9_] for \\w",
     "W": "[^A-Za-z0-9_] for \\W",
@@ -16,7 +16,6 @@ _INSTEAD = {
     "D": "[^0-9] for \\D",
     "s": "[\\t\\n\\f\\r ] for \\s",
     "S": "[^\\t\\n\\f\\r ] for \\S",
-    "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
     "B": "[A-Za-z0-9_] for \\B on the side on which the word continues",
 }
 """Explicit alternatives to character classes and word boundaries, for hints."""
@@ -66,7 +65,7 @@ def regex_problem(pattern: str) -> str | None:
     if "\b" in pattern:
         return (
             "the pattern contains a backspace character, which is the meaning of \\b in double "
-            f"quotes: write {_INSTEAD['b']}"
+            "quotes: write the pattern between backquotes, or \\\\b"
         )
     try:
         _Regex(pattern).read()

@@ -15,7 +15,7 @@ from typing import Any
 from guardrail.core.words import counted
 from guardrail.errors import Finding
 from guardrail.policy.rego import contract, layout
-from guardrail.policy.rego.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
+from guardrail.policy.rego.builtins import ADDED, ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
 from guardrail.policy.rego.conditions import CONDITIONS, SERVER, ConstructRefusal
 from guardrail.policy.rego.heads import chained_bodies
 from guardrail.policy.rego.layout import Point, finding_at, nearest
@@ -86,9 +86,8 @@ class _RuleExaminer:
 
     def run(self) -> None:
         head = self.rule.head
-        if head.parts and not (
-            self.rule.form == "object" and len(head.parts) == 1 and not head.static
-        ):
+        keyed = self.rule.form == "object" and "Set" not in self.rule.node.get("head", {})
+        if head.parts and not (keyed and len(head.parts) == 1 and not head.static):
             self.refuse(
                 self.rule.line,
                 "ref-head",
@@ -315,6 +314,8 @@ class _RuleExaminer:
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
         """Check a call of a built-in function. Return the function's arity, or None if unknown."""
+        if name in ADDED:
+            return ADDED[name]
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)

@@ -228,7 +228,9 @@ def _rule(item: dict[str, Any], raw: bytes) -> RegoRule:
         arity = len(content["args"])
     elif default and node.get("args"):
         arity, form = len(node["args"]), "Func"
-    shape = {"Func": "function", "Set": "set"}.get(form, "object" if head.parts else "value")
+    shape = "function" if form == "Func" else "set" if form == "Set" else "value"
+    if head.parts and form != "Func":
+        shape = "object"
     simple = None
     if not default and shape == "value" and not node["bodies"] and content.get("assign"):
         simple = content["assign"]["value"]

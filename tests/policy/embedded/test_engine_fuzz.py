@@ -78,13 +78,6 @@ PLANTED = [
         "a second body",
     ),
     (
-        (
-            'same(x, x) := true\n\nallow contains "own" if same(input.action.properties.args.n,'
-            " input.resource.id)\n"
-        ),
-        "a name twice in a head",
-    ),
-    (
         'allow contains "any" if {\n\t{"id": _} = input.context.agent\n}\n',
         "an object pattern",
     ),

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.corpora
 
 CORPORA = os.environ.get("GUARDRAIL_CORPORA", "")
 CASES = Path(CORPORA) / "rego_cases.jsonl.gz"
-ANSWERED_AT_LEAST = 800
+ANSWERED_AT_LEAST = 1100
 """Cases that must be answered, not refused: a preflight that refuses everything proves nothing."""
 
 
@@ -73,7 +73,7 @@ def verdict(case: dict[str, Any], bench: Workbench) -> str:
         bench.load(served, data)
         result = bench.query(query, policy_input).get("result", [])
     except EngineRefusal:
-        return "loud"
+        return "loud" if "want_result" in case else "same"
     except PolicyError as error:
         return f"loud: {error.detail}"
     if "want_result" not in case:

@@ -73,42 +73,29 @@ def test_lines_of_the_merged_module_lead_back(tmp_path: Path) -> None:
                     place = module.place(number)
                     assert (Path(place.file).name, place.line) == (name, original)
     assert module.place(1).line == 0
-    assert module.text.count("import input.action") == 1
+    assert module.text.count("import input.action") == 0
 
 
-def test_an_import_that_means_two_things_is_refused(tmp_path: Path) -> None:
-    """In one module the second would silently win."""
-    write(
+def test_an_import_means_what_its_own_file_says(tmp_path: Path) -> None:
+    """Each file has its own imports, as in OPA: another file may use the name for something else."""
+    head = "package guardrail.policy\n\nimport"
+    args = "input.action.properties.args"
+    folder = write(
         tmp_path,
         {
-            "a.rego": (
-                "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n"
-            ),
-            "b.rego": (
-                "package guardrail.policy\n\nimport input.subject as x\n\nallow contains x.id\n"
-            ),
-        },
-    )
-    assert codes(findings(tmp_path)) == ["import-clash"]
-
-
-def test_an_import_that_another_file_uses_as_a_name_is_refused(tmp_path: Path) -> None:
-    """After merging, the other file's name would be the import."""
-    write(
-        tmp_path,
-        {
-            "a.rego": (
-                "package guardrail.policy\n\nimport input.action as x\n\nallow contains x.name\n"
-            ),
-            "b.rego": (
-                'package guardrail.policy\n\nallow contains "b" if {\n\tsome x in [1]\n\tx =='
+            "a.rego": f'{head} {args}["a.b"] as x\n\nallow contains x if true\n',
+            "b.rego": f"{head} {args}.a.b as x\n\nallow contains x if true\n",
+            "c.rego": (
+                'package guardrail.policy\n\nallow contains "c" if {\n\tsome x in [1]\n\tx =='
                 " 1\n}\n"
             ),
         },
     )
-    found = findings(tmp_path)
-    assert codes(found) == ["import-clash"]
-    assert found[0].file.endswith("b.rego")
+    assert findings(folder) == []
+    with Workbench() as bench:
+        bench.load(compiled(folder).texts, None)
+        given = call_input(**{"a.b": "one", "a": {"b": "two"}}).decode()
+        assert bench.rule("data.guardrail.policy.allow", given) == ["c", "one", "two"]
 
 
 def test_an_import_with_the_name_of_a_rule_is_refused(tmp_path: Path) -> None:
@@ -154,20 +141,6 @@ def test_an_import_is_hoisted_with_its_texts_as_they_are(tmp_path: Path, key: st
         bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
         given = call_input(**{key: "found", "y": "z"}).decode()
         assert bench.rule("data.guardrail.policy.allow", given) == ["found"]
-
-
-def test_a_dot_in_a_key_is_another_import_than_a_path(tmp_path: Path) -> None:
-    """``args["a.b"]`` is not ``args.a.b``."""
-    args = "input.action.properties.args"
-    head = "package guardrail.policy\n\nimport"
-    write(
-        tmp_path,
-        {
-            "a.rego": f'{head} {args}["a.b"] as x\n\nallow contains x if true\n',
-            "b.rego": f"{head} {args}.a.b as x\n\nallow contains x if true\n",
-        },
-    )
-    assert codes(findings(tmp_path)) == ["import-clash"]
 
 
 @pytest.mark.parametrize("text", ["a\r\nb", "\r", "a\rb", "a\r\n\r\nb # no comment", "a\n\nb"])

@@ -14,8 +14,6 @@ from tests.support.policies import ALLOW, UNDEFINED, body_findings, codes, findi
 # name, body of a deny rule, code, expression for the raw engine, its answer, OPA's answer. The last
 # two differ: that is what the guard is for. OPA's answers were taken from OPA 1.22.
 SILENT = [
-    ("walk assigned", "[p, v] := walk(input)", "walk-assigned", "count([p | [p, v] := walk([1])])", 0, 2),
-    ("overlapping count", 'strings.count("11111", "11") > 2', "builtin", 'strings.count("11111", "11")', 4, 2),
     (
         "schema match",
         'json.match_schema({}, {})[1] == []',
@@ -25,8 +23,6 @@ SILENT = [
         [],
     ),
     ("web request", "http.send({}).status_code == 200", "impure-builtin", 'http.send({"method": "get", "url": "http://127.0.0.1:1"})', UNDEFINED, "raises"),
-    ("word class", r"regex.match(`^\w+$`, input.resource.id)", "regex-pattern", r"regex.match(`^\w+$`, `é`)", True, False),
-    ("digit class", r"regex.match(`^\d+$`, input.resource.id)", "regex-pattern", "regex.match(`^\\d+$`, \"\u0661\")", True, False),
     ("class intersection", "regex.match(`[a&&b]`, input.resource.id)", "regex-pattern", "regex.match(`[a&&b]`, `&`)", False, True),
     ("range that ends in a dash", "regex.match(`^[+--]$`, input.resource.id)", "regex-pattern", "regex.match(`^[+--]$`, `-`)", False, True),
     ("range to a dash behind a letter", "regex.match(`^[a,--]$`, input.resource.id)", "regex-pattern", "regex.match(`^[a,--]$`, `-`)", False, True),
@@ -35,7 +31,6 @@ SILENT = [
     ("blank in a template", 'regex.replace(input.resource.id, `a(b)`, "${n x}") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "${n x}")', "", "${n x}"),
     ("zero before a group's number", 'regex.replace(input.resource.id, `a(b)`, "$01") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "$01")', "b", ""),
     ("letter as a group's name", 'regex.replace(input.resource.id, `a(b)`, "$\u00e9") == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, "$\u00e9")', "$\u00e9", ""),
-    ("replacement from the call", 'regex.replace("ab", `a(b)`, input.resource.id) == ""', "regex-replacement", 'regex.replace("ab", `a(b)`, concat("", ["$", "{}"]))', "", "${}"),
     ("count of matches", "regex.find_n(`a`, input.resource.id, 1e30) == []", "regex-count", 'count(regex.find_n(`a`, "aa", 1e30))', 2, "raises"),
     ("count of matches beyond 63 bits", "regex.find_all_string_submatch_n(`a`, input.resource.id, 18446744073709551615) == []", "regex-count", 'count(regex.find_all_string_submatch_n(`a`, "aa", 18446744073709551615))', 2, "raises"),
     ("a computed key and one that is written out", '{"role": "guest", input.action.properties.args.key: 5}.role == "guest"', "computed-key", '[o.x | k := "y"; o := {concat("", ["x"]): 1, "x": 2, k: 3}][0]', 2, 1),
@@ -46,54 +41,21 @@ SILENT = [
     ("glob class", 'glob.match("[^a]x", [], input.resource.id)', "glob-pattern", 'glob.match("[^a]x", [], "ax")', False, True),
     ("glob bracket", 'glob.match("[]a]", [], input.resource.id)', "glob-pattern", 'glob.match("[]a]", [], "a")', True, False),
     ("shift", "bits.lsh(1, 64) > 0", "shift", "bits.lsh(1, 64) == 18446744073709551616", True, True),
-    ("empty needle", 'indexof(input.resource.id, "") == 0', "indexof", 'indexof("abc", "")', 0, "raises"),
-    ("substring of a fraction", 'substring("abc", input.context.time, 1) == ""', "substring", 'substring("abc", 2.5, 3)', "", "raises"),
-    ("decimal sum", "input.action.properties.args.n + 0.2 == 0.3", "decimal-arithmetic", "0.1 + 0.2 == 0.3", False, True),
-    ("decimal product", "input.action.properties.args.n * 1.1 > 110", "decimal-arithmetic", "100 * 1.1 > 110", True, False),
-    ("decimal total", "sum(input.action.properties.args.xs) == 0.3", "decimal-arithmetic", "sum([0.1, 0.2]) == 0.3", False, True),
     ("large literal", "input.action.properties.args.n == 18446744073709551617", "integer-range", '18446744073709551617 == json.unmarshal("18446744073709551616")', True, False),
-    ("number with a width", 'sprintf("%5d", [input.action.properties.args.n]) == ""', "sprintf-format", 'sprintf("%5d", ["x"])', "", "%!d(string=    x)"),
-    ("padded text", 'sprintf("%5s", [input.resource.id]) == "a"', "sprintf-format", 'sprintf("%5s", ["a"])', "a", "    a"),
-    ("text as number", "to_number(input.resource.id) == 1", "builtin", 'to_number(" 1")', 1, "raises"),
-    ("replacement of replacements", 'strings.replace_n({"a": "b"}, input.resource.id) == "b"', "builtin", 'strings.replace_n({"a": "b", "b": "c"}, "ab")', "cc", "bc"),
-    ("split at nothing", 'regex.split("b*", input.resource.id) == []', "builtin", 'regex.split("b*", "abbc")', ["", "a", "c", ""], ["a", "c"]),
+    ("split at nothing", 'regex.split("b*", input.resource.id) == []', "regex-pattern", 'regex.split("b*", "abbc")', ["", "a", "c", ""], ["a", "c"]),
     ("subset of a text", 'object.subset("a", input.resource.id)', "builtin", 'object.subset("a", "a")', True, "raises"),
     ("end of month", "time.add_date(0, 0, 1, 0) > 0", "builtin", "time.add_date(1706659200000000000, 0, 1, 0)", 1709164800000000000, 1709337600000000000),
     ("version", 'semver.is_valid(input.resource.id)', "builtin", 'semver.is_valid("v1.2.3")', False, True),
-    ("json text", 'json.marshal(input) == ""', "builtin", 'json.marshal(["<"])', '["<"]', '["\\u003c"]'),
-    ("json numbers", "json.unmarshal(input.resource.id) == 1", "builtin", 'json.unmarshal("18446744073709551617") == json.unmarshal("18446744073709551616")', True, False),
     ("repeated repetition", "regex.match(`^a++$`, input.resource.id)", "regex-pattern", "regex.match(`^a++$`, `aaa`)", True, "raises"),
     ("repeated count", "regex.match(`^x{2}{3}$`, input.resource.id)", "regex-pattern", "regex.match(`^x{2}{3}$`, `xxxxxx`)", True, "raises"),
     ("unknown class", "regex.match(`^[[:letter:]]$`, input.resource.id)", "regex-pattern", "regex.match(`^[[:letter:]]+$`, `:`)", True, "raises"),
     ("replacement by no pattern", 'regex.replace(input.resource.id, `[z-a]`, "") == "a"', "regex-pattern", 'count([1 | regex.replace("a", `[z-a]`, "")])', 0, "raises"),
-    ("call beside an iteration", "input.action.properties.args.xs[_] == lower(input.action.properties.args.s)", "iteration-order", "count([1 | [][_] == lower(5)])", 0, "raises"),
-    ("call beside a declared iteration", "some i; input.action.properties.args.xs[i] == lower(input.action.properties.args.s)", "iteration-order", "count([1 | some i; [][i] == lower(5)])", 0, "raises"),
-    ("result in an argument", 'split(input.action.properties.args.s, ".", parts); input.action.properties.args.ok; parts[0] == "a"', "late-call", 'count([1 | split(5, ".", p); false; p])', 0, "raises"),
-    ("walk of a call", "walk(json.remove(input.action.properties.args.o, []), [p, v]); input.action.properties.args.ok; p == v", "late-call", "count([1 | walk(lower(5), [p, v]); false; p; v])", 0, "raises"),
-    ("call behind walk", "walk(input.action.properties.args, [p, v]); lower(v) == p; input.action.properties.args.ok", "late-call", "count([1 | walk([5], [p, v]); lower(v) == p; false])", 0, "raises"),
-    ("call behind a missing item", "y := [input.action.properties.args.none, lower(input.action.properties.args.s)]; y", "skipped-call", "count([1 | x := {}; y := [x.none, lower(5)]; y])", 0, "raises"),
-    ("call behind a missing value of an object", 'y := {"a": input.action.properties.args.none, "b": lower(input.action.properties.args.s)}; y', "skipped-call", 'count([1 | x := {}; y := {"a": x.none, "b": lower(5)}; y])', 0, "raises"),
-    ("call behind a missing item of a list in a call", 'sprintf("%v %v", [input.action.properties.args.none, lower(input.action.properties.args.s)]) == "a"', "skipped-call", 'count([1 | x := {}; sprintf("%v %v", [x.none, lower(5)])])', 0, "raises"),
-    ("call behind a missing item of a list in a list", "y := [[input.action.properties.args.none], {lower(input.action.properties.args.s)}]; y", "skipped-call", "count([1 | x := {}; y := [[x.none], {lower(5)}]; y])", 0, "raises"),
     ("not of what is written out", "not true", "not-literal", "count([1 | not true])", 0, 1),
-    ("slice by a large number", "array.slice([1], 18446744073709551614, 1) == []", "slice", "count([1 | array.slice([1], 18446744073709551614, 1)])", 0, "raises"),
-    ("key and value in", 'input.resource.id, input.action.properties.args.n in {"a": 1}', "keyed-membership", 'count([1 | input[input.k], input.missing in {"a": 1}])', 1, 0),
     ("path of several keys", 'json.filter(input.action.properties.args, ["a/b"]) == {}', "json-path", 'json.filter({"a": 5}, ["a/b"])', {}, {"a": 5}),
     ("path with a slash in front", 'json.remove(input.action.properties.args, ["/a"]) == {}', "json-path", 'json.filter({"a": 5}, ["/a"])', {}, {"a": 5}),
-    ("slice by a fraction", "array.slice([1], input.action.properties.args.n, 1) == []", "slice", "count([1 | array.slice([1], 1.5, 1)])", 0, "raises"),
-    ("product beyond 64 bits", "round(input.action.properties.args.n) * round(input.action.properties.args.m) > 5", "integer-range", "(9 * 4611686018427387904) - 2", 4.150517416584649e19, 41505174165846491134),
-    ("object pattern", '{"n": n} = input.action.properties.args; n < 5', "object-pattern", 'count([1 | {"n": n} = object.union({"n": 1}, {"m": 2})])', 1, 0),
     ("object pattern inside a list", '[n, {"m": 1}] = input.action.properties.args.xs', "object-pattern", 'count([1 | [n, {"m": 1}] = [1, {"m": 1, "o": 2}]])', 1, 0),
-    ("assigned object pattern", '{"n": n} := input.action.properties.args', "object-pattern", 'count([1 | {"n": n} := object.union({"n": 1}, {"m": 2})])', 1, 0),
-    ("object pattern in some", 'some {"n": n} in input.action.properties.args.xs', "object-pattern", 'count([1 | some {"n": n} in array.concat([], [object.union({"n": 1}, {"m": 2})])])', 1, 0),
-    ("object pattern in a key", 'some k, {"n": 1} in input.action.properties.args.xs', "object-pattern", 'count([k | some k, {"n": 1} in array.concat([], [object.union({"n": 1}, {"m": 2})])])', 1, 0),
     ("object pattern in walk", 'walk(input, [p, {"n": n}])', "object-pattern", 'count([p | walk([{"n": 1, "m": 2}], [p, {"n": n}])])', 1, 0),
     ("one name for key and value", "some k, k in input.action.properties.args.xs", "repeated-name", "[k | some k, k in [5, 1]]", [5, 1], [1]),
-    ("not a call on something missing", 'not startswith(input.action.properties.args.path, "/tmp")', "not-undefined", 'count([1 | not startswith(input.missing, "a")])', 1, 0),
-    ("not in something missing", 'not input.action.properties.args.path in ["a"]', "not-undefined", 'count([1 | not input.missing in ["a"]])', 1, 0),
-    ("not a comparison with something missing", "not input.action.properties.args.n > 5", "not-undefined", "count([1 | not input.missing > 5])", 1, 0),
-    ("not an index that is missing", "not data.t[input.action.properties.args.n]", "not-undefined", "count([1 | not input.a[input.missing]])", 1, 0),
-    ("not a list of something missing", "not [input.action.properties.args.n] == [1]", "not-undefined", "count([1 | not [input.missing] == [1]])", 1, 0),
 ]  # fmt: skip
 
 
@@ -141,23 +103,17 @@ REFUSED = [
     ("rule recursion", 'a if b\n\nb if a\n\ndeny contains "d" if a\n', "recursion"),
     ("range over arguments", 'deny contains "d" if numbers.range(1, input.action.properties.args.n)\n', "range"),
     ("wide range", 'deny contains "d" if count(numbers.range(1, 100000)) > 1\n', "range"),
-    ("wide format", 'deny contains sprintf("%999999999d", [1]) if true\n', "sprintf-format"),
-    ("format from the call", "deny contains sprintf(input.resource.id, [1]) if true\n", "sprintf-format"),
-    ("pattern from the call", 'deny contains "d" if regex.match(input.resource.id, "a")\n', "regex-pattern"),
-    ("glob from the call", 'deny contains "d" if glob.match(input.resource.id, [], "a")\n', "glob-pattern"),
     ("delimiters from the call", 'deny contains "d" if glob.match("a*", [input.resource.id], "a")\n', "glob-pattern"),
     ("clock", 'deny contains "d" if time.now_ns() > 5\n', "impure-builtin"),
     ("chance", 'deny contains "d" if rand.intn("a", 5) == 1\n', "impure-builtin"),
-    ("print", 'deny contains "d" if print(input)\n', "impure-builtin"),
-    ("unknown function", 'deny contains "d" if io.jwt.decode("a")\n', "builtin"),
-    ("unknown function in a comprehension", 'deny contains "d" if count([1 | crypto.sha256("a")]) > 0\n', "builtin"),
-    ("unknown function in every", 'deny contains "d" if every v in [1] { crypto.md5(v) }\n', "builtin"),
-    ("unknown function in a head", 'deny contains crypto.md5("a") if true\n', "builtin"),
-    ("unknown function in else", 'x := 1 if false\nelse := crypto.md5("a")\n', "builtin"),
-    ("unknown function in an argument", 'deny contains "d" if count(crypto.md5("a")) > 0\n', "builtin"),
-    ("unknown function in a with", 'deny contains "d" if input.x with input.x as crypto.md5("a")\n', "builtin"),
+    ("unknown function", 'deny contains "d" if io.jwt.verify_rs256("a", "b")\n', "builtin"),
+    ("unknown function in a comprehension", 'deny contains "d" if count([1 | crypto.hmac.sha256("a", "b")]) > 0\n', "builtin"),
+    ("unknown function in every", 'deny contains "d" if every v in [1] { crypto.hmac.md5(v, v) }\n', "builtin"),
+    ("unknown function in a head", 'deny contains crypto.hmac.md5("a", "b") if true\n', "builtin"),
+    ("unknown function in else", 'x := 1 if false\nelse := crypto.hmac.md5("a", "b")\n', "builtin"),
+    ("unknown function in an argument", 'deny contains "d" if count(crypto.hmac.md5("a", "b")) > 0\n', "builtin"),
+    ("unknown function in a with", 'deny contains "d" if input.x with input.x as crypto.hmac.md5("a", "b")\n', "builtin"),
     ("operator as a function", 'deny contains "d" if equal(1, 1)\n', "builtin"),
-    ("import of data", 'import data.known\n\ndeny contains "d" if known\n', "data-import"),
     ("session fields by a variable", 'deny contains "d" if { some n in ["calls"]; input.context.session[n] }\n', "session-field"),
     ("package as a value", 'deny contains "d" if count(data.guardrail.policy) > 0\n', "package-path"),
     ("package in object.get", 'deny contains "d" if object.get(data.guardrail.policy, "x", 1) == 1\n', "package-path"),
@@ -170,7 +126,6 @@ REFUSED = [
     ("with on a rule", 'x := 1\n\ndeny contains "d" if { data.guardrail.policy.x == 2 with data.guardrail.policy.x as 2 }\n', "with-rule"),
     ("with the value of a rule", 'x := input.resource.id\n\ndeny contains "d" if x with input.resource.id as x\n', "with-rule"),
     ("with the value of a rule in full", 'x := input.resource.id\n\ndeny contains "d" if x with input.resource.id as data.guardrail.policy.x\n', "with-rule"),
-    ("data under other data", 'ok if not data.known.n == 1\n\ndeny contains "d" if not startswith(data.known.s, "a")\n\nallow contains "a" if ok with data.known as {}\n', "not-undefined"),
     ("with beside a constant", 'deny contains "d" if { true with input.resource.id as input.action.properties.args.x }\n', "with"),
     ("with on all data", 'deny contains "d" if { input.x with data as {} }\n', "with-rule"),
     ("two computed keys", 'deny contains "d" if { a := input.action.properties.args; m := {a.x: 1, a.y: 2}; m[a.x] == 1 }\n', "computed-key"),
@@ -190,9 +145,6 @@ REFUSED = [
     ("two arities", "f(x) := x\n\nf(x, y) := x\n", "mixed-rule"),
     ("two defaults", "default a := 1\n\ndefault a := 2\n\na := 3 if input.x\n", "mixed-rule"),
     ("name of a builtin", "count := 1\n", "shadows-builtin"),
-    ("object as an argument", 'f({"n": n}) := n\n\ndeny contains "d" if f(input.action.properties.args)\n', "object-pattern"),
-    ("one name for two arguments", 'same(x, x) := true\n\ndeny contains "d" if same(1, input.resource.id)\n', "repeated-name"),
-    ("one name inside an argument", 'same([x, y], [y, z]) := true\n\ndeny contains "d" if same([1, 2], [1, 2])\n', "repeated-name"),
     ("object as a result", 'deny contains "d" if { object.get(input, "x", {}, {"n": n}); n == 1 }\n', "object-pattern"),
     ("object as the result of a function", 'f(x) := x\n\ndeny contains "d" if { f(input, {"subject": s}); s == 1 }\n', "object-pattern"),
     ("object as the result of a library function", 'deny contains "d" if { data.guardrail.lib.args.value("a", {}, {"n": n}); n == 1 }\n', "object-pattern"),
@@ -200,7 +152,7 @@ REFUSED = [
     ("argument called like a builtin", 'f(count) := count([1, 2])\n\ndeny contains "d" if f(1) == 2\n', "shadows-builtin"),
     ("variable called like builtins", 'deny contains "d" if { net := 1; net.cidr_is_valid("a"); net == 1 }\n', "shadows-builtin"),
     ("rule called like builtins", 'net := 1\n\ndeny contains "d" if net.cidr_is_valid("a")\n', "shadows-builtin"),
-    ("import called like builtins", 'import input.context as net\n\ndeny contains "d" if net.cidr_is_valid("a")\n', "shadows-builtin"),
+    ("import called like builtins", 'import input.context as net\n\ndeny contains "d" if net.cidr_is_valid("a")\n', "builtin"),
     ("too many arguments of a function", 'f(x) := x\n\ndeny contains "d" if f(1, 2, 3)\n', "arity"),
     ("repetition of nothing", 'deny contains "d" if regex.match(`(*a)`, "a")\n', "regex-pattern"),
     ("repetition of a lazy one", 'deny contains "d" if regex.match(`a+?*`, "a")\n', "regex-pattern"),
@@ -216,8 +168,6 @@ REFUSED = [
     ("ends the wrong way round", 'deny contains "d" if regex.match(`a{2,1}`, "a")\n', "regex-pattern"),
     ("empty alternative", 'deny contains "d" if glob.match("{a,}", [], "a")\n', "glob-pattern"),
     ("computed paths", 'deny contains "d" if json.remove(input, input.action.properties.args.xs) == {}\n', "json-path"),
-    ("sum of products beyond 64 bits", 'deny contains "d" if count([1]) * 4294967296 * 4294967296 > 5\n', "integer-range"),
-    ("envelope under other input", 'ok if not input.resource.id == "a"\n\ndeny contains "d" if not startswith(input.resource.id, "a")\n\nallow contains "a" if ok with input as input.action.properties.args\n', "not-undefined"),
     ("iteration in a head", "deny contains input.action.properties.args.xs[_] if true\n", "head-iteration"),
     ("iteration in a value", "x := input.action.properties.args.xs[i] if true\nelse := 1\n", "head-iteration"),
     ("iteration in else", "x := 1 if false\nelse := input.action.properties.args.xs[_]\n", "head-iteration"),
@@ -523,8 +473,10 @@ ANSWERS: list[tuple[str, object, object]] = [
     ('sprintf("%v", input)', [[1, "a\\n\u200b", None, {"k": True}]], '[1, "a\\\\n\\u200b", null, {"k": true}]'),
     ('sprintf("%v", [{e | some e in input}])', [3, "a", None], '{null, 3, "a"}'),
     ('sprintf("%v", [{e | some e in input}])', [], "set()"),
-    ('sprintf("%v", input)', [], None),
-    ('sprintf("%v", input)', [1, 2], None),
+    ('sprintf("%v", input)', [], "%!v(MISSING)"),
+    ('sprintf("%v", input)', [1, 2], "1%!(EXTRA int64=2)"),
+    ('sprintf("%.2f|%5d|%-4s|%q|%x", input)', [1.5, 3, "a", "b", 255], '1.50|    3|a   |"b"|ff'),
+    ('sprintf("%*d", input)', [1, 2], None),
     ("time.parse_rfc3339_ns(input)", "2026-01-02T03:04:05.5+01:00", 1767319445500000000),
     ("time.parse_rfc3339_ns(input)", "1969-12-31T23:59:59Z", -1000000000),
     ("time.parse_rfc3339_ns(input)", "2024-02-29T00:00:00Z", 1709164800000000000),
@@ -584,14 +536,8 @@ def test_sets_stand_on_the_other_side_of_objects_in_the_raw_engine() -> None:
 
 
 INSTEAD = [
-    (r"\w", "[A-Za-z0-9_] for \\w"),
-    (r"\W", "[^A-Za-z0-9_] for \\W"),
-    (r"\d", "[0-9] for \\d"),
-    (r"\D", "[^0-9] for \\D"),
-    (r"\s", "[\\t\\n\\f\\r ] for \\s"),
-    (r"\S", "[^\\t\\n\\f\\r ] for \\S"),
-    (r"\b", "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it"),
-    (r"\B", "[A-Za-z0-9_] for \\B on the side"),
+    ("\\B", "[A-Za-z0-9_] for \\B on the side"),
+    ("[\\S]x[^\\S ]", "[^\\t\\n\\f\\r ] for \\S"),
 ]
 
 
@@ -602,16 +548,14 @@ def test_the_advice_for_an_escape_is_about_that_escape_and_loads(
     """What is advised is itself a pattern that is served."""
     (finding,) = body_findings(tmp_path, f"regex.match(`a{escape}b`, input.resource.id)")
     assert f"write {advice}" in finding.message
-    assert all(f" for {other}" not in finding.message for other, _ in INSTEAD if other != escape)
-    for written in advice.split(", "):
-        pattern = written.partition(" for ")[0]
-        assert body_findings(tmp_path, f"regex.match(`a{pattern}b`, input.resource.id)") == []
+    pattern = advice.partition(" for ")[0]
+    assert body_findings(tmp_path, f"regex.match(`a{pattern}b`, input.resource.id)") == []
 
 
 @pytest.mark.parametrize(
     ("call", "advice"),
     [
-        ('print("a")', "remove it"),
+        ('x := print("a")', "remove it"),
         ('trace("a")', "remove it"),
         ("time.now_ns() > 1", "input.context.time"),
         ('http.send({"method": "get"}).status_code == 200', "pass it as an argument"),
@@ -658,9 +602,6 @@ def test_an_import_that_repeats_another_names_both_and_what_to_do(
         ('deny[msg] {\n\tmsg := "no"\n}\n', 3, V0),
         ("deny {\n\tinput.resource.id\n}\n", 3, V0),
         ("f(x) = y { y := x }\n", 3, V0),
-        ('deny contains "x" if true\n\nimport rego.v1\n', 5, "move the import to the top"),
-        ('deny contains $"{input.resource.id}" if true\n', 3, 'sprintf("... %v", [x])'),
-        ("deny contains $`{input.resource.id}` if true\n", 3, 'sprintf("... %v", [x])'),
         (
             'deny contains "d" if regex.match("\\s+x", input.resource.id)\n',
             3,
@@ -708,7 +649,7 @@ def test_a_set_in_another_form_is_named_once_with_advice(
         ("is_evl(input.resource.id)", "builtin", "did you mean is_evil?"),
         ("qqq(input.resource.id)", "builtin", "define it"),
         ("data.guardrail.policy.is_evl(input.resource.id)", "unknown-rule", "did you mean is_evil?"),
-        ('crypto.sha256(input.resource.id) == "a"', "builtin", 'set [policy] engine = "opa", which supports this'),
+        ('crypto.hmac.sha256(input.resource.id, "b") == "a"', "builtin", 'set [policy] engine = "opa", which supports this'),
     ],
 )  # fmt: skip
 def test_an_undefined_function_comes_with_the_nearest_name(
@@ -721,8 +662,8 @@ def test_an_undefined_function_comes_with_the_nearest_name(
 
 
 BRANCHED = [
-    ("a result in an argument", 'x if f(1, "a")', True),
-    ("a name as the result", "x := y if f(1, y)", True),
+    ("a result in an argument", 'x if f(1, "a")', False),
+    ("a name as the result", "x := y if f(1, y)", False),
     ("a set by a key", 's contains f(y) if some y in [1]\n\nx if s["a"]', True),
     ("a set by a name", "s contains f(y) if some y in [1]\n\nx if { some k in [1]; s[k] }", True),
     ("a set by its path", 's contains [f(1)][0]\n\nx if data.guardrail.policy.s.a', True),
@@ -746,4 +687,4 @@ def test_a_backspace_in_a_pattern_is_refused(tmp_path: Path) -> None:
     """Between double quotes, backslash b is one, and a rule with it would never fire."""
     (finding,) = body_findings(tmp_path, 'regex.match("\\bfoo", input.resource.id)')
     assert "backspace" in finding.message
-    assert "(?:^|[^A-Za-z0-9_])" in finding.message
+    assert "write the pattern between backquotes" in finding.message

@@ -66,8 +66,8 @@ def test_a_declaration_begins_a_variable_of_its_own(
 def test_what_is_looked_for_in_a_policy_is_not_looked_for_in_another_variable(
     tmp_path: Path,
 ) -> None:
-    """The outer ``n`` is a whole number. The inner one may be none, and is added in binary."""
-    text = f"{ALLOW}\nx := y if {{ n := 1; y := [m | some n in {XS}; m := n + 1] }}\n"
+    """The outer ``n`` is a whole number. The inner one may be none, and is divided as in OPA."""
+    text = f"{ALLOW}\nx := y if {{ n := 1; y := [m | some n in {XS}; m := 1 / n] }}\n"
     found = findings(write(tmp_path, {"p.rego": text}))
     assert codes(found) == ["decimal-arithmetic"]
     assert found[0].line == 5

@@ -146,8 +146,11 @@ def test_a_call_that_fails_is_made_though_the_head_is_undefined(tmp_path: Path, 
         assert bench.rule("data.guardrail.policy.x", given) == ["d"]
 
 
-def test_a_call_whose_result_nothing_needs_is_refused_before_such_a_head(tmp_path: Path) -> None:
-    """There is no name by which the head could be kept behind it."""
+def test_a_call_whose_result_nothing_needs_is_made_before_such_a_head(tmp_path: Path) -> None:
+    """It fails, although the head is undefined, as in OPA."""
     args = "input.action.properties.args"
     text = f"{ALLOW}\nx contains {args}.b.c if count({args}.s, 3)\n"
-    assert codes(findings(write(tmp_path, {"p.rego": text}))) == ["late-call"]
+    with Workbench() as bench:
+        bench.load(compiled(write(tmp_path, {"p.rego": text})).texts, None)
+        with pytest.raises(EngineRefusal):
+            bench.rule("data.guardrail.policy.x", call_input(s=5).decode())

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from guardrail.errors import Finding, PolicyError
-from guardrail.policy.embedded.compiled import merge_served, parse_sources, unambiguous
+from guardrail.policy.embedded.compiled import merge_served, parse_sources, rewrite
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.input_limits import check_input
@@ -253,7 +253,7 @@ class Comparison:
         self, sources: list[ModuleSource], document: str
     ) -> tuple[list[MergedPackage], list[Finding]]:
         parsed, findings = parse_sources(sources, [], self.bench)
-        parsed, problems = unambiguous(parsed, self.bench)
+        parsed, problems = rewrite(parsed, self.bench)
         findings += problems
         if findings:
             return [], findings

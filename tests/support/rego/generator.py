@@ -8,11 +8,12 @@ from collections.abc import Callable
 
 from tests.support.rego.builtin_calls import CALLS, DOUBTFUL
 from tests.support.rego.expressions import ARGS, TYPES, Scope
+from tests.support.rego.rewritten import Rewritten
 from tests.support.rego.traps import Traps
 from tests.support.rego.unusual_values import ARGUMENTS, of_type, scalar, value, written
 
 
-class Generator(Traps):
+class Generator(Rewritten, Traps):
     """Writes one program after the other. The same seed gives the same programs."""
 
     def __init__(self, r: random.Random) -> None:
@@ -33,15 +34,21 @@ class Generator(Traps):
         }
         parts: list[list[str]] = [[] for _ in range(r.choice([1, 1, 2, 3]))]
         self.imports(parts)
+        late = self.late_import() if r.random() < 0.3 else None
         for _ in range(r.choice([0, 1, 1, 2])):
             r.choice(parts).append(self.tidy(self.function()))
         for _ in range(r.choice([1, 2, 3])):
-            make = self.records if r.random() < 0.4 else self.rule
+            make = r.choice(
+                [self.records, self.records, self.rule, self.rule, self.rule, self.grouped]
+            )
             r.choice(parts).append(self.line_ends(self.tidy(make())))
         for name in ("allow", r.choice(["allow", "deny", "deny", "require_approval"])):
             r.choice(parts).append(self.line_ends(self.entry(name)))
         if r.random() < 0.4:
             r.choice(parts).append(self.tidy(r.choice([self.told, self.asked, self.asked])("deny")))
+        if late is not None:
+            for part in parts:
+                part.append(late)
         return ["\n\n".join(["package guardrail.policy", *part]) + "\n" for part in parts], {
             "known": data
         }
@@ -156,7 +163,7 @@ class Generator(Traps):
         r = self.r
         makers: list[tuple[int, Callable[[Scope], str]]] = [
             (8, self.condition), (6, self.assignment), (4, self.some), (3, self.negation), (2, self.every), (3, self.unification), (2, self.iteration),
-            (2, self.walk), (1, self.changed), (1, self.result), (2, self.again), (1, self.hiding),
+            (2, self.walk), (1, self.changed), (1, self.result), (2, self.again), (1, self.hiding), (6, self.rewritten),
         ]  # fmt: skip
         return r.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0](scope)
 

@@ -1,0 +1,31 @@
+"""Refuses the name of the functions that rewriting inserts, so that policies can't call them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from guardrail.errors import Finding
+from guardrail.policy.rego.tokens import tokens
+from guardrail.policy.sources import ModuleSource
+
+__all__ = ["reserved_names"]
+
+
+def reserved_names(source: ModuleSource) -> Iterator[Finding]:
+    """Yield a finding for each use of ``guardrail.name``, except in the package's name and after
+    ``data``.
+    """
+    if source.installed or "guardrail" not in source.text:
+        return
+    raw = source.text.encode("utf-8")
+    written = list(tokens(raw))
+    for before, token, after in zip(written, written[1:], written[2:], strict=False):
+        own = token.written == b"guardrail" and after.written == b"."
+        if own and before.written not in {b".", b"package"}:
+            yield Finding(
+                source.name,
+                raw.count(b"\n", 0, token.start) + 1,
+                "builtin",
+                "guardrail is not the name of a function or variable that a policy can use",
+                "write the reference in full, data.guardrail...",
+            )

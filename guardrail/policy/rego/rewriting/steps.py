@@ -1,0 +1,38 @@
+"""The steps of rewriting, in order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
+
+from guardrail.policy.rego.rewriting.arithmetic import with_exact_arithmetic
+from guardrail.policy.rego.rewriting.hoisting import with_calls_in_order, with_defined_negations
+from guardrail.policy.rego.rewriting.imports import written_out
+from guardrail.policy.rego.rewriting.keyed_sets import with_objects_of_sets
+from guardrail.policy.rego.rewriting.patterns import with_compared_patterns
+from guardrail.policy.rego.rewriting.prints import without_prints
+from guardrail.policy.rego.rewriting.regexes import with_checked_patterns
+from guardrail.policy.rego.rewriting.walks import with_walk_results
+from guardrail.policy.rego.tree import Module
+
+__all__ = ["STEPS"]
+
+Step: TypeAlias = "Callable[[Sequence[Module]], list[str]]"
+
+STEPS: tuple[Step, ...] = (
+    written_out,
+    without_prints,
+    with_walk_results,
+    with_objects_of_sets,
+    with_compared_patterns,
+    with_checked_patterns,
+    with_exact_arithmetic,
+    with_defined_negations,
+    with_calls_in_order,
+    # An expression that was moved may contain others.
+    with_defined_negations,
+    with_calls_in_order,
+)
+"""Functions that return the texts of all modules, rewritten. Each step reads the result of the step
+before it; variables have unambiguous names from the beginning.
+"""
