@@ -104,7 +104,11 @@ def test_the_document_holds_warnings_and_engines(cli: Cli, leaky: Path) -> None:
         "untyped-comparison",
     }
     assert {"file", "line", "code", "message", "hint", "severity"} == set(document["lints"][0])
-    assert [said["engine"] for said in document["engines"]] == ["embedded", "opa"]
+    assert [said["engine"] for said in document["engines"]] == [
+        "embedded",
+        "opa",
+        "both",
+    ]
     assert document["engines"][0]["state"] == "accepted"
 
 
@@ -116,7 +120,7 @@ def test_it_is_said_where_there_is_no_opa(
     monkeypatch.delenv("GUARDRAIL_OPA", raising=False)
     ran = cli("policy", "check", leaky)
     assert ran.code == 0
-    assert sum("no opa program" in line for line in ran.out.splitlines()) == 1
+    assert sum("PATH does not contain opa" in line for line in ran.out.splitlines()) == 1
     monkeypatch.setenv("GUARDRAIL_OPA", str(leaky / "none"))
     ran = cli("policy", "check", leaky)
     assert (ran.code, ran.out) == (3, "")
@@ -146,7 +150,7 @@ def test_rules_that_could_not_be_tried_are_a_reservation(cli: Cli, leaky: Path) 
         tight + '\ndeny contains "other" if input.resource.id == "x"\n'
     )
     ran = cli("policy", "test", leaky, "--mutate")
-    assert (ran.code, "fires in no test" in " ".join(ran.out.split())) == (5, True), ran
+    assert (ran.code, "does not fire in any test" in " ".join(ran.out.split())) == (5, True), ran
 
 
 def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
