@@ -37,7 +37,8 @@ MAX_FILE = 256 << 20
 
 _MOVED = "if you changed [anchors] file: guardrail anchor move OLD_FILE --reason TEXT"
 _CONTRADICTS = (
-    "guardrail verify; put the right ledger back, or run guardrail recover, which begins a new log"
+    "guardrail verify; then restore the correct ledger, or run guardrail recover, which starts a "
+    "new log"
 )
 _FOREIGN = (
     "guardrail verify, and find out who wrote there; to leave that head behind, name a new "

@@ -63,8 +63,8 @@ def sort_heads(
                     "rolled back or changed",
                     code="anchor.conflict",
                     hint=(
-                        "guardrail verify; put the right ledger back, or run guardrail "
-                        "recover, which begins a new log"
+                        "guardrail verify; then restore the correct ledger, or run guardrail "
+                        "recover, which starts a new log"
                     ),
                 )
             left_out.setdefault((head.size, head.root), head)

@@ -162,7 +162,7 @@ class AnchorWatch:
     # ----------------------------------------------------------------------------------------------
 
     def note_size(self, size: int) -> None:
-        """Note that the log has *size* records."""
+        """Remember that the log has *size* records."""
         self._saw = max(self._saw, size)
 
     def lag(self, now: float | None = None) -> AnchorLag:

@@ -112,7 +112,7 @@ class ApprovalService:
         case = self._read(approval)
         if case is None:
             raise UsageError(
-                "this log contains no request for approval with this id",
+                "this log has no approval request with this id",
                 code="approval.unknown",
                 hint="guardrail approvals",
             )

@@ -109,8 +109,8 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
 
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
-    """Check that the work behind *result* is complete. Raises ``UsageError`` if it is not; the
-    outcome is then recorded as ``error``.
+    """Check that *result* is a finished value, not a lazy iterator or an unawaited coroutine.
+    Raises ``UsageError`` if it is not; the outcome is then recorded as ``error``.
     """
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
     if id(kind) in _DONE:

@@ -84,9 +84,9 @@ def _hold(journal: Journal, names: Sequence[str], held: MutableSequence[Held]) -
 
 
 def _names(prepared: Prepared) -> Iterator[str]:
-    """Yield the names of the call, made from its ids in each form in which they can be recorded.
-    The form may have changed: the session may have learned that an id is sensitive, or have
-    forgotten that after a restart.
+    """Yield every name under which this call may already be recorded. Its ids may be recorded in
+    plain form or as tokens, because the session can learn that an id is sensitive, and loses that
+    knowledge on a restart.
     """
     request = prepared.request
     state, now = request.state, request.state.origin(request.origin)

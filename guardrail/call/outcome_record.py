@@ -43,7 +43,8 @@ def check_process(admitted: Admitted) -> None:
     """
     if os.getpid() != admitted.request.origin["pid"]:
         raise LedgerError(
-            "the parent process admitted this call and records its outcome",
+            "a forked child process can't record the outcome of this call; only the parent process "
+            "can",
             code="ledger.forked",
             hint="end the child process with os._exit, or use subprocess",
         )

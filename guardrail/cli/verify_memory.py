@@ -19,8 +19,8 @@ _SOURCE = "this machine's memory of heads"
 def remembered_heads(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
-    """Return this machine's remembered head of the ledger at *path*. If the memory can't be read, a
-    notice is added.
+    """Return the head that this machine remembers of the ledger at *path*, or an empty list. If the
+    memory can't be read, append the reason to *notices*.
 
     If the settings can't be read, the memory at its default location is used.
     """

@@ -334,7 +334,7 @@ class AnchorSettings:
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """Settings in ``[access]``: the log of reads of the ledger (docs/access-log.md)."""
+    """Settings in ``[access]``: the access log, which records reads (docs/access-log.md)."""
 
     path: Path | None = _text(
         None, "its SQLite file; default: next to the ledger, same name plus .access.db"

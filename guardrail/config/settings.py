@@ -108,8 +108,8 @@ class Settings:
         return cls.load(path, environment=environment, named=named)
 
     def require_trust(self, what: str) -> None:
-        """Raise ``ConfigError`` if *what*, a command or a secret set in the file, may not be
-        used.
+        """Raise ``ConfigError`` unless the settings file is trusted. *what* names the settings
+        that would be used, such as a command or a secret.
         """
         if self.distrust:
             raise ConfigError(

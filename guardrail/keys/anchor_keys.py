@@ -47,8 +47,8 @@ class WitnessKey:
 
     @classmethod
     def create(cls, folder: Path, name: str) -> WitnessKey:
-        """Create a new key in *folder* (created with mode 0700), synced before this returns.
-        Existing keys are never overwritten.
+        """Create a new key in *folder*, and sync it to disk before returning. The folder is
+        created if necessary, and its mode is set to 0700. Existing keys are never overwritten.
 
         Raises ``KeysError``.
         """

@@ -196,8 +196,8 @@ def resolve(path: Path) -> Path:
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
             (
-                f"the ledger's file has {counted(found.st_nlink, 'name')} (hard links), "
-                "and SQLite would write a separate -wal file for each"
+                f"the ledger's file has {counted(found.st_nlink, 'hard link')}, "
+                "and SQLite would write a separate -wal file for each name"
             ),
             code="ledger.linked",
             hint="remove the other names; copy the file if you want a copy",

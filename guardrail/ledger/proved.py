@@ -220,11 +220,11 @@ class ProvedReader:
         return list(found)
 
     def first_of_session(self, session: Sequence[str], names: SessionNames) -> bytes | None:
-        """Return the line of the first record that states the session's owner, or None if it is
-        proved that there is none.
+        """Return the line of the first record that states the session's owner, or None if
+        provably no such record exists.
 
-        *session* holds the names that the session can have in the log. *names* are the sessions
-        that this process has found in the log; each line is hashed once.
+        *session* holds the names that the session can have in the log. *names* caches the sessions
+        that this process has found in the log, so that each line is hashed only once.
         """
         return self._retry_if_pruned(lambda: self._first_of_session(session, names))
 

@@ -107,7 +107,7 @@ def decided_fields(call: Mapping[str, Any], known: Collection[str]) -> Mapping[s
     """Return *call* with only its *known* fields and fields that clients don't read. Clients store
     their own state in other fields of a call, and take the call's arguments from there. Blank
     arguments are replaced with ``{}``, because clients interpret blank text differently. If nothing
-    changes, this is the same object.
+    changes, return *call* itself.
     """
     made = {name: call[name] for name in call if name in known or name in _OPAQUE}
     text = made.get(_TEXT)

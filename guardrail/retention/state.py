@@ -1,8 +1,8 @@
 """Stores the state of the automatic retention runs (last run, last failure) in a small file next to
-the ledger. All processes that use that log share the file.
+the ledger. All processes that use the ledger share the file.
 
-The file is a cache, not evidence. Anyone who can write the ledger's folder can make a guard check
-for due work earlier or later; ``doctor`` finds overdue work from the records alone.
+The file is a cache, not evidence. Anyone who can write to the ledger's folder can make a guard
+check for due work earlier or later; ``doctor`` finds overdue work from the records alone.
 """
 
 from __future__ import annotations

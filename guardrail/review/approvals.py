@@ -80,7 +80,7 @@ def find_request(log: RequestLog, ref: str) -> ApprovalCase:
     wanted = [case for case in _candidates(log, ref) if case is not None]
     if not wanted:
         raise NotFoundError(
-            f"no request for approval {shown} in this ledger", hint="guardrail approvals"
+            f"this ledger has no approval request {shown}", hint="guardrail approvals"
         )
     if len(wanted) > 1:
         names = ", ".join(clip(name(case.request.id), 30) for case in wanted[:_MAX_NAMED])

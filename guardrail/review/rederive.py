@@ -255,7 +255,7 @@ class _Unusable:
 
 
 class _Engines:
-    """The engines for the kept policies, which are started when they are first needed."""
+    """The engines for the kept policies, each started on first use."""
 
     def __init__(self, read: Callable[[KeptFile], bytes | SourceFault], memory: int) -> None:
         self._read = read

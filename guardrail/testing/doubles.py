@@ -177,13 +177,13 @@ class StaticPolicy:
             )
 
     def close(self) -> None:
-        """Note that the engine was closed."""
+        """Record that the engine was closed."""
         self.closed = True
 
 
 class MemoryLedger:
-    """An in-memory log, with the same lines as on disk. Thread-safe. Its clock advances only by 1
-    ms per record.
+    """An in-memory log that contains the same lines as a log on disk would. Thread-safe. Its clock
+    advances by 1 ms per record, and not otherwise.
 
     If ``fail`` returns an error for a draft, appending the draft raises that error, as if the
     ledger could not be written.

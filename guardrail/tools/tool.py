@@ -1,4 +1,4 @@
-"""A tool as the guard sees it, and its treatment of a call's arguments."""
+"""A tool as the guard sees it, including how the tool's arguments are validated and copied."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class WitnessAnchor:
         """
         if key.algorithm is not Algorithm.COSIGNATURE_V1:
             raise ConfigError(
-                "[anchors] witness: this key is not a witness's key: its type is not 0x04",
+                "[anchors] witness: expected a witness key (type 0x04)",
                 code="config.anchor_key",
                 hint="use the key that guardrail witness init prints",
             )

@@ -102,7 +102,7 @@ def _write(records: RecordReader, out: BinaryIO, size: int | None) -> ExportSumm
 
 
 def _to_file(reader: LedgerReader, path: Path, size: int | None) -> ExportSummary:
-    """Write the records to *path*, and the kept sources of their policies to the folder
+    """Write the records to *path*, and the kept policy sources that they refer to into the folder
     *path*-policies.
     """
     from guardrail.ledger.kept_policies import KeptPolicies

@@ -86,8 +86,8 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings, because it is then a project or a clone of a
-    project, in which opening a guard creates the ledger.
+    """Raise ``ConfigError`` if *folder* contains a settings file. It is then already a project, or
+    a clone of one, in which the first guard that is opened creates the ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces

@@ -109,7 +109,7 @@ def check(
 
 def find_program() -> OpaProgram | None:
     """Return the installed ``opa`` program, or None. Raises ``ConfigError`` if ``GUARDRAIL_OPA``
-    names no program.
+    is not the path of an executable program.
     """
     from guardrail.policy.opa.program import find_opa
 

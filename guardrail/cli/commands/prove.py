@@ -196,7 +196,7 @@ def _witness(text: str) -> NoteKey:
         ) from None
     if found.algorithm is not Algorithm.COSIGNATURE_V1:
         raise UsageError(
-            "--witness: this is not a witness's key",
+            "--witness: expected a witness key (type 0x04)",
             hint="use the key that guardrail witness init prints",
         )
     return found

@@ -181,7 +181,7 @@ def _confirmed(count: int, shown: str | None) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
             "the command can't ask you, because there is no terminal",
-            hint="guardrail proxy accept --json contains the digest for --digest"
+            hint="run guardrail proxy accept --json to get the digest, and pass it with --digest"
             if shown is None
             else f"to accept what is shown above, add --digest {shown[:_SHORT]}",
         )

@@ -321,7 +321,7 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
             f"{back}{keys}The old files are kept next to the ledger, renamed to "
             f"{path.name}-broken-..., and a new log begins. Its first record contains the last "
             f"known head of the old log. Its name is {found.next_log or 'made from its new key'}, "
-            "which must be registered at each witness."
+            "which must be registered with each witness."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]

@@ -56,7 +56,7 @@ _key = click.option(
     cls=LazyGroup,
     entries={
         "init": CommandEntry(_HERE, "init", "Create the key and the database of a witness."),
-        "add": CommandEntry(_HERE, "add", "Register a log at a witness."),
+        "add": CommandEntry(_HERE, "add", "Register a log with a witness."),
         "serve": CommandEntry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
         "status": CommandEntry(
             _HERE, "status", "Show the logs that a witness serves, and the progress of each."
@@ -103,7 +103,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     )
 
 
-@click.command(short_help="Register a log at a witness.")
+@click.command(short_help="Register a log with a witness.")
 @_db
 @click.option(
     "--log",
@@ -114,7 +114,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     help="The log's public key, as printed by guardrail keys. May be repeated.",
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
-    """Register a log at a witness. A running witness serves it immediately."""
+    """Register a log with a witness. A running witness serves it immediately."""
     from guardrail.anchors.witness.store import WitnessStore
 
     keys = [_log_key(each) for each in logs]

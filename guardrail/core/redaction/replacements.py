@@ -335,7 +335,8 @@ class Replacer:
             size = len(dumps(value))
         except RecordError:
             raise RedactionError(
-                "a value is not JSON and can't be redacted", code="redaction.type"
+                "a value is not JSON-serializable, so it can't be redacted",
+                code="redaction.type",
             ) from None
         if size <= limit:
             return value, False

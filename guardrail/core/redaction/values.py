@@ -50,7 +50,7 @@ _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "arr
 def measure(value: Any) -> tuple[str, int, bytes]:
     """Return the kind and the size of *value*, and the bytes from which its token is made.
 
-    Raises ``RedactionError`` if *value* is not JSON.
+    Raises ``RedactionError`` if *value* is not JSON-serializable.
     """
     if isinstance(value, str):
         return "str", len(value), value.encode("utf-8", "surrogatepass")
@@ -60,7 +60,8 @@ def measure(value: Any) -> tuple[str, int, bytes]:
         data = dumps(value)
     except RecordError:
         raise RedactionError(
-            "a value is not JSON and can't be redacted", code="redaction.type"
+            "a value is not JSON-serializable, so it can't be redacted",
+            code="redaction.type",
         ) from None
     return ("object" if isinstance(value, dict) else "array"), len(value), data
 

@@ -412,7 +412,7 @@ class Inspection:
 
 def _limit_error(what: str) -> RedactionError:
     return RedactionError(
-        f"the policy decides on the recorded view, but {what}", code=BEYOND_LIMITS
+        f"the policy is evaluated against the redacted arguments, but {what}", code=BEYOND_LIMITS
     )
 
 

@@ -180,7 +180,10 @@ class Walk:
         elif issubclass(kind, tuple):
             plain = list(tuple.__iter__(value))
         else:
-            raise RedactionError("a value is not JSON and can't be redacted", code="redaction.type")
+            raise RedactionError(
+                "a value is not JSON-serializable, so it can't be redacted",
+                code="redaction.type",
+            )
         self.value(plain, holder, key, path, node, mark, hint)
 
     def _omit(self, value: object, holder: Any, key: Any, path: Path) -> None:
@@ -425,8 +428,8 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string should be shown. Data that is not readable
-        by people is not shown.
+        """Return True if the beginning of a long string should be shown. Only human-readable text is
+        shown.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 

@@ -234,7 +234,9 @@ def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> N
 
 
 def _size(value: Any) -> tuple[int, int, int]:
-    """Return (values, characters, levels of containers) of a JSON value."""
+    """Return the number of values, the number of characters and the nesting depth of a JSON
+    value.
+    """
     if isinstance(value, str):
         return 1, len(value), 0
     if isinstance(value, dict):

@@ -62,7 +62,9 @@ def config_names(function: Callable[..., Any]) -> set[str]:
 
 
 def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
-    """Return the callables that run: the functions of *tool*, or the methods of its class."""
+    """Return the callables that implement *tool*: its functions or, if it has none, its ``_run``
+    and, if its class defines one, ``_arun``.
+    """
     functions = [tool.__dict__.get(field) for field in CALLABLES]
     found = [function for function in functions if callable(function)]
     if found:

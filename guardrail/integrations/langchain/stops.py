@@ -35,7 +35,7 @@ def langgraph() -> LangGraph:
 
 def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
     about = (
-        "A ``LedgerError`` that always reaches the program: LangGraph does not turn it "
+        "A ``LedgerError`` that always propagates to the program: LangGraph does not turn it "
         "into a message for the model."
     )
     # Defined in the module in which its name is looked up, so that it can be pickled.
@@ -44,8 +44,8 @@ def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
 
 
 def stop(error: LedgerError) -> NoReturn:
-    """Raise *error* as a class that always reaches the program, even if the framework handles tool
-    errors.
+    """Raise *error* as an exception type that always propagates to the program, even if the
+    framework handles tool errors.
     """
     passes = langgraph().stop
     if isinstance(error, passes):

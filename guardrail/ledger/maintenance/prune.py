@@ -1,9 +1,9 @@
-"""Pruning: deletes old records; the log continues, and every proof about remaining or deleted
-records stays valid.
+"""Prunes the log: deletes old records without interrupting it, and every proof for a remaining or
+deleted record stays valid.
 
 Each transaction writes the ``admin.pruned`` record, deletes the records, and signs the head. The
-log therefore never claims a deletion that did not happen, and no record is deleted without a claim.
-A process that is killed halfway leaves an intact log.
+log therefore never reports a deletion that did not happen, and every deletion is reported. A
+process that is killed halfway leaves an intact log.
 """
 
 from __future__ import annotations

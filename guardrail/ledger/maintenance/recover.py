@@ -270,8 +270,8 @@ def _restart(
 
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:
-    """Return the last known head of the log that is continued, with its last leaf, or with its root
-    if only the root is known.
+    """Return the last known head of the predecessor log, or None if no head is known. The head
+    contains the last leaf, or the root if the leaf is unknown.
     """
     if plan.judged.last is not None:
         return plan.judged.last.document

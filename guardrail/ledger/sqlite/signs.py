@@ -91,8 +91,8 @@ def ledgers_near(path: Path) -> list[Path]:
 
 
 def earlier_log(path: Path) -> Path | None:
-    """Return the default ledger path of earlier versions in this project, if there are signs of a
-    ledger there and *path* is the current default, otherwise None.
+    """Return the path at which earlier versions put this project's ledger by default, if there are
+    signs of a ledger there and *path* is the current default, otherwise None.
     """
     place = Path(os.path.abspath(path))
     if not is_default_place(place):

@@ -157,7 +157,7 @@ class Inbox(deque[Work]):
             self.ring(at_once=True)
 
     def hurry(self) -> None:
-        """Start the next commit now if records wait for it."""
+        """Start the next commit now if any records are waiting for it."""
         self._hurried = True
         self.ring(at_once=True)
 
@@ -196,10 +196,10 @@ class Inbox(deque[Work]):
 
     def wait(self, items: int, timeout: float | None) -> bool:
         """Wait until there are *items* items; return False after *timeout* seconds, or when a
-        record in ``later`` is due. An order ends the wait early, and so may a ``ring`` that came
-        too late for the last wait.
+        record in ``later`` is due. An order ends the wait early; a stale ``ring`` from the
+        previous wait may do so too.
 
-        Called by the commit thread. It is woken once for all of the items.
+        Called by the commit thread, which is woken once, not once per item.
         """
         self._until = math.inf if timeout is None else time.monotonic() + timeout
         self._awaited = items

@@ -61,7 +61,7 @@ def _says_call(name: str) -> bool:
 
 
 def check_no_calls(found: Mapping[str, Any]) -> None:
-    """Raise ``ModelAnswerError`` if a field that guardrail does not know may contain calls."""
+    """Raise ``ModelAnswerError`` if an unrecognized field might contain calls."""
     if any(value and _says_call(name) for name, value in found.items()):
         raise ModelAnswerError(
             "the model's response contains calls in a field that guardrail does not know"

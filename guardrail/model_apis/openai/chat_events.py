@@ -110,8 +110,9 @@ def check_content(message: Mapping[str, Any]) -> None:
 
 
 def decided_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *message* with only the decided fields of its calls. If nothing changes, this is the
-    same object.
+    """Return *message* with each call reduced, as in ``decided_fields``, to the fields that
+    guardrail has checked and fields that clients don't read. If nothing changes, return
+    *message* itself.
     """
     made = dict(message)
     if message.get(TOOLS):

@@ -332,8 +332,8 @@ def _parse_glob(pattern: str) -> list[Any]:
 
 
 def _parse_class(text: str) -> dict[str, bool]:
-    """Parse the inside of a glob class such as ``a-z`` or ``!a-z``. The keys are its characters;
-    the value of the key ``""`` is True if the class is negated.
+    """Parse the contents of a glob character class such as ``a-z`` or ``!a-z``. Return a dict with
+    one key per character; the value of the key ``""`` is True if the class is negated.
     """
     inverted = text.startswith("!")
     found = {"": inverted}

@@ -240,7 +240,7 @@ class _Regex:
         name = _CLASS_NAME.match(rest)
         if name is not None:
             if name[1] not in _CLASSES:
-                raise _Problem(f"OPA does not know the character class {name[0]}")
+                raise _Problem(f"OPA does not support the character class {name[0]}")
             self.index += name.end()
             return True
         if rest[0] == "[":

@@ -292,7 +292,7 @@ class _RuleExaminer:
             return
         arity: int | None = None
         if callee.head in self.rule.local or callee.head in self.scope.imports:
-            message = f"the variable {callee.head} hides the function {name}"
+            message = f"the variable {callee.head} shadows the function {name}"
             self.refuse(line, "shadows-builtin", message, "rename the variable")
         elif callee.head == "data":
             self._check_data(callee)
@@ -301,7 +301,7 @@ class _RuleExaminer:
             self.uses.add((self.module.package, name))
             arity = self.scope.own[name][0].arity
         elif callee.head in self.scope.own:
-            message = f"the rule {callee.head} hides the function {name}"
+            message = f"the rule {callee.head} shadows the function {name}"
             self.refuse(line, "shadows-builtin", message, "rename the rule")
         else:
             arity = self._check_builtin(name, parameters, line)

@@ -57,11 +57,13 @@ class ReplacedIndexError(Exception):
 
 
 class StaleIndexError(Exception):
-    """The index must be rebuilt. The text is the reason."""
+    """The index must be rebuilt. The exception message gives the reason."""
 
 
 class UnusableIndexError(Exception):
-    """The index can't be used now, and must not be changed. The text is the reason."""
+    """The index can't be used now, and must not be changed. The exception message gives the
+    reason.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -165,8 +165,8 @@ def _later_recoveries(
 
 
 def _pruned_after(segment_records: SegmentRecords | None, audit: Audit) -> tuple[str, ...]:
-    """Return a notice if records after the copy were pruned, because the record of a recovery may
-    have been among them. Otherwise, return an empty string.
+    """Return a tuple with one notice if records after the copy were pruned, because the record of a
+    recovery may have been among them. Otherwise, return an empty tuple.
     """
     begin = audit.chain.next_seq
     if not _is_same_log(segment_records, audit) or segment_records.first <= begin:

@@ -1,4 +1,4 @@
-"""The driver that the author of an adapter writes, and through which the rules use the adapter."""
+"""The driver that an adapter author implements so that the rules can exercise the adapter."""
 
 from __future__ import annotations
 

@@ -77,7 +77,7 @@ def _last_host(rest: str) -> int:
 
 
 def _is_password(text: str, at: int, user: str, digits: str) -> bool:
-    """Return True if the digits after the colon are not a port, as in
+    """Return True if the digits after the colon begin a password rather than a port, as in
     ``redis://app:12/34@cache:6379``.
     """
     return bool(digits) and "." not in user and user != "localhost" and not _is_fetched(text, at)
