@@ -23,6 +23,7 @@ from guardrail.core.log.merkle import EMPTY_ROOT, verify_consistency
 from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteError, os_reason
 from guardrail.system.disk import is_full, no_room
 from guardrail.system.durable import sync_directory
+from guardrail.system.sqlite import SQLiteConnection
 
 __all__ = ["WitnessRuling", "WitnessStore", "WitnessVerdict", "WitnessedLog"]
 
@@ -350,7 +351,11 @@ def _connect(path: Path) -> sqlite3.Connection:
     # processes can commit, and SQLite before 3.51.3 can then lose pages of a WAL. Commits are rare
     # here, so the cost does not matter.
     connection = sqlite3.connect(
-        path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
+        path,
+        timeout=_BUSY_S,
+        isolation_level=None,
+        check_same_thread=False,
+        factory=SQLiteConnection,
     )
     try:
         connection.execute("PRAGMA journal_mode = DELETE")

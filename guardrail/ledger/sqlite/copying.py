@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import sqlite3
 from pathlib import Path
 
-from guardrail.ledger.sqlite.database import quoted
+from guardrail.ledger.sqlite.database import connect_file
 from guardrail.ledger.sqlite.read_only import connect_anywhere
 
 __all__ = ["copy_database"]
@@ -22,7 +21,7 @@ def copy_database(db: Path, target: Path) -> None:
         if standing is not None:
             undo.callback(standing.close)
         undo.callback(source.close)
-        copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
+        copy = connect_file(target)
         undo.callback(copy.close)
         # The copy is made in one step: otherwise, each commit of a writer would restart it.
         source.backup(copy)

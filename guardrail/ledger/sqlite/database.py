@@ -20,6 +20,7 @@ from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import denial_of, find_denial, new_file
+from guardrail.system.sqlite import SQLiteConnection
 
 __all__ = [
     "APPLICATION_ID",
@@ -30,6 +31,7 @@ __all__ = [
     "check_format",
     "check_schema",
     "connect",
+    "connect_file",
     "connect_reader",
     "create",
     "data_version",
@@ -37,7 +39,6 @@ __all__ = [
     "is_damaged",
     "open_error",
     "permission_error",
-    "quoted",
     "read_error",
     "reason",
     "schema_error",
@@ -64,9 +65,23 @@ _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_I
 CHECKPOINT_PAGES = 1000
 
 
-def quoted(db: Path) -> str:
-    """Return *db* as a path for an SQLite URI."""
-    return str(db).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+def connect_file(
+    db: Path, mode: str = "mode=rw", *, timeout: float = 5.0, check_same_thread: bool = True
+) -> sqlite3.Connection:
+    """Connect to the existing file *db*, with *mode* as the query of its URI. *timeout* is the
+    number of seconds to wait for a lock.
+
+    Nothing is read yet: use ``connect`` and ``connect_reader`` for a log. Raises ``sqlite3.Error``.
+    """
+    path = str(db).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return sqlite3.connect(
+        f"file:{path}?{mode}",
+        uri=True,
+        isolation_level=None,
+        timeout=timeout,
+        check_same_thread=check_same_thread,
+        factory=SQLiteConnection,
+    )
 
 
 def reason(error: BaseException) -> str:
@@ -92,6 +107,8 @@ _WORDS = {
 
 def in_words(error: BaseException) -> str:
     """Return ``reason(error)`` for a person: an explanation in words, followed by SQLite's code."""
+    if _is_undecodable(error):
+        return "it contains text that is not UTF-8"
     code = reason(error)
     words = [_WORDS[start] for start in sorted(_WORDS, reverse=True) if code.startswith(start)]
     return f"{words[0]} ({code})" if words else code
@@ -122,9 +139,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
     try:
         os.close(new_file(fresh, db, flags=os.O_RDWR))
-        connection = sqlite3.connect(
-            f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
-        )
+        connection = connect_file(fresh)
         try:
             for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -166,9 +181,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
     SQLite or the disk reports an error.
     """
     refuse_unsafe(db)
-    connection = sqlite3.connect(
-        f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None, timeout=_BUSY_SECONDS
-    )
+    connection = connect_file(db, timeout=_BUSY_SECONDS)
     try:
         harden(connection, writes=True)
         check_format(connection)
@@ -195,13 +208,7 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """
     refuse_unsafe(db)
     mode = "immutable=1" if immutable else "mode=ro"
-    connection = sqlite3.connect(
-        f"file:{quoted(db)}?{mode}",
-        uri=True,
-        isolation_level=None,
-        timeout=_BUSY_SECONDS,
-        check_same_thread=False,
-    )
+    connection = connect_file(db, mode, timeout=_BUSY_SECONDS, check_same_thread=False)
     try:
         harden(connection, writes=False)
         connection.execute("PRAGMA query_only = ON")
@@ -324,7 +331,19 @@ def is_damaged(error: BaseException) -> bool:
     """Return True if *error*, raised by SQLite, means that the file is damaged or not a
     database.
     """
-    return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
+    codes = ("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ")
+    return reason(error).startswith(codes) or _is_undecodable(error)
+
+
+def _is_undecodable(error: BaseException) -> bool:
+    """Return True if Python raised *error* because a text in the file is not UTF-8. SQLite does not
+    check texts, so the error has no code of SQLite.
+    """
+    return (
+        isinstance(error, sqlite3.OperationalError)
+        and getattr(error, "sqlite_errorname", None) is None
+        and "decode to UTF-8" in str(error)
+    )
 
 
 def permission_error(

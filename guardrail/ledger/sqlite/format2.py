@@ -18,7 +18,7 @@ from guardrail.ledger.sqlite.database import (
     FORMAT,
     UPGRADABLE,
     check_format,
-    quoted,
+    connect_file,
     refuse_unsafe,
     schema_error,
 )
@@ -105,7 +105,7 @@ def migrate(db: Path) -> bool:
     its format.
     """
     refuse_unsafe(db)
-    connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
+    connection = connect_file(db)
     try:
         # A line of any length would otherwise be loaded.
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.ledger.rows import Cache
-from guardrail.ledger.sqlite.database import connect_reader, quoted, refuse_unsafe
+from guardrail.ledger.sqlite.database import connect_file, connect_reader, refuse_unsafe
 from guardrail.ledger.sqlite.located import fill, lines_of
 from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.ledger.sqlite.tree import Execute
@@ -95,7 +95,7 @@ def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[
     ``sqlite3.Error``.
     """
     refuse_unsafe(db)
-    connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
+    connection = connect_file(db)
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")

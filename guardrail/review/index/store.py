@@ -18,6 +18,7 @@ from guardrail.review.index.build import (
     create_whole,
 )
 from guardrail.review.index.rows import COLUMNS, LOCATORS, SEARCHED, IndexRow
+from guardrail.system.sqlite import SQLiteConnection
 
 __all__ = [
     "About",
@@ -342,7 +343,9 @@ def _tokens(rows: Iterable[IndexRow]) -> Iterator[tuple[object, ...]]:
 
 
 def _connect(where: str, *, uri: bool = False) -> sqlite3.Connection:
-    connection = sqlite3.connect(where, uri=uri, timeout=PATIENCE, isolation_level=None)
+    connection = sqlite3.connect(
+        where, uri=uri, timeout=PATIENCE, isolation_level=None, factory=SQLiteConnection
+    )
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _MAX_VALUE)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     for setting in ("trusted_schema = OFF", "cell_size_check = ON", "secure_delete = ON"):
