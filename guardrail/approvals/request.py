@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.approvals.kinds import StepKind
-from guardrail.core.log.record import decode, leaf_hash
+from guardrail.core.log.record import MALFORMED, decode, leaf_hash
 from guardrail.core.redaction.marks import is_mark_key
 from guardrail.core.types import Assurance, Effect, Json
 from guardrail.errors import RecordError
@@ -26,6 +26,8 @@ __all__ = [
     "is_approval_id",
 ]
 
+_DIGITS = 10
+"""An index with this many digits is beyond the end of any recorded list."""
 _ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
@@ -171,7 +173,7 @@ def case_of(lines: Sequence[bytes], newest: bytes | None) -> ApprovalCase | None
             return None
         steps = tuple(_step(decode(line)) for line in lines[1:])
         return ApprovalCase(request, steps, _parse_time(decode(newest)["ts"]))
-    except (KeyError, TypeError, ValueError, RecordError):
+    except (*MALFORMED, RecordError):
         return None
 
 
@@ -188,7 +190,7 @@ def _request(line: bytes) -> ApprovalRequest | None:
         AskedRule(
             entry["rule"],
             entry["message"],
-            tuple(entry["needs"]),
+            tuple(map(_text, entry["needs"])),
             int(entry["approvers"]),
             str(entry["severity"]),
         )
@@ -211,11 +213,17 @@ def _request(line: bytes) -> ApprovalRequest | None:
         commitment=record["commitment"],
         rules=rules,
         args=called["args"],
-        removed=redaction["removed"],
+        removed=dict(redaction["removed"]),
         truncated=redaction["truncated"] is not False,
         classes=called["arg_classes"],
         policy=record["policy"] or {},
     )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
 
 
 def _step(record: Mapping[str, Any]) -> ApprovalStep:
@@ -245,7 +253,7 @@ def _approvers(people: object) -> tuple[Approver, ...]:
     for who in people if isinstance(people, list) else ():
         try:
             found.append(Approver(str(who["id"]), Assurance(who["assurance"]), str(who["method"])))
-        except (KeyError, TypeError, ValueError):
+        except MALFORMED:
             continue
     return tuple(found)
 
@@ -283,7 +291,11 @@ def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
         if isinstance(value, dict) and name in value:
             value = value[name]
         elif (
-            isinstance(value, list) and name.isascii() and name.isdigit() and int(name) < len(value)
+            isinstance(value, list)
+            and name.isascii()
+            and name.isdigit()
+            and len(name) < _DIGITS
+            and int(name) < len(value)
         ):
             value = value[int(name)]
         else:

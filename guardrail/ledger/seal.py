@@ -70,7 +70,7 @@ class Seal:
             data = json.loads(read_input(seal_path(db), _MAX_SEAL))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             data = {}
         if not isinstance(data, dict):
             data = {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.core.log.record import decode, leaf_hash
+from guardrail.core.log.record import MALFORMED, decode, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.ledger.steps import unproved
 from guardrail.ledger.storage import LineRow
@@ -171,7 +171,7 @@ class FactCollector:
                     self._prunings.append(_pruning(seq, detail, ts))
                 case _:
                     _apply_hold(self._holds, seq, record, detail, ts)
-        except (KeyError, TypeError, ValueError):
+        except MALFORMED:
             return
 
     @property

@@ -24,6 +24,7 @@ from guardrail.errors import RecordError
 __all__ = [
     "FORMAT_VERSION",
     "GENESIS_PREV",
+    "MALFORMED",
     "MAX_DEPTH",
     "MAX_LINE",
     "Draft",
@@ -44,6 +45,10 @@ MAX_DEPTH = 512
 support this depth.
 """
 GENESIS_PREV = "0" * 64
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
+"""The errors of code that uses a field of a decoded record without checking it: the field may be
+missing, of another type, or beyond any range.
+"""
 
 _LEAF = hashlib.sha256(b"\x00")
 """A leaf hash before its line. A copy of it costs less than a new hash and a longer text."""

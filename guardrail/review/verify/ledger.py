@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.chain import Difference, Head, Report
-from guardrail.core.log.record import decode
+from guardrail.core.log.record import MALFORMED, decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.locators import LocatorWalk, missing_place
@@ -280,10 +280,10 @@ def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
     try:
         record = decode(line)
         interval, ts = record["detail"]["interval_s"], record["ts"]
-    except (RecordError, KeyError, TypeError):
+        if isinstance(interval, int | float) and isinstance(ts, str):
+            run.heartbeats.append((seq, ts, int(interval)))
+    except (*MALFORMED, RecordError):
         return
-    if isinstance(interval, int | float) and isinstance(ts, str):
-        run.heartbeats.append((seq, ts, int(interval)))
 
 
 # -- everything but the lines -------------------------------------------------------------------

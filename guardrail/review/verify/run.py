@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guardrail.core.log.audit import Audit
 from guardrail.core.log.chain import Difference, Report
-from guardrail.core.log.record import decode
+from guardrail.core.log.record import MALFORMED, decode
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
@@ -122,7 +122,7 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
     for (one, began, interval), (two, ended, _) in itertools.pairwise(beats):
         try:
             gap = (datetime.fromisoformat(ended) - datetime.fromisoformat(began)).total_seconds()
-        except ValueError:
+        except MALFORMED:  # a time may lack its zone
             continue
         if gap > 2 * interval + 1:
             gaps.append((gap, one, two))

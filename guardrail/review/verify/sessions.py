@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guardrail.core.claims import Owner, owner_of
+from guardrail.core.log.record import MALFORMED
 from guardrail.core.redaction.marks import MARK_PREFIX
 
 __all__ = ["Sessions", "Starts"]
@@ -44,7 +45,7 @@ class Sessions:
             if not wrong:
                 self.recent[record["session"]] = (*owner[:3], record["principal"].get("issuer"))
             return wrong
-        except (KeyError, TypeError, AttributeError):
+        except MALFORMED:
             return ""  # the writer of the record states no owner
 
     def join(self, session: bytes, owner: Owner, seq: int) -> str:

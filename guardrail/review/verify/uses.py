@@ -15,6 +15,7 @@ from typing import Any
 
 from guardrail.approvals.rules import ApprovalRequest, case_of, folded, same_identity
 from guardrail.core.log.chain import Difference
+from guardrail.core.log.record import MALFORMED
 from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.review.verify.sessions import Sessions, Starts
 
@@ -100,12 +101,12 @@ class Uses:
         """
         if not _is_step(record):
             return ""
-        if record.get("approval") is None:
+        if record["type"] == "call.decision" and record.get("approval") is None:
             self._ask(record, line)
             return ""
         try:
             return self._step(record)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except MALFORMED:
             return "a step of this approval has missing or malformed fields"
 
     def _ask(self, record: Mapping[str, Any], line: bytes) -> None:
@@ -161,7 +162,7 @@ def _progress_of(request: ApprovalRequest, record: Mapping[str, Any]) -> _Reques
             people=_people(request),
             shown=not request.hidden_needs,
         )
-    except (KeyError, TypeError, AttributeError):
+    except MALFORMED:
         return None
 
 
@@ -181,7 +182,7 @@ def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
     approvers = [_person(who) for who in record["approval"]["approvers"]]
     if any(who not in progress.grants for who in approvers):
         return "an approval was used with an approver who had not approved"
-    if any(now >= progress.grants[who] + _SLACK for who in approvers):
+    if any(now - progress.grants[who] >= _SLACK for who in approvers):
         return "an approval was used after it had expired"
     if any(same_identity(id_, other) for id_, _, _ in approvers for other in progress.people):
         return "an approval was used that its requester had granted"
