@@ -51,10 +51,18 @@ class NumberSpellings:
 
 
 def _unusual_spellings(text: str) -> frozenset[float | str]:
+    """Return the numbers in *text*, JSON or Rego, that are spelled in an unusual form. Digits in
+    strings and comments are no numbers; a function that reads numbers from a string calls ``note``
+    or raises.
+    """
     import re
 
     found: set[float | str] = set()
-    for written in re.findall(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?", text):
+    skipped = r'"(?:[^"\\]|\\.)*"|`[^`]*`|\#[^\n]*'
+    spelled = r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"
+    for written in re.findall(f"{skipped}|({spelled})", text):
+        if not written:
+            continue
         number = float(written)
         fraction = "." in written or "e" in written or "E" in written
         if fraction and (repr(number) != written or number.is_integer()):

@@ -55,7 +55,7 @@ def _number(written: str) -> int | float:
     if len((whole + fraction).strip("0")) > 15:
         raise ValueError("a number with more digits than the engine supports")
     number = float(written)
-    if repr(number) != written:
+    if repr(number) != written or number.is_integer():
         NUMBERS.note(number)
     if number == 0 and written[0] == "-":
         raise ValueError("another form of number")

@@ -109,5 +109,30 @@ def test_an_ordinary_policy_answers_as_in_opa(
     assert len(inputs) * 2 <= answered
 
 
+@pytest.mark.parametrize(
+    "expression",
+    [
+        'sprintf("%d", [to_number("1.0")])',
+        'sprintf("%v", [[to_number("1.50")]])',
+        'json.marshal({"a": to_number("2.0")})',
+        'json.marshal(json.unmarshal("[1.0, 2]"))',
+        'sprintf("%v", [[units.parse("1.50")]])',
+    ],
+)
+def test_a_number_from_a_text_keeps_its_spelling_or_fails(
+    reference: Reference, bench: Workbench, expression: str
+) -> None:
+    """OPA writes a number as it was spelled, and the engine does not know the spelling."""
+    text = f"package ordinary.spelled\n\nx := {expression}\n"
+    source = ModuleSource("spelled.rego", "spelled", text)
+    merged, _ = compile_sources([source], [], "{}", bench, contract_checks=False)
+    bench.load([(module.name, module.text) for module in merged], "{}")
+    assert reference.put("spelled", text) == ""
+    here = answer(bench, "data.ordinary.spelled", "{}")
+    there = reference.rule("data.ordinary.spelled", "{}")
+    reference.clear(["spelled"])
+    assert isinstance(here, Exception) or same(here, there)
+
+
 def test_there_are_enough_of_them() -> None:
     assert len(NAMES) >= 60
