@@ -156,7 +156,7 @@ def _opa(policies: PolicySet, program: OpaProgram, text: str) -> EngineDecision:
     started = time.perf_counter()
     about = str(program.path)
     try:
-        engine = OpaEngine.connect(OpaSection(program=program.path), local=policies)
+        engine = OpaEngine.connect(OpaSection(), local=policies, program=program)
     except PolicyLoadError as error:
         return _failed("opa", about, "refused", error.findings, started)
     except (PolicyError, ConfigError) as error:

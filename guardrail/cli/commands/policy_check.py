@@ -19,7 +19,7 @@ from guardrail.cli.commands.policy import (
     tools_option,
 )
 from guardrail.cli.findings import print_finding, print_findings
-from guardrail.cli.options import config_option, json_option
+from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
@@ -77,7 +77,7 @@ def check(
         report = look(
             policy_paths(paths, config),
             tools=schemas,
-            opa=find_program(),
+            opa=find_program(paths, config),
             opa_serves=configured_engine(paths, config) == "opa",
             progress=progress,
             show_rewritten=show_rewritten,
@@ -107,12 +107,16 @@ def check(
     return code
 
 
-def find_program() -> OpaProgram | None:
-    """Return the installed ``opa`` program, or None. Raises ``ConfigError`` if ``GUARDRAIL_OPA``
-    is not the path of an executable program.
-    """
-    from guardrail.policy.opa.program import find_opa
+def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | None:
+    """Return the ``opa`` program in the settings, or the installed one, or None. Policies that are
+    given as *paths* belong to no settings, unless *config* is given too.
 
+    Raises ``ConfigError`` if the program that the settings or ``GUARDRAIL_OPA`` name can't be used.
+    """
+    from guardrail.policy.opa.program import find_opa, require_opa
+
+    if (config is not None or not paths) and settings_of(config).opa.program is not None:
+        return require_opa(settings_of(config).trusted_opa.program)
     program = find_opa()
     if program is None and os.environ.get("GUARDRAIL_OPA"):
         raise ConfigError(

@@ -101,8 +101,7 @@ def evaluate(
     """
     from guardrail.authoring.evaluate import evaluate as run
 
-    if (tool is None) == (recorded is None):
-        raise click.UsageError("describe the call with --tool, or take a recorded one with --from")
+    _require_one_source(tool, recorded, args_file or roles or undeclared or tools)
     chosen = policy_paths(paths, config)
     asked = engine or configured_engine(paths, config)
     document: dict[str, Any] | ArgumentsError
@@ -121,7 +120,10 @@ def evaluate(
     if isinstance(document, ArgumentsError):
         return _refused_arguments(document, as_json=as_json)
     found = run(
-        chosen, document, embedded=asked != "opa", opa=None if asked == "embedded" else _opa()
+        chosen,
+        document,
+        embedded=asked != "opa",
+        opa=None if asked == "embedded" else _opa(paths, config),
     )
     code = _exit_code(found)
     if as_json:
@@ -131,8 +133,21 @@ def evaluate(
     return code
 
 
-def _opa() -> OpaProgram:
-    program = find_program()
+def _require_one_source(tool: str | None, recorded: str | None, described: object) -> None:
+    """Raise ``click.UsageError`` unless the call is either described or taken from a record."""
+    if (tool is None) == (recorded is None):
+        raise click.UsageError(
+            "describe the call with --tool, or take a recorded one with --from, but not both"
+        )
+    if recorded is not None and described:
+        raise click.UsageError(
+            "--from takes the whole input from the record: omit --args, --role, --undeclared and "
+            "--tools"
+        )
+
+
+def _opa(paths: Sequence[Path], config: Path | None) -> OpaProgram:
+    program = find_program(paths, config)
     if program is None:
         raise ConfigError(
             "there is no opa program to ask",
@@ -223,6 +238,9 @@ def _print(found: PolicyEvaluation, *, fragment: bool) -> None:
         data(paint("The engines differ. A guard uses one of them: see [policy] engine.", Style.BAD))
     if found.missed:
         _missed(found.missed)
+    elif found.engines[0].engine != "embedded" or found.engines[0].effect == "refused":
+        data()
+        data(paint("Only the embedded engine can show which rules nearly fired.", Style.DIM))
     data()
     data(paint(f"Input ({'as recorded' if fragment else 'as the policy sees it'})", Style.STRONG))
     for line in tree(found.input):

@@ -101,7 +101,7 @@ def cross_check(
     ]
     work = [*calls, *changed, *others]
     bench.load(compiled.texts, compiled.data)
-    opa = OpaEngine.connect(OpaSection(program=program.path), local=policies)
+    opa = OpaEngine.connect(OpaSection(), local=policies, program=program)
     try:
         for index, call in enumerate(work):
             if len(findings) >= _SHOWN:

@@ -19,6 +19,7 @@ from guardrail.policy.input_limits import MAX_INPUT
 from guardrail.policy.opa.breaker import CircuitBreaker
 from guardrail.policy.opa.pool import ConnectionPool, PoolJob, closed_error
 from guardrail.policy.opa.private import private_target
+from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.opa.reply import DECISION_PATH, LISTING_PATH, OpaQuestion, read_answer
 from guardrail.policy.opa.revision import RevisionAcceptance, revision_of
 from guardrail.policy.opa.target import OpaTarget
@@ -61,11 +62,17 @@ class OpaEngine:
     """
 
     @classmethod
-    def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
+    def connect(
+        cls,
+        section: OpaSection,
+        *,
+        local: PolicySet | None = None,
+        program: OpaProgram | None = None,
+    ) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
         ``section.revisions`` or, if that is empty, the bundle built from the policies *local*,
         which become the engine's ``sources``. If ``section.url`` is empty, start a private OPA that
-        serves *local*.
+        serves *local*: *program* or, if it is None, the program that *section* names.
 
         Raises ``ConfigError`` for settings that expose arguments or do not specify a revision, or
         if there is no program for a private OPA; ``PolicyLoadError`` if a private OPA would refuse
@@ -90,8 +97,8 @@ class OpaEngine:
         )
         if section.url:
             return cls(section, OpaTarget(section), acceptance, sources=local)
-        target, program = private_target(section, local)
-        acceptance = RevisionAcceptance(revisions, program=program)
+        target, digest = private_target(section, local, program)
+        acceptance = RevisionAcceptance(revisions, program=digest)
         try:
             return cls(section, target, acceptance, sources=local)
         except BaseException:

@@ -289,13 +289,16 @@ class PrivateTarget(OpaTarget):
         self._set_endpoint()
 
 
-def private_target(section: OpaSection, policies: PolicySet | None) -> tuple[PrivateTarget, str]:
-    """Return the target of a private OPA that serves *policies*, and the digest of its program.
+def private_target(
+    section: OpaSection, policies: PolicySet | None, program: OpaProgram | None
+) -> tuple[PrivateTarget, str]:
+    """Return the target of a private OPA that serves *policies*, and the digest of its program:
+    *program* or, if it is None, the one that *section* names.
 
     Raises ``ConfigError`` if there is no suitable program or there are no policies, and
     ``PolicyLoadError`` if OPA or the contract refuses them.
     """
-    program = require_opa(section.program)
+    program = program or require_opa(section.program)
     if policies is None:
         raise ConfigError(
             "a private OPA needs policies on this machine",

@@ -96,6 +96,11 @@ class OpaProgram:
         that they may read. If *strict* is True, OPA also reports probable mistakes, such as unused
         variables.
         """
+        try:
+            # Any program can end with exit code 0.
+            self.require_version()
+        except ConfigError as error:
+            return [Finding("-", 0, "opa", error.message, error.hint)]
         command = [str(self.path), "check", "--format", "json"]
         command += ["--max-errors", str(_MAX_ERRORS)]
         if strict:
@@ -117,8 +122,10 @@ class OpaProgram:
 
     def test(self, folder: Path, *, capabilities: Path) -> list[OpaTest]:
         """Run ``opa test`` on the modules and the data in *folder*, and return the results in the
-        order of files and lines. Raises ``PolicyError`` if the tests can't be run.
+        order of files and lines. Raises ``ConfigError`` if the program is not OPA 1, and
+        ``PolicyError`` if the tests can't be run.
         """
+        self.require_version()
         command = [str(self.path), "test", "--format", "json", "--bundle"]
         command += ["--capabilities", str(capabilities), "--timeout", f"{_LIMIT:.0f}s", str(folder)]
         try:
@@ -179,16 +186,24 @@ def require_opa(named: Path | None) -> OpaProgram:
     """
     if named is None:
         found = find_opa()
-        if found is None:
+        if found is not None:
+            return found
+        variable = os.environ.get("GUARDRAIL_OPA")
+        if variable:
             raise ConfigError(
-                "[policy] engine is opa, and [opa] url is empty, but there is no opa program",
+                f"GUARDRAIL_OPA is {variable}, which is not the absolute path of a program",
                 code="config.opa_program",
-                hint=(
-                    "install OPA on PATH, in a folder that only you or root can write to; or set "
-                    "[opa] program to its path, or [opa] url to the address of an OPA server"
-                ),
+                hint="correct GUARDRAIL_OPA, or unset it to use opa from PATH",
             )
-        return found
+        raise ConfigError(
+            "there is no opa program: [opa] program is not set, and PATH does not contain opa",
+            code="config.opa_program",
+            hint=(
+                "install OPA on PATH, in a folder that only you or root can write to; or set "
+                "[opa] program to its path; or, for [policy] engine, set [opa] url to the "
+                "address of an OPA server"
+            ),
+        )
     if not named.is_file() or not os.access(named, os.X_OK):
         raise ConfigError(
             f"{named}: there is no program at this path, which [opa] program names",

@@ -87,6 +87,7 @@ def check_all(
         ("identity", _identity),
         ("policies", _policies),
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
+        *([("engines", _engines)] if settings.policy.cross_check else []),
         ("seal", _sealed),
         ("ledger", _ledger),
         *([] if _is_new(settings) else [("opening", _opening)]),
@@ -120,6 +121,12 @@ def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings
             f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
+
+
+def _engines(settings: Settings) -> Check:
+    from guardrail.review.doctor.policies import compared_engines
+
+    return compared_engines(settings)
 
 
 def _folder(settings: Settings) -> Check:

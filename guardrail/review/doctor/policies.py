@@ -10,7 +10,24 @@ from guardrail.errors import PolicyLoadError
 from guardrail.review.doctor.result import Check, CheckState
 from guardrail.wiring.missing_policies import way_to_policies
 
-__all__ = ["policies"]
+__all__ = ["compared_engines", "policies"]
+
+
+def compared_engines(settings: Settings) -> Check:
+    """Compare the decisions of both engines, as a guard with ``[policy] cross_check`` does. Raises
+    ``GuardrailError``.
+    """
+    from guardrail.policy.cross_check.comparison import require_agreement
+    from guardrail.policy.opa.program import require_opa
+    from guardrail.policy.sources import load_policies
+
+    program = require_opa(settings.trusted_opa.program)
+    started = time.perf_counter()
+    require_agreement(load_policies(settings.policy.path), program)
+    took = (time.perf_counter() - started) * 1000
+    return Check(
+        "engines", CheckState.OK, f"both make the same decisions; compared in {took:,.0f} ms"
+    )
 
 
 def policies(settings: Settings) -> Check:

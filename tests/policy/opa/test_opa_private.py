@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from guardrail import Guard
+from guardrail.authoring.bundle import make_bundle
+from guardrail.authoring.check import check
 from guardrail.config import OpaSection, Settings
 from guardrail.core.decision import parse
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
@@ -22,7 +24,7 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.private import PrivateTarget
-from guardrail.policy.opa.program import find_opa
+from guardrail.policy.opa.program import OpaProgram, find_opa
 from guardrail.policy.sources import load_policies
 from tests.support.guards import records
 from tests.support.opa_server import STARTER
@@ -329,6 +331,20 @@ def test_programs_that_others_can_replace_are_not_found(tmp_path: Path) -> None:
     for program in (private / "opa", open_folder / "opa"):
         with pytest.raises(ConfigError, match="other users can write to it"), started(program=program):  # fmt: skip
             pass
+
+
+def test_a_program_that_only_ends_well_judges_nothing(tmp_path: Path) -> None:
+    """A program that ends with exit code 0 has not checked that the policies are pure."""
+    (tmp_path / "p.rego").write_text(
+        'package guardrail.policy\n\nallow contains "x" if http.send({}).status_code == 200\n'
+    )
+    program = OpaProgram(script(tmp_path / "opa", "exit 0"))
+    with pytest.raises(PolicyLoadError, match="the program is not OPA"):
+        make_bundle([tmp_path / "p.rego"], opa=program)
+    report = check([tmp_path / "p.rego"], opa=program)
+    assert not report.answered
+    with pytest.raises(ConfigError, match="the program is not OPA"):
+        program.test(tmp_path, capabilities=tmp_path)
 
 
 def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
