@@ -384,9 +384,9 @@ def test_policies_that_are_refused_here_are_not_asked_for(
 @pytest.mark.parametrize(
     ("given", "missing"),
     [
-        ((), "--yes and --reason are not given"),
-        (("--yes",), "--reason is not given"),
-        (("--reason", "x"), "--yes is not given"),
+        ((), "--yes and --reason are missing"),
+        (("--yes",), "--reason is missing"),
+        (("--reason", "x"), "--yes is missing"),
     ],
 )
 def test_recover_without_a_terminal_says_which_option_is_missing(

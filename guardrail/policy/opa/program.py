@@ -144,7 +144,7 @@ class OpaProgram:
             raise PolicyError(
                 f"opa can't run the policies' tests ({type(error).__name__})",
                 cause="error",
-                detail="opa_test",
+                detail="evaluation",
                 hint="guardrail policy check",
             ) from None
         return sorted(found, key=lambda each: (each.file, each.line))

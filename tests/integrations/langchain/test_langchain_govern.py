@@ -66,7 +66,7 @@ def test_other_options_for_a_governed_tool_are_refused(bench: Any) -> None:
 def test_a_tool_of_another_guard_is_refused(bench: Any) -> None:
     """Two guards would record one execution twice."""
     other, _ = memory_guard(StaticPolicy(allow()))
-    with pytest.raises(UsageError, match="another guard"):
+    with pytest.raises(UsageError, match="a different guard"):
         govern(govern(weather, other), bench.guard)
 
 

@@ -95,7 +95,7 @@ def test_the_documented_server_is_the_one_that_a_guard_takes(
     (tmp_path / "bundle-key.pem").chmod(0o600)
     guardrail = [sys.executable, "-c", "from guardrail.cli import main; main()"]
     subprocess.run([*guardrail, *bundle[1:]], cwd=tmp_path, check=True, capture_output=True)
-    settings = re.search(r"```toml\n(.*?)```", DOCS, re.DOTALL)
+    settings = re.search(r"```toml\n(\[policy\]\npath.*?)```", DOCS, re.DOTALL)
     assert settings is not None
     (tmp_path / "guardrail.toml").write_text(settings[1])
     assert tomllib.loads(settings[1])["policy"]["engine"] == "opa"
