@@ -14,6 +14,7 @@ from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.rego.lengths import SIZES, with_sizes
+from guardrail.policy.rego.membership import with_defined_memberships
 from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.rego.renaming import renamed
@@ -145,7 +146,10 @@ def merge_served(
     being served.
     """
     findings: list[Finding] = []
-    sized = _rewritten(modules, with_sizes(modules), bench, findings)
+    defined = _rewritten(modules, with_defined_memberships(modules), bench, findings)
+    if findings:
+        return [], findings
+    sized = _rewritten(defined, with_sizes(defined), bench, findings)
     served = _rewritten(sized, with_ascii_classes(sized), bench, findings)
     if findings:
         return [], findings

@@ -25,10 +25,14 @@ SIZES = ModuleSource(
 size(value) := guardrail.characters(value) if is_string(value)
 
 size(value) := count(value) if not is_string(value)
+
+member(value, values) := value in values
 """,
     installed=True,
 )
-"""The module that defines the function ``size``. The worker provides ``guardrail.characters``."""
+"""The module that defines the functions ``size`` and ``member``. The worker provides
+``guardrail.characters``.
+"""
 _COLLECTIONS = frozenset({"Array", "Set", "Object", "ArrayCompr", "SetCompr", "ObjectCompr"})
 _COMPOSITION = ("guardrail", "main")
 """The package that composes the decision. It is not rewritten, because it counts only sets and runs
