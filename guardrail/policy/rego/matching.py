@@ -15,7 +15,13 @@ from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["ambiguous_patterns", "compared_functions", "nested_patterns", "result_pattern"]
+__all__ = [
+    "ambiguous_patterns",
+    "compared_functions",
+    "matched_names",
+    "nested_patterns",
+    "result_pattern",
+]
 
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _CLOSED = "compare object.keys(x) with the allowed keys, and read each value as x.key"
@@ -38,6 +44,57 @@ def ambiguous_patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal
             yield from _pattern([content["lhs"]], ":=", rule.line)
         elif name == "AssignExpr":
             yield from _unified(content, bound, rule.line)
+    yield from _reassigned(scope, bound)
+
+
+def matched_names(query: Any) -> set[str]:
+    """Return the names in all lines of *query* that could assign a value to one of them: ``=``, and
+    calls that return their result in an argument.
+    """
+    found: set[str] = set()
+    for form, content in nodes(query):
+        unification = form == "AssignExpr" and content["op"] == "Eq"
+        if unification or (form == "Expr" and kind(content["expr"]) == "Call"):
+            found.update(inner["value"] for name, inner in nodes(content) if name == "Var")
+    return found
+
+
+def _reassigned(scope: RuleScope, known: set[str]) -> Iterator[tuple[int, ConstructRefusal]]:
+    """Yield each ``every`` whose body may assign a new value to a name from outside. The engine
+    does that if the outer value was assigned by ``=``, by a call or as an index.
+    """
+    rule = scope.rule
+    everies = [content for name, content in nodes(rule.node) if name == "Every"]
+    if not everies:
+        return
+    declared = known | {"_"}
+    for name, content in nodes(rule.node):
+        assigned = name == "AssignExpr" and content["op"] == "ColEq"
+        parts = [content["lhs"]] if assigned else []
+        parts += [content.get("key"), content["value"]] if name == "SomeIn" else []
+        found = nested_patterns([part for part in parts if part])
+        declared |= {node["Var"]["value"] for node in found if kind(node) == "Var"}
+    for every in everies:
+        start, end = int(every["span"]["start"]), int(every["span"]["end"])
+        outside = {
+            content["value"]
+            for name, content in nodes(rule.node)
+            if name == "Var" and not start <= int(content["span"]["start"]) < end
+        }
+        names = (outside - declared) & matched_names(every["query"])
+        if names:
+            name = min(names)
+            yield (
+                int(every["span"]["line"]),
+                ConstructRefusal(
+                    "every-match",
+                    (
+                        f"every compares {name} with = or with the result of a call: the embedded "
+                        f"engine may assign another value to {name}"
+                    ),
+                    f"write ==, or assign {name} with :=, or {SERVER}",
+                ),
+            )
 
 
 def result_pattern(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:

@@ -103,9 +103,13 @@ def _escape(pattern: str, index: int, found: list[str]) -> tuple[str, int]:
 
 def least_length(pattern: str) -> int:
     """Return the least number of characters that *pattern* can match, or 0 if it is not known."""
+    import warnings
     from re import _parser  # type: ignore[attr-defined]  # the only parser in the library
 
     try:
-        return int(_parser.parse(explicit_classes(pattern)).getwidth()[0])
+        with warnings.catch_warnings():
+            # Python announces another meaning of [[, which OPA's patterns don't have.
+            warnings.simplefilter("ignore", FutureWarning)
+            return int(_parser.parse(explicit_classes(pattern)).getwidth()[0])
     except (re.error, OverflowError, RecursionError):
         return 0

@@ -23,9 +23,6 @@ _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
 _MAX_DEPTH = 50
 _REPEAT = re.compile(r"\{([0-9]+)(,([0-9]*))?\}")
-_CLASS_GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
-_BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
-_NAME = re.compile(r"\[:\^?([a-z]+):\]")
 _OPERATORS = re.compile(r"&&|--|~~")
 _FOLDING = re.compile(r"\(\?[msU]*i")
 """Matches a group that enables the flag ``i``. Flags after a dash are disabled."""
@@ -49,7 +46,9 @@ _CLASSES = frozenset(
         "xdigit",
     ]
 )
-_GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9](?:-[A-Za-z0-9])?)+\]")
+_GLOB_CLASS = re.compile(r"\[!?(?:[A-Za-z0-9]-[A-Za-z0-9]|[A-Za-z0-9]+)\]")
+"""OPA refuses a range with other members, and reads the dash in ``[ab-d]`` as itself."""
+_GLOB_RANGE = re.compile(r"(.)-(.)")
 _BRACES = re.compile(r"(?:[^{}]|\{[^{},]+(?:,[^{},]+)*\})*", re.DOTALL)
 _NAME = re.compile(r"P?<([A-Za-z_][A-Za-z0-9_]*)>")
 
@@ -274,12 +273,15 @@ def glob_problem(pattern: str) -> str | None:
     agree.
     """
     rest = _GLOB_CLASS.sub("x", pattern)
+    for found in _GLOB_CLASS.finditer(pattern):
+        if any(first > last for first, last in _GLOB_RANGE.findall(found[0])):
+            return "the pattern has a range whose end precedes its start"
     if "\\" in rest:
         return "the pattern contains a backslash"
     if "[" in rest or "]" in rest:
         return (
-            "the pattern has a character class that contains more than letters, digits, ranges "
-            "and a leading !"
+            "the pattern has a character class that contains more than letters and digits, or "
+            "one range, and a leading !"
         )
     if not _BRACES.fullmatch(rest):
         return (

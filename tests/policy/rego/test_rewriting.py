@@ -128,6 +128,16 @@ WHOLE = [
     ),
     ("a computed pattern", "p := `^\\w$`\n\nx := regex.match(p, input.e)\n", False),
     ("a computed glob", 'p := "*.x"\n\nx := glob.match(p, [], "a.b.x")\n', False),
+    (
+        "every element equal",
+        "default x := 0\n\nx := 1 if every v in [2] { v = input.half }\n",
+        0,
+    ),
+    (
+        "every element a result",
+        "default x := 0\n\nx := 1 if every k, v in [2] { walk(input.none, [_, v]); k == 0 }\n",
+        0,
+    ),
     ("a computed pattern that OPA reads differently", "p := `a++`\n\nx := regex.match(p, `a`)\n", RAISES),
 ]  # fmt: skip
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from guardrail.policy.rego.rewriting.arithmetic import with_exact_arithmetic
+from guardrail.policy.rego.rewriting.every import with_bound_elements
 from guardrail.policy.rego.rewriting.hoisting import with_calls_in_order, with_defined_negations
 from guardrail.policy.rego.rewriting.imports import written_out
 from guardrail.policy.rego.rewriting.keyed_sets import with_objects_of_sets
@@ -22,6 +23,7 @@ Step: TypeAlias = "Callable[[Sequence[Module]], list[str]]"
 STEPS: tuple[Step, ...] = (
     written_out,
     without_prints,
+    with_bound_elements,
     with_walk_results,
     with_objects_of_sets,
     with_compared_patterns,
