@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
-from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, nodes, reference
+from guardrail.policy.rego.tree import Node, RegoRule, children, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
 __all__ = [
@@ -55,8 +55,16 @@ def matched_names(query: Any) -> set[str]:
     for form, content in nodes(query):
         unification = form == "AssignExpr" and content["op"] == "Eq"
         if unification or (form == "Expr" and kind(content["expr"]) == "Call"):
-            found.update(inner["value"] for name, inner in nodes(content) if name == "Var")
+            found.update(name for name, _ in _variables(content))
     return found
+
+
+def _variables(node: Any) -> Iterator[tuple[str, int]]:
+    """Yield the name and position of each variable, except the names of functions."""
+    if kind(node) == "Var":
+        yield node["Var"]["value"], int(node["Var"]["span"]["start"])
+    for child in children(node["Call"]["params"] if kind(node) == "Call" else node):
+        yield from _variables(child)
 
 
 def _reassigned(scope: RuleScope, known: set[str]) -> Iterator[tuple[int, ConstructRefusal]]:
@@ -76,11 +84,7 @@ def _reassigned(scope: RuleScope, known: set[str]) -> Iterator[tuple[int, Constr
         declared |= {node["Var"]["value"] for node in found if kind(node) == "Var"}
     for every in everies:
         start, end = int(every["span"]["start"]), int(every["span"]["end"])
-        outside = {
-            content["value"]
-            for name, content in nodes(rule.node)
-            if name == "Var" and not start <= int(content["span"]["start"]) < end
-        }
+        outside = {name for name, at in _variables(rule.node) if not start <= at < end}
         names = (outside - declared) & matched_names(every["query"])
         if names:
             name = min(names)

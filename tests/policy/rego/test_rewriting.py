@@ -129,6 +129,11 @@ WHOLE = [
     ("a computed pattern", "p := `^\\w$`\n\nx := regex.match(p, input.e)\n", False),
     ("a computed glob", 'p := "*.x"\n\nx := glob.match(p, [], "a.b.x")\n', False),
     (
+        "a function in every and outside",
+        'x := 1 if { lower("A") == "a"; every v in ["a"] { startswith(lower(v), "a"); v = "a" } }\n',
+        1,
+    ),
+    (
         "every element equal",
         "default x := 0\n\nx := 1 if every v in [2] { v = input.half }\n",
         0,

@@ -315,7 +315,7 @@ def _sign(rule: RegoRule, result: Node, start: int) -> bytes | None:
         return b":=" if kind(result) == "Var" and not names else b"=="
     earlier = {
         content["value"]
-        for name, content in nodes(rule.node.get("bodies") or [])
+        for name, content in nodes([body["query"] for body in rule.node.get("bodies") or []])
         if name == "Var" and int(content["span"]["start"]) < start
     }
     return b":=" if not names & (earlier | rule.local) else None
