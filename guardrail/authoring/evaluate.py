@@ -15,11 +15,12 @@ from guardrail.config import OpaSection
 from guardrail.core.schema.snapshot import snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, Finding, PolicyError, PolicyLoadError
-from guardrail.policy.embedded.compiled import compile_policies
+from guardrail.policy.embedded.compiled import compile_policies, locate
 from guardrail.policy.embedded.observed import DECISION
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.input_limits import check_input
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import PolicySet, load_policies
@@ -140,10 +141,18 @@ def _embedded(
     bench.load(compiled.texts, compiled.data)
     started = time.perf_counter()
     try:
+        check_input(text.encode())
         document = bench.rule(DECISION, text)
-    except EngineRefusal:
+    except EngineRefusal as refusal:
+        place = locate(refusal.text, compiled.modules)
         # The engine's message can quote values of the call, but the author passed them.
-        finding = Finding("-", 0, "evaluation", "the policy failed with an error", "")
+        reason = refusal.text.rpartition("error: ")[2].strip().partition("\n")[0]
+        finding = Finding(
+            "-" if place is None else place.file,
+            0 if place is None else place.line,
+            "evaluation",
+            f"the policy failed: {reason}" if reason else "the policy failed with an error",
+        )
         return _failed("embedded", about, "error", [finding], started), ()
     except PolicyError as error:
         finding = Finding("-", 0, error.detail or "evaluation", error.message, error.hint)

@@ -147,6 +147,9 @@ def test_arguments_are_checked_against_the_schema(cli: Cli, policies: Path) -> N
     [
         ("[1]", Exit.UNKNOWN, "not a JSON object"),
         ("{", Exit.UNKNOWN, "not a JSON object"),
+        ('{"a": 1, "a": 2}', Exit.UNKNOWN, "not a JSON object"),
+        ('{"a": NaN}', Exit.UNKNOWN, "not a JSON object"),
+        ('{"a": "\\ud800"}', Exit.UNKNOWN, "not a JSON object"),
         (None, Exit.UNKNOWN, "can't be read"),
     ],
 )
@@ -178,3 +181,8 @@ def test_a_failing_policy_is_not_a_decision(cli: Cli, policies: Path) -> None:
     found = json.loads(ran.out)
     assert ran.code == Exit.RESERVED
     assert [said["effect"] for said in found["engines"]] == ["error", "error"]
+    finding = found["engines"][0]["findings"][0]
+    assert (Path(finding["file"]).name, finding["line"]) == ("q.rego", 3)
+    given = args(policies, {"n": "x" * 300_000})
+    ran = cli("policy", "eval", policies, "--tool", "text", "--args", given, "--json")
+    assert "the limit is" in json.loads(ran.out)["engines"][0]["findings"][0]["message"]

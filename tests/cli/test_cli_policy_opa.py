@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -40,8 +41,11 @@ def test_policies_that_only_opa_loads_are_checked_and_tested(cli: Cli, project: 
     tested = cli("policy", "test")
     assert tested.code == Exit.YES, tested.out
     assert tested.out.startswith("OK  1 passed")
-    # Without the settings, the embedded engine serves the same policies.
-    assert cli("policy", "check", project / "policies").code == Exit.NO
+    # The same policies, named by their path.
+    assert cli("policy", "check", project / "policies").code == Exit.YES
+    # A copy belongs to no settings, so the embedded engine would serve it.
+    shutil.copytree(project / "policies", project / "copy")
+    assert cli("policy", "check", project / "copy").code == Exit.NO
 
 
 def test_a_failing_test_is_at_its_line(cli: Cli, project: Path) -> None:

@@ -31,6 +31,7 @@ __all__ = [
     "policy",
     "policy_paths",
     "reload",
+    "settings_about",
     "test",
     "tools_option",
 ]
@@ -97,11 +98,24 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     return chosen
 
 
-def configured_engine(paths: Sequence[Path], config: Path | None) -> str:
-    """Return ``[policy] engine``. Policies that are given as paths belong to no settings, unless
-    these are given too.
+def settings_about(paths: Sequence[Path], config: Path | None) -> Settings | None:
+    """Return the settings of the policies at *paths*: those in *config*, or the settings found here
+    if *paths* is empty or contains exactly their policies. Otherwise, return None.
     """
-    return "embedded" if paths and config is None else settings_of(config).policy.engine
+    if config is not None or not paths:
+        return settings_of(config)
+    try:
+        found = settings_of(None)
+    except ConfigError:
+        return None  # these policies may belong to no settings
+    own = {path.resolve() for path in found.policy.path}
+    return found if own == {path.resolve() for path in paths} else None
+
+
+def configured_engine(paths: Sequence[Path], config: Path | None) -> str:
+    """Return ``[policy] engine`` for the policies at *paths*; see ``settings_about``."""
+    settings = settings_about(paths, config)
+    return "embedded" if settings is None else settings.policy.engine
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:
@@ -176,9 +190,10 @@ def _serving_opa(paths: Sequence[Path], config: Path | None) -> OpaProgram | Non
     """Return the program that runs the tests if OPA evaluates the policies, otherwise None."""
     from guardrail.policy.opa.program import find_opa, require_opa
 
-    if configured_engine(paths, config) != "opa":
+    settings = settings_about(paths, config)
+    if settings is None or settings.policy.engine != "opa":
         return None
-    section = settings_of(config).trusted_opa
+    section = settings.trusted_opa
     # A server elsewhere needs no program here.
     return find_opa() if section.url else require_opa(section.program)
 

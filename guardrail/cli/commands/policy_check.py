@@ -16,10 +16,11 @@ from guardrail.cli.commands.policy import (
     configured_engine,
     policy_paths,
     print_untested,
+    settings_about,
     tools_option,
 )
 from guardrail.cli.findings import print_finding, print_findings
-from guardrail.cli.options import config_option, json_option, settings_of
+from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
@@ -108,15 +109,16 @@ def check(
 
 
 def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | None:
-    """Return the ``opa`` program in the settings, or the installed one, or None. Policies that are
-    given as *paths* belong to no settings, unless *config* is given too.
+    """Return the ``opa`` program in the settings of the policies at *paths*, or the installed one,
+    or None; see ``settings_about``.
 
     Raises ``ConfigError`` if the program that the settings or ``GUARDRAIL_OPA`` name can't be used.
     """
     from guardrail.policy.opa.program import find_opa, require_opa
 
-    if (config is not None or not paths) and settings_of(config).opa.program is not None:
-        return require_opa(settings_of(config).trusted_opa.program)
+    settings = settings_about(paths, config)
+    if settings is not None and settings.opa.program is not None:
+        return require_opa(settings.trusted_opa.program)
     program = find_opa()
     if program is None and os.environ.get("GUARDRAIL_OPA"):
         raise ConfigError(

@@ -171,7 +171,7 @@ def _read_args(path: Path | None) -> dict[str, Any]:
             f"{path}: it can't be read ({why})", code="config.args", hint=way
         ) from None
     try:
-        found = json.loads(raw) if len(raw) <= _MAX_ARGS else None
+        found = _parse(raw) if len(raw) <= _MAX_ARGS else None
     except (ValueError, RecursionError):
         found = None
     if not isinstance(found, dict):
@@ -180,6 +180,25 @@ def _read_args(path: Path | None) -> dict[str, Any]:
             code="config.args",
             hint='{"argument name": value, ...}',
         )
+    return found
+
+
+def _parse(raw: bytes) -> Any:
+    """Return the value in *raw*. Raises ``ValueError`` for JSON that a guard would not accept as
+    arguments: repeated keys, NaN, infinity and lone surrogates.
+    """
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError("a repeated key")
+        return found
+
+    def constant(name: str) -> Any:
+        raise ValueError(name)
+
+    found = json.loads(raw, object_pairs_hook=members, parse_constant=constant)
+    json.dumps(found, ensure_ascii=False).encode()
     return found
 
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
+import stat
 import subprocess
 import sys
 import tempfile
@@ -65,6 +67,7 @@ class PrivateServer:
         self._lock = threading.Lock()
         self._closed = False
         self._reset()
+        self._make_folder()
 
     def _reset(self) -> None:
         self._stop = threading.Event()
@@ -74,9 +77,30 @@ class PrivateServer:
         self._listening = False
         self._has_listened = False
         self._failure: PolicyError | None = None
-        # The folder is fixed, because the address of the server is.
-        self._folder = _private_folder()
+        # The address of the server is fixed, so the name of its folder is. A forked child creates
+        # its folder only if it starts a server.
+        self._folder = _new_folder_name()
         self.socket = self._folder / _SOCKET
+
+    def _make_folder(self) -> None:
+        """Create the folder, if it does not exist. Raises ``ConfigError``."""
+        try:
+            with contextlib.suppress(FileExistsError):
+                self._folder.mkdir(mode=0o700)
+            found = self._folder.lstat()
+        except OSError as error:
+            raise ConfigError(
+                f"{self._folder}: the folder of the private OPA can't be created "
+                f"({os_reason(error)})",
+                code="config.opa_private",
+                hint="set TMPDIR to a folder that this user can write to",
+            ) from None
+        if found.st_uid != os.geteuid() or stat.S_IMODE(found.st_mode) != 0o700:
+            raise ConfigError(
+                f"{self._folder}: the folder of the private OPA belongs to somebody else",
+                code="config.opa_private",
+                hint="set TMPDIR to a folder that only this user can write to",
+            )
 
     @property
     def process(self) -> int | None:
@@ -165,6 +189,7 @@ class PrivateServer:
     def _run_once(self) -> str:
         """Run one server until it ends. Return the reason that it ended."""
         self._require_same_program()
+        self._make_folder()
         self._write_bundle()
         with self._lock:
             if self._closed:
@@ -316,19 +341,12 @@ def private_target(
         raise
 
 
-def _private_folder() -> Path:
-    """Create a folder with mode 0700, and a path that is short enough for a socket."""
+def _new_folder_name() -> Path:
+    """Return an unpredictable path for a folder that is short enough for a socket in it."""
     base = tempfile.gettempdir()
-    if len(os.fsencode(base)) > _LONGEST_PATH - len("/guardrail-opa-xxxxxxxx"):
-        base = "/tmp"  # noqa: S108 - mkdtemp creates an unpredictable name with mode 0700
-    try:
-        return Path(tempfile.mkdtemp(prefix="guardrail-opa-", dir=base))
-    except OSError as error:
-        raise ConfigError(
-            f"{base}: no folder for the private OPA can be created ({os_reason(error)})",
-            code="config.opa_private",
-            hint="set TMPDIR to a folder that this user can write to",
-        ) from None
+    if len(os.fsencode(base)) > _LONGEST_PATH - len("/guardrail-opa-0123456789abcdef"):
+        base = "/tmp"  # noqa: S108 - nobody can guess the name of the folder in it
+    return Path(base, f"guardrail-opa-{secrets.token_hex(8)}")
 
 
 def _end(watchdog: subprocess.Popen[bytes]) -> None:

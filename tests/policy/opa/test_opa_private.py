@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -254,6 +255,21 @@ def test_a_forked_child_has_a_server_of_its_own(opa_program: Path) -> None:
         assert not alive(int(process))
         assert server_of(engine) == mine
         assert ask(engine) == "deny"
+
+
+def test_a_forked_child_that_makes_no_call_leaves_nothing(
+    opa_program: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The folder of a test can be too long for a socket.
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        with started(program=opa_program) as engine:
+            child = os.fork()
+            if child == 0:
+                os._exit(0)
+            os.waitpid(child, 0)
+            assert list(Path(place).iterdir()) == [folder_of(engine)]
+        assert list(Path(place).iterdir()) == []
 
 
 # -- programs
