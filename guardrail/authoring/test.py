@@ -13,7 +13,7 @@ from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policie
 from guardrail.policy.embedded.observed import FiredRules, verdicts
 from guardrail.policy.embedded.rehearsal import TestOutcome, TestResult, run_policy_tests
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.opa.check import contract_findings, opa_findings, test_results
+from guardrail.policy.opa.check import require_accepted, test_results
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import PolicySet, load_policies
 
@@ -87,9 +87,7 @@ def _run_on_opa(policies: PolicySet, opa: OpaProgram) -> list[TestResult]:
     """Run the tests with *opa*. Raises ``PolicyLoadError`` if a private OPA would refuse the
     policies.
     """
-    findings = contract_findings(policies) or opa_findings(policies, opa, strict=False)
-    if findings:
-        raise PolicyLoadError(findings)
+    require_accepted(policies, opa)
     if not policies.tests:
         return []
     messages = {

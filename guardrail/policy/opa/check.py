@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from guardrail.errors import Finding, PolicyError
+from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.opa import bundle
 from guardrail.policy.opa.program import OpaProgram, OpaTest
@@ -20,7 +20,14 @@ from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
 
-__all__ = ["ask_opa", "contract_findings", "opa_findings", "repeats", "test_results"]
+__all__ = [
+    "ask_opa",
+    "contract_findings",
+    "opa_findings",
+    "repeats",
+    "require_accepted",
+    "test_results",
+]
 
 _PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
 
@@ -102,6 +109,15 @@ def opa_findings(
             sources[name] = source.name
         capabilities = capabilities_file() if pure else None
         return program.check(folder, sources, capabilities=capabilities, strict=strict)
+
+
+def require_accepted(policies: PolicySet, program: OpaProgram) -> None:
+    """Raise ``PolicyLoadError`` if *policies* break the contract, or if *program* refuses them with
+    the shipped capabilities.
+    """
+    findings = contract_findings(policies) or opa_findings(policies, program, strict=False)
+    if findings:
+        raise PolicyLoadError(findings)
 
 
 def test_results(policies: PolicySet, program: OpaProgram) -> list[OpaTest]:

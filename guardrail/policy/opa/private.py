@@ -20,9 +20,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from guardrail.config import OpaSection
-from guardrail.errors import ConfigError, PolicyError, PolicyLoadError, os_reason
+from guardrail.errors import ConfigError, PolicyError, os_reason
 from guardrail.policy.opa import bundle
-from guardrail.policy.opa.check import contract_findings, opa_findings
+from guardrail.policy.opa.check import require_accepted
 from guardrail.policy.opa.program import OpaProgram, require_opa
 from guardrail.policy.opa.revision import revision_of
 from guardrail.policy.opa.target import OpaTarget
@@ -332,9 +332,7 @@ def private_target(
         )
     server = PrivateServer(program, policies)
     try:
-        findings = contract_findings(policies) or opa_findings(policies, program, strict=False)
-        if findings:
-            raise PolicyLoadError(findings)
+        require_accepted(policies, program)
         return PrivateTarget(section, server), server.digest
     except BaseException:
         server.close()
