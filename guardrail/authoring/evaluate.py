@@ -15,10 +15,10 @@ from guardrail.config import OpaSection
 from guardrail.core.schema.snapshot import snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, Finding, PolicyError, PolicyLoadError
-from guardrail.policy.embedded.compiled import compile_policies, locate
+from guardrail.policy.embedded.compiled import compile_policies
 from guardrail.policy.embedded.observed import DECISION
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
-from guardrail.policy.embedded.rehearsal import sample_input
+from guardrail.policy.embedded.rehearsal import refusal_finding, sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.input_limits import check_input
 from guardrail.policy.opa.engine import OpaEngine
@@ -144,15 +144,8 @@ def _embedded(
         check_input(text.encode())
         document = bench.rule(DECISION, text)
     except EngineRefusal as refusal:
-        place = locate(refusal.text, compiled.modules)
-        # The engine's message can quote values of the call, but the author passed them.
-        reason = refusal.text.rpartition("error: ")[2].strip().partition("\n")[0]
-        finding = Finding(
-            "-" if place is None else place.file,
-            0 if place is None else place.line,
-            "evaluation",
-            f"the policy failed: {reason}" if reason else "the policy failed with an error",
-        )
+        # The message can quote values of the call, which the author passed.
+        finding = refusal_finding(refusal, compiled, "")
         return _failed("embedded", about, "error", [finding], started), ()
     except PolicyError as error:
         finding = Finding("-", 0, error.detail or "evaluation", error.message, error.hint)

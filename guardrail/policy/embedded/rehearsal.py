@@ -23,6 +23,7 @@ __all__ = [
     "SAMPLE_INPUT",
     "TestOutcome",
     "TestResult",
+    "refusal_finding",
     "rehearse",
     "run_policy_tests",
     "sample_input",
@@ -183,7 +184,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
         try:
             document = bench.rule(_ENTRY, policy_input)
         except EngineRefusal as refusal:
-            found = _refusal_finding(refusal, compiled, about)
+            found = refusal_finding(refusal, compiled, about)
             said = (found.file, found.line, found.message.removeprefix(about))
             # The samples are similar, so a problem on one line is reported once.
             if said not in seen:
@@ -225,7 +226,7 @@ def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestR
     try:
         bench.load(modules, compiled.data)
     except EngineRefusal as refusal:
-        finding = _refusal_finding(refusal, compiled, "the tests")
+        finding = refusal_finding(refusal, compiled, "the tests")
         return [
             TestResult("load", finding.file, finding.line, TestOutcome.ERROR, finding.message, 0.0)
         ]
@@ -247,7 +248,7 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
         # test's.
         value = bench.rule(path, "{}")
     except EngineRefusal as refusal:
-        return TestOutcome.ERROR, _refusal_finding(refusal, compiled, "").message
+        return TestOutcome.ERROR, refusal_finding(refusal, compiled, "").message
     except PolicyError as error:
         return TestOutcome.ERROR, error.message
     if value is True:
@@ -285,7 +286,7 @@ def _compare_orders(
             ]
             got += [_evaluate(bench, f"data.{name}", "{}") for name in tests]
         except EngineRefusal as refusal:
-            return [_refusal_finding(refusal, compiled, "with the modules in a different order")]
+            return [refusal_finding(refusal, compiled, "with the modules in a different order")]
         if expected is None:
             expected = got
         elif got != expected:
@@ -307,7 +308,10 @@ def _evaluate(bench: Workbench, path: str, policy_input: str) -> str:
     return "undefined" if value is UNDEFINED else json.dumps(value, sort_keys=True)
 
 
-def _refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
+def refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
+    """Return the engine's error at the line of the author's file, with a hint for common mistakes.
+    *about* is what was evaluated, or an empty string. The message can quote values.
+    """
     place = locate(refusal.text, [*compiled.modules, *compiled.tests])
     lines = refusal.text.rpartition("error: ")[2].strip().splitlines()
     message = lines[0] if lines else "the engine raised an error"
