@@ -10,10 +10,12 @@ import stat
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from guardrail.errors import ConfigError, Finding, PolicyError, os_reason
+from guardrail.system.input_files import FileVersion, version_of
 
 __all__ = ["OpaProgram", "OpaTest", "find_opa", "require_opa"]
 
@@ -47,26 +49,16 @@ class OpaProgram:
     path: Path
 
     def require_version(self) -> None:
-        """Raise ``ConfigError`` unless the program states that it is OPA 1."""
+        """Raise ``ConfigError`` unless the program states that it is OPA 1. The program runs only
+        once for each version of its file.
+        """
         try:
-            done = subprocess.run(
-                [str(self.path), "version"],
-                capture_output=True,
-                timeout=_VERSION_LIMIT,
-                check=False,
-                stdin=subprocess.DEVNULL,
-                env={},
-                cwd="/",
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            reason = os_reason(error) if isinstance(error, OSError) else "it does not end"
-            raise _not_usable(f"{self.path}: the program can't be run ({reason})") from None
-        found = _VERSION.search(done.stdout)
-        if found is None:
-            raise _not_usable(f"{self.path}: the program is not OPA")
-        if found[1] != _MAJOR:
-            version = found[0].removeprefix(b"Version: ").decode("ascii", "replace")
-            raise _not_usable(f"{self.path}: this is OPA {version}, but guardrail needs OPA 1")
+            file = version_of(self.path.stat())
+        except OSError as error:
+            raise _not_usable(
+                f"{self.path}: the program can't be run ({os_reason(error)})"
+            ) from None
+        _require_version(self.path, file)
 
     def digest(self) -> str:
         """Return the SHA-256 digest (hex) of the program's file. Raises ``ConfigError``."""
@@ -148,6 +140,32 @@ class OpaProgram:
                 hint="guardrail policy check",
             ) from None
         return sorted(found, key=lambda each: (each.file, each.line))
+
+
+@lru_cache(maxsize=16)
+def _require_version(path: Path, _: FileVersion) -> None:
+    """Run the program at *path*; see ``OpaProgram.require_version``. An error is not remembered, so
+    the next call tries again. The second argument makes a changed file count as a new program.
+    """
+    try:
+        done = subprocess.run(
+            [str(path), "version"],
+            capture_output=True,
+            timeout=_VERSION_LIMIT,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            env={},
+            cwd="/",
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        reason = os_reason(error) if isinstance(error, OSError) else "it does not end"
+        raise _not_usable(f"{path}: the program can't be run ({reason})") from None
+    found = _VERSION.search(done.stdout)
+    if found is None:
+        raise _not_usable(f"{path}: the program is not OPA")
+    if found[1] != _MAJOR:
+        version = found[0].removeprefix(b"Version: ").decode("ascii", "replace")
+        raise _not_usable(f"{path}: this is OPA {version}, but guardrail needs OPA 1")
 
 
 def _test_result(result: Mapping[str, Any], folder: Path) -> OpaTest:
