@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import subprocess
 import sys
 import threading
@@ -243,6 +244,32 @@ def test_sections_in_different_threads_add_up_and_what_is_between_them_does_not_
     thread.start()
     thread.join()
     assert [type(problem) for problem in problems] == [RedactionError]
+
+
+def _spend(meter: Meter, seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        meter(512)
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_the_time_starts_anew_once_if_all_garbage_was_collected(
+    full: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The collection of a large heap may take longer than a call may use."""
+    monkeypatch.setattr(cpu_meter, "SECONDS", 0.02)
+    gc.disable()
+    try:
+        meter = Meter()
+        meter.section(lambda: _spend(meter, 0.01))
+        gc.collect(2 if full else 1)
+        if full:
+            meter.section(lambda: _spend(meter, 0.015))  # 0.025 s in total
+            gc.collect()
+        with pytest.raises(RedactionError):
+            meter.section(lambda: _spend(meter, 0.021))
+    finally:
+        gc.enable()
 
 
 def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
