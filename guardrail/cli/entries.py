@@ -168,6 +168,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "policy": CommandEntry(
         f"{_HERE}.policy", "policy", "Check, test, evaluate, bundle and reload policies."
     ),
+    "redact": CommandEntry(
+        f"{_HERE}.redact",
+        "redact",
+        "Show how a value would be recorded, and which rules matched.",
+        reads=CommandReads.NO_RECORDS,
+    ),
     "proxy": CommandEntry(
         f"{_HERE}.proxy",
         "proxy",
@@ -188,7 +194,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),
-    "Policies": ("policy",),
+    "Policies": ("policy", "redact"),
     "Serve": ("run", "proxy", "witness"),
 }
 """The sections of ``guardrail --help``: the commands, grouped by task."""

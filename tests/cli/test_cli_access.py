@@ -59,6 +59,7 @@ TRIED: dict[str, list[str]] = {
     "witness add": ["--db", "w.db", "--log", "x"],
     "witness status": ["--db", "w.db"],
     "witness serve": ["--db", "w.db", "--key", "w.keys"],
+    "redact": ["value.json"],
     "policy check": ["policies"],
     "policy test": ["policies"],
     "policy eval": ["policies", "--from", "3"],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -21,6 +19,7 @@ from guardrail.cli.commands.policy import (
 )
 from guardrail.cli.commands.policy_check import find_program
 from guardrail.cli.findings import print_findings
+from guardrail.cli.json_values import parse_value, read_bytes
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, hanging, paint, prose
 from guardrail.cli.render import milliseconds
@@ -28,8 +27,6 @@ from guardrail.core.times import record_time
 from guardrail.core.words import counted
 from guardrail.errors import ArgumentsError, ConfigError
 from guardrail.review.terminal import escape, inline, json_text, one_line, tree
-from guardrail.system.input_files import read_input
-from guardrail.system.ownership import explain_error
 
 if TYPE_CHECKING:
     from guardrail.authoring.evaluate import EngineDecision, PolicyEvaluation
@@ -39,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["evaluate"]
 
 _MAX_ARGS = 4 * 1024 * 1024
+_ARGS_HINT = '{"argument name": value, ...}'
 _SHOWN = 10
 _WIDTH = 60
 _WORDS = {"allow": ("ALLOWED", Style.GOOD), "require_approval": ("NEEDS APPROVAL", Style.WARN)}
@@ -160,45 +158,9 @@ def _opa(paths: Sequence[Path], config: Path | None) -> OpaProgram:
 def _read_args(path: Path | None) -> dict[str, Any]:
     if path is None:
         return {}
-    try:
-        if str(path) == "-":
-            raw = sys.stdin.buffer.read(_MAX_ARGS + 1)
-        else:
-            raw = read_input(path, _MAX_ARGS)
-    except OSError as error:
-        why, way = explain_error(error, path)
-        raise ConfigError(
-            f"{path}: it can't be read ({why})", code="config.args", hint=way
-        ) from None
-    try:
-        found = _parse(raw) if len(raw) <= _MAX_ARGS else None
-    except (ValueError, RecursionError):
-        found = None
+    found = parse_value(read_bytes(path, _MAX_ARGS), path, hint=_ARGS_HINT)
     if not isinstance(found, dict):
-        raise ConfigError(
-            f"{path}: this is not a JSON object of at most 4 MB",
-            code="config.args",
-            hint='{"argument name": value, ...}',
-        )
-    return found
-
-
-def _parse(raw: bytes) -> Any:
-    """Return the value in *raw*. Raises ``ValueError`` for JSON that a guard would not accept as
-    arguments: repeated keys, NaN, infinity and lone surrogates.
-    """
-
-    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) != len(pairs):
-            raise ValueError("a repeated key")
-        return found
-
-    def constant(name: str) -> Any:
-        raise ValueError(name)
-
-    found = json.loads(raw, object_pairs_hook=members, parse_constant=constant)
-    json.dumps(found, ensure_ascii=False).encode()
+        raise ConfigError(f"{path}: it is not a JSON object", code="config.args", hint=_ARGS_HINT)
     return found
 
 
