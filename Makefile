@@ -78,9 +78,10 @@ lint: $(READY) ## ruff, and import contracts
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-api: $(READY) ## generate docs/api.md, and the tables in docs/integrations.md, from code and tests
+api: $(READY) ## generate docs/api.md, and the tables in docs/integrations.md and docs/redaction.md
 	@$(BIN)/python docs/make_api.py
 	@$(BIN)/python docs/make_paths.py
+	@$(BIN)/python docs/make_redaction_table.py
 
 policies: $(READY) ## check the format of the shipped policies, and check and test them with a real OPA
 	@test -n "$(OPA)" || { echo "no opa: set GUARDRAIL_OPA, or put it on PATH"; exit 2; }

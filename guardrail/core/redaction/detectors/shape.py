@@ -126,9 +126,14 @@ def long_words(text: str) -> Iterator[Hit]:
 
 
 def _judge_word(word: str, start: int) -> Iterator[Hit]:
-    if _PROVIDERS.search(_decoded(word)) is not None:
-        yield Hit(start, start + len(word), "secret", "encoded-key")
-        return
+    decoded = _decoded(word)
+    if decoded:
+        if _PROVIDERS.search(decoded) is not None:
+            yield Hit(start, start + len(word), "secret", "encoded-key")
+            return
+        if _HEX.match(word) is not None and _is_text(decoded):
+            yield Hit(start, start + len(word), "opaque", "encoded-text")
+            return
     if DIGIT.search(word) is None:
         # These are words, names and paths. Only mixed case could still be a key.
         if word.islower() or len(word) < 20:
@@ -156,16 +161,25 @@ def _decoded(word: str) -> str:
     """Return the text that *word* encodes in hexadecimal or base64, or an empty string if *word*
     encodes no text.
     """
-    if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
+    size = len(word)
+    if not 24 <= size <= _MAX_ENCODED or size % 2:
         return ""
     try:
         if _HEX.match(word) is not None:
             return bytes.fromhex(word).decode("ascii")
+        if size % 4:
+            return ""
         return b64decode(word.translate(_URL_SAFE), validate=True).decode("ascii")
     except ValueError:
         return ""
 
 
+def _is_text(decoded: str) -> bool:
+    """Return True if *decoded* is text, as the octets of a digest practically never are."""
+    return decoded.isprintable() and sum(map(str.isalpha, decoded)) >= _LETTERS
+
+
+_LETTERS = 3
 # Keys are short. Of longer text that looks like base64, only the size is recorded.
 _MAX_ENCODED = 1_024
 _URL_SAFE = str.maketrans("-_", "+/")
