@@ -42,8 +42,8 @@ def found(cls: ValueClass, form: Form, redactor: Redactor) -> int:
 
 def table() -> str:
     """Return the tables: forms as rows, classes as columns, at most seven of them."""
-    keys = TenantKeys(b"\x00" * 32, "default", "k1")
-    redactor = Redactor(token=keys.token, mark=lambda cls: f"gr1:{cls}:-:{'a' * 24}")
+    keys = TenantKeys(b"\x00" * 32, "default")
+    redactor = Redactor(token=keys.value_token, mark=lambda cls: f"gr1:{cls}:-:{'a' * 24}")
     return "\n".join(_parts(redactor))
 
 

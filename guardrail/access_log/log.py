@@ -331,7 +331,7 @@ def _clean(words: str, tokens: TenantKeys) -> str:
     from guardrail.core.redaction.session_memory import Memory
 
     memory = Memory()
-    redactor = Redactor(token=tokens.token, mark=tokens.mark)
+    redactor = Redactor(token=tokens.value_token, mark=tokens.mark)
     clean = redactor.text(_printable(words), memory)
     return clean if redactor.gate([clean], memory) is None else tokens.mark("secret")
 

@@ -47,7 +47,10 @@ class TenantTokens(Protocol):
     """
 
     def token(self, cls: str, value: str) -> str:
-        """Return the token of *value*: equal values of one class get equal tokens."""
+        """Return the token of an id: equal ids of one class get equal tokens."""
+
+    def value_token(self, cls: str, value: str) -> str:
+        """Return the token of a removed value."""
 
     def mark(self, class_: str) -> str:
         """Return a random mark for a removed value."""
@@ -239,7 +242,7 @@ class ApprovalService:
                 code="approval.reason",
             )
         memory = Memory()
-        redactor = Redactor(token=tokens.token, mark=tokens.mark, profile=self._profile)
+        redactor = Redactor(token=tokens.value_token, mark=tokens.mark, profile=self._profile)
         words = redactor.text(reason, memory)
         if redactor.gate([words], memory) is not None:
             raise UsageError(

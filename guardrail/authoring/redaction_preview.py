@@ -9,13 +9,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.core.redaction.normal_forms import NORMAL_FORM
 from guardrail.core.redaction.redactor import Inspection, Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.snapshot import snapshot
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.keys.tenant_keys import TenantKeys
+from guardrail.keys.tenant_keys import ClassTokens, TenantKeys
 from guardrail.system import cpu_meter
 
 __all__ = ["KEY_ID", "RedactionPreview", "preview"]
@@ -53,8 +54,8 @@ def preview(
     An object counts as the arguments of a call. If *declared* is False, its tool is not declared,
     so the view is minimal. *schema* is the tool's schema.
     """
-    keys = TenantKeys(os.urandom(32), "preview", KEY_ID)
-    redactor = Redactor(token=keys.token, mark=keys.mark, meter=cpu_meter.current)
+    tokens = ClassTokens(os.urandom(32), KEY_ID, NORMAL_FORM)
+    redactor = Redactor(token=tokens.token, mark=TenantKeys.mark, meter=cpu_meter.current)
     memory = Memory()
     for value in values:
         yield _preview(redactor, memory, value, schema, declared=declared)

@@ -17,7 +17,7 @@ from guardrail.core.policy_input import resolve
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, is_mark_key
 from guardrail.core.redaction.redactor import View
 from guardrail.core.redaction.schema_marks import SchemaMarks
-from guardrail.core.redaction.values import canonical, escape, is_sized, number_text
+from guardrail.core.redaction.values import escape, is_sized, number_text
 from guardrail.core.types import Effect, Json, Rule
 from guardrail.identity.session import SessionState
 
@@ -138,16 +138,16 @@ def _may_match(state: SessionState, given: Json, asked: Json) -> bool:
         return type(given) is type(asked) and given == asked
     if not is_mark(asked):
         return isinstance(given, str)  # a part of it is hidden
-    cls = asked.split(":")[1]
-    if cls == "secret":
-        return True  # its mark is random
+    cls, kid = asked.split(":")[1:3]
+    if kid != state.keys.kid:
+        return True  # it is a random mark, or the key was replaced since
     if isinstance(given, str):
         text = given
     elif isinstance(given, int | float) and not isinstance(given, bool):
         text = number_text(given)
     else:
         return False
-    return state.keys.token(cls, canonical(cls, text)) == asked
+    return state.keys.value_token(cls, text) == asked
 
 
 def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

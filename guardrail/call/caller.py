@@ -146,9 +146,9 @@ class SessionStates:
         self._log = log
         self._keys = keys
         self._awake = AwakeSessions()
-        self._redactors: dict[str, Redactor] = {}
-        """The redactor of each tenant. The tenant's sessions share it, because it keeps only values
-        that are not sensitive.
+        self._redactors: dict[str, tuple[str, Redactor]] = {}
+        """The redactor of each tenant, with the name of its key. The tenant's sessions share it,
+        because it keeps only values that are not sensitive.
         """
 
     def __call__(self, session: Session, claim: Claim | None = None) -> SessionState:
@@ -156,19 +156,20 @@ class SessionStates:
         makes, or None. Raises ``RedactionError``.
         """
         tenant = self._keys.tenant(session.tenant)
-        redactor = self._redactors.get(session.tenant)
-        if redactor is None:
-            redactor = self._redactors[session.tenant] = Redactor(
-                token=tenant.token,
+        found = self._redactors.get(session.tenant)
+        if found is None or found[0] != tenant.kid:
+            redactor = Redactor(
+                token=tenant.value_token,
                 mark=tenant.mark,
                 profile=self._settings.redaction.profile,
                 meter=cpu_meter.current,
             )
+            found = self._redactors[session.tenant] = tenant.kid, redactor
         return SessionState(
             session,
             log=self._log,
             keys=tenant,
-            redactor=redactor,
+            redactor=found[1],
             principal_form=self._settings.identity.principal_form,
             claim=claim,
             awake=self._awake,

@@ -1,9 +1,9 @@
 """The log key, and the folder of keys.
 
 A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64
-hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with mode 0600. Anyone
-who can read the folder can compute tokens and sign heads, so the people whose actions are recorded
-must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
+hex characters) and ``tokens.key`` (``guardrail.keys.token_keys``), each with mode 0600. Anyone who
+can read the folder can compute tokens and sign heads, so the people whose actions are recorded must
+not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
 If a *signer* is set, the log key is stored elsewhere, such as in a KMS or a program that a
 different user runs. The folder then contains no ``log.key``: the signer command reads the bytes to
@@ -13,30 +13,32 @@ sign from its standard input and writes the signature to its standard output.
 from __future__ import annotations
 
 import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
-import json
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.log.key_epochs import certified_text
-from guardrail.errors import ConfigError, KeysError, os_reason
+from guardrail.core.redaction.normal_forms import NORMAL_FORM
+from guardrail.errors import KeysError
+from guardrail.keys.command_signer import CommandSigner, verify_signature
 from guardrail.keys.key_files import check_mode, read_key
 from guardrail.keys.tenant_keys import TenantKeys, derive
+from guardrail.keys.token_keys import TokenSecrets
 from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.durable import sync_directory, write_private
 from guardrail.system.ownership import denial_of, new_folder
 
 __all__ = [
     "NAMES_FILE",
+    "TOKENS_FILE",
     "Ed25519HeadKey",
     "Keys",
     "LogSigning",
@@ -52,7 +54,8 @@ _PEM = re.compile(
     rb"-----BEGIN PRIVATE KEY-----\n([A-Za-z0-9+/]{64})\n-----END PRIVATE KEY-----\n?"
 )
 _LOG_PUBLIC = "log.pub"
-_TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
+TOKENS_FILE = "tokens.key"
+"""File in a key folder with the keys of tokens."""
 NAMES_FILE = "log.names"
 """File in a key folder with the names that the log had before each restart."""
 
@@ -62,7 +65,7 @@ def discard_new_keys(folder: Path) -> None:
     created. Otherwise, they would look like the keys of a lost log.
     """
     with contextlib.suppress(OSError):
-        for name in (_LOG_KEY, _LOG_PUBLIC, _TOKEN_KEY):
+        for name in (_LOG_KEY, _LOG_PUBLIC, TOKENS_FILE):
             (folder / name).unlink(missing_ok=True)
         folder.rmdir()
 
@@ -158,18 +161,19 @@ class Keys:
 
     def __init__(
         self,
-        log_key: Ed25519PrivateKey | _CommandSigner,
-        master: bytes,
-        epoch: int,
+        log_key: Ed25519PrivateKey | CommandSigner,
+        secrets: TokenSecrets,
+        file: Path | None = None,
     ) -> None:
         """Use ``create``, ``load`` or ``ephemeral`` instead."""
         self._log_key = log_key
-        self._master = master
-        self._epoch = epoch
-        self._tenants: dict[str, TenantKeys] = {}
+        self._secrets = secrets
+        self._file = file
+        self._stamp = _stamp(file)
+        self._tenants: dict[tuple[str, int], TenantKeys] = {}
         self.public = (
             log_key.public
-            if isinstance(log_key, _CommandSigner)
+            if isinstance(log_key, CommandSigner)
             else log_key.public_key().public_bytes_raw().hex()
         )
         """The log key's public half: 64 hex characters."""
@@ -184,7 +188,8 @@ class Keys:
             if seed is None
             else Ed25519PrivateKey.from_private_bytes(seed)
         )
-        return cls(log_key, os.urandom(32) if seed is None else hashlib.sha256(seed).digest(), 1)
+        master = os.urandom(32) if seed is None else hashlib.sha256(seed).digest()
+        return cls(log_key, TokenSecrets.single(master, NORMAL_FORM))
 
     @classmethod
     def create(
@@ -217,9 +222,9 @@ class Keys:
                     hint="choose a new or empty folder",
                 )
             folder.chmod(0o700)
-            log_key: Ed25519PrivateKey | _CommandSigner
+            log_key: Ed25519PrivateKey | CommandSigner
             if signer:
-                log_key = _CommandSigner(
+                log_key = CommandSigner(
                     signer, _check_public(public, "the signer's public key"), allow
                 )
             else:
@@ -232,11 +237,11 @@ class Keys:
                     serialization.NoEncryption(),
                 )
                 write_private(folder / _LOG_KEY, pem, like)
-            master = os.urandom(32)
-            keys = cls(log_key, master, 1)
-            write_private(folder / _LOG_PUBLIC, keys.public.encode("ascii") + b"\n", like)
-            tokens = json.dumps({"epoch": 1, "key": master.hex()}).encode()
-            write_private(folder / _TOKEN_KEY, tokens + b"\n", like)
+            secrets = TokenSecrets.new()
+            public = cls(log_key, secrets).public
+            write_private(folder / _LOG_PUBLIC, public.encode("ascii") + b"\n", like)
+            write_private(folder / TOKENS_FILE, secrets.text(), like)
+            keys = cls(log_key, secrets, folder / TOKENS_FILE)
             sync_directory(folder)
             sync_directory(folder.parent)
         except OSError as error:
@@ -262,12 +267,13 @@ class Keys:
         """
         check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
         try:
-            tokens = json.loads(read_key(folder / _TOKEN_KEY))
-            master, epoch = bytes.fromhex(tokens["key"]), tokens["epoch"]
+            # The file may be replaced while it is read: then it is read again when it is used.
+            stamp = _stamp(folder / TOKENS_FILE)
+            secrets = TokenSecrets.parse(read_key(folder / TOKENS_FILE))
             log_key: object
             if signer:
                 text = read_key(folder / _LOG_PUBLIC).decode("ascii").strip()
-                log_key = _CommandSigner(
+                log_key = CommandSigner(
                     signer, _check_public(text, f"{folder / _LOG_PUBLIC}"), allow
                 )
             else:
@@ -278,36 +284,53 @@ class Keys:
                 code="keys.malformed",
                 hint="restore the folder from a backup",
             ) from None
-        if (
-            not isinstance(log_key, Ed25519PrivateKey | _CommandSigner)
-            or len(master) != 32
-            or type(epoch) is not int
-        ):
+        if not isinstance(log_key, Ed25519PrivateKey | CommandSigner):
             raise KeysError(
                 f"{folder}: a key file contains the wrong kind of key",
                 code="keys.malformed",
                 hint="restore the folder from a backup",
             )
-        return cls(log_key, master, epoch)
+        keys = cls(log_key, secrets, folder / TOKENS_FILE)
+        keys._stamp = stamp
+        return keys
 
     @property
     def remote(self) -> bool:
         """True if a signer command holds the log key."""
-        return isinstance(self._log_key, _CommandSigner)
+        return isinstance(self._log_key, CommandSigner)
+
+    @property
+    def secrets(self) -> TokenSecrets:
+        """The keys of tokens, as they are in the key folder now."""
+        self._refresh()
+        return self._secrets
 
     def tenant(self, tenant: str) -> TenantKeys:
-        """Return the keyed functions of *tenant*; always the same object."""
-        found = self._tenants.get(tenant)
+        """Return the keyed functions of *tenant*; always the same object, until another process
+        replaces the key of tokens.
+        """
+        self._refresh()
+        epoch = self._secrets.epoch
+        found = self._tenants.get((tenant, epoch.number))
         if found is None:
-            kid = (
-                base64.b32encode(
-                    hashlib.sha256(self._master + self._epoch.to_bytes(4, "big")).digest()[:5]
-                )
-                .decode()
-                .lower()
-            )
-            found = self._tenants.setdefault(tenant, TenantKeys(self._master, tenant, kid))
+            made = TenantKeys(self._secrets.master, tenant, epoch)
+            found = self._tenants.setdefault((tenant, epoch.number), made)
         return found
+
+    def _refresh(self) -> None:
+        """Read the keys of tokens again if their file was replaced. If they can't be read now, the
+        previous ones remain in use.
+        """
+        stamp = _stamp(self._file)
+        if stamp == self._stamp or stamp is None or self._file is None:
+            return
+        try:
+            fresh = TokenSecrets.parse(read_key(self._file))
+        except (KeysError, ValueError, KeyError, TypeError):
+            return
+        if fresh.master == self._secrets.master:
+            # A session that began before keeps its key, so only new sessions use the new one.
+            self._secrets, self._stamp, self._tenants = fresh, stamp, {}
 
     def signer(self) -> Callable[[bytes], bytes]:
         """Return a function that signs bytes with the log key (Ed25519, 64 bytes).
@@ -323,10 +346,16 @@ class Keys:
         Otherwise the writer, such as a short command, signs with the log key, unless a signer
         command holds that key. *actor* is the writer's actor.
         """
-        return LogSigning(self, actor=actor, epochs=epochs, master=self._master)
+        return LogSigning(self, actor=actor, epochs=epochs, master=self._secrets.master)
 
 
-_SIGNER_SECONDS = 10.0
+def _stamp(file: Path | None) -> tuple[int, int, int] | None:
+    """Return values that change if *file* is replaced, or None if there is no file."""
+    try:
+        found = None if file is None else os.stat(file)
+    except OSError:
+        return None
+    return None if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _private_key(pem: bytes) -> object:
@@ -341,77 +370,6 @@ def _private_key(pem: bytes) -> object:
     from cryptography.hazmat.primitives import serialization
 
     return serialization.load_pem_private_key(pem, password=None)
-
-
-class _CommandSigner:
-    """A log key held by a different program."""
-
-    def __init__(
-        self, command: Sequence[str], public: str, allow: Callable[[], None] = lambda: None
-    ) -> None:
-        self._command = tuple(command)
-        self._allow = allow
-        self.public = public
-
-    def sign(self, message: bytes) -> bytes:
-        """Return the signer's signature after verifying it. Raises ``KeysError``."""
-        try:
-            self._allow()
-        except ConfigError as error:
-            raise KeysError(error.message, code=error.code, hint=error.hint) from None
-        import subprocess
-
-        try:
-            done = subprocess.run(
-                self._command,
-                input=message,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=_SIGNER_SECONDS,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            raise _signer_error("did not answer in time") from None
-        except OSError as error:
-            raise _signer_error(f"can't be started ({os_reason(error)})") from None
-        if done.returncode != 0:
-            raise _signer_error(f"ended with exit code {done.returncode}")
-        answer = done.stdout
-        for candidate in (answer, _decode_signature(answer)):
-            if len(candidate) == 64 and verify_signature(
-                bytes.fromhex(self.public), candidate, message
-            ):
-                return candidate
-        raise _signer_error("did not return a signature by the log key")
-
-
-def _signer_error(what: str) -> KeysError:
-    return KeysError(
-        f"the signer {what}",
-        code="keys.signer",
-        hint=(
-            "run the command in [keys] signer by hand: it reads the message on stdin and writes "
-            "64 bytes or their base64 on stdout"
-        ),
-    )
-
-
-def _decode_signature(answer: bytes) -> bytes:
-    try:
-        return base64.b64decode(answer.strip(), validate=True)
-    except (binascii.Error, ValueError):
-        return b""
-
-
-def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Return True if *signature* (64 bytes) over *message* was made with the Ed25519 key *public*
-    (32 bytes). Never raises.
-    """
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
 
 
 def _check_public(text: str, what: str) -> str:

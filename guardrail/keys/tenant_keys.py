@@ -6,12 +6,15 @@ import hashlib
 import hmac
 import os
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-__all__ = ["Commitment", "TenantKeys", "derive"]
+from guardrail.core.redaction.normal_forms import normal_form
+from guardrail.keys.token_keys import TokenEpoch, kid_of
+
+__all__ = ["ClassTokens", "Commitment", "TenantKeys", "class_tokens", "derive"]
 
 _TOKEN_BYTES = 15
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -25,41 +28,38 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 
-class TenantKeys:
-    """The keyed functions of one tenant. Two tenants never share a token for the same value."""
+class ClassTokens:
+    """Makes the tokens of one tenant with one key. Two tenants never share a token."""
 
-    __slots__ = ("_classes", "_commitment", "_kid", "_master")
+    __slots__ = ("_classes", "_secret", "kid", "normal")
 
-    def __init__(self, master: bytes, tenant: str, kid: str) -> None:
-        self._master = derive(
-            master, b"guardrail/tenant/1/" + tenant.encode("utf-8", "surrogatepass")
-        )
-        self._kid = kid
-        self._commitment = hmac.new(
-            derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
-        )
+    def __init__(self, secret: bytes, kid: str, normal: int) -> None:
+        """*secret* is derived for the tenant. *normal* is the version of the normal form."""
+        self._secret = secret
+        self.kid = kid
+        """Name of the key, as it appears in every token."""
+        self.normal = normal
         self._classes: dict[str, tuple[str, _Hash, _Hash]] = {}
         """For each class, the prefix of its tokens and its keyed HMAC states (RFC 2104): the inner
         and the outer hash. A copied state saves half of the work for a short value.
         """
 
-    @property
-    def kid(self) -> str:
-        """Name of the token key, as it appears in every token."""
-        return self._kid
-
     def token(self, cls: str, value: str) -> str:
+        """Return the token of *value* in its normal form."""
+        return self.exact(cls, normal_form(self.normal, cls, value))
+
+    def exact(self, cls: str, value: str) -> str:
         """Return ``gr1:<cls>:<kid>:<24 characters>``, equal for equal values of one class
         (docs/record-format.md section 5).
         """
         found = self._classes.get(cls)
         if found is None:
-            key = derive(self._master, f"guardrail/token/1/{cls}/{self._kid}".encode())
+            key = derive(self._secret, f"guardrail/token/1/{cls}/{self.kid}".encode())
             states = [
                 hashlib.sha256(key.ljust(_BLOCK, b"\x00").translate(pad))
                 for pad in (_INNER_PAD, _OUTER_PAD)
             ]
-            found = self._classes[cls] = (f"gr1:{cls}:{self._kid}:", states[0], states[1])
+            found = self._classes[cls] = (f"gr1:{cls}:{self.kid}:", states[0], states[1])
         prefix, inner, outer = found
         state = inner.copy()
         state.update(value.encode("utf-8", "surrogatepass"))
@@ -67,6 +67,33 @@ class TenantKeys:
         state = outer.copy()
         state.update(digest)
         return prefix + _base32(state.digest()[:_TOKEN_BYTES])
+
+
+class TenantKeys:
+    """The keyed functions of one tenant. Two tenants never share a token for the same value."""
+
+    __slots__ = ("_commitment", "_identity", "_values", "kid", "token", "value_token")
+
+    def __init__(self, master: bytes, tenant: str, epoch: TokenEpoch | None = None) -> None:
+        """*epoch* has the key for the tokens of values; None: the same key as for everything
+        else.
+        """
+        own = _of_tenant(master, tenant)
+        self._identity = ClassTokens(own, kid_of(master, 1), 1)
+        self._values = self._identity if epoch is None else class_tokens(tenant, epoch)
+        self._commitment = hmac.new(
+            derive(own, b"guardrail/commitment/1"), digestmod=hashlib.sha256
+        )
+        self.token = self._identity.exact
+        """Returns the token of an id (a class and the id), which is the same in all epochs:
+        sessions and callers are recognised by it.
+        """
+        self.value_token = self._values.token
+        """Returns the token of a removed value (a class and the value), under the key of the
+        epoch. Equal values of one class have equal tokens.
+        """
+        self.kid = self._values.kid
+        """Name of the key for the tokens of values."""
 
     @staticmethod
     def mark(class_: str) -> str:
@@ -80,6 +107,18 @@ class TenantKeys:
         are hashed only once.
         """
         return Commitment(self._commitment.copy()).extended(parts)
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("keys can't be pickled")
+
+
+def class_tokens(tenant: str, epoch: TokenEpoch) -> ClassTokens:
+    """Return the function that makes the tokens of *tenant* with the key of *epoch*."""
+    return ClassTokens(_of_tenant(epoch.key, tenant), epoch.kid, epoch.normal)
+
+
+def _of_tenant(key: bytes, tenant: str) -> bytes:
+    return derive(key, b"guardrail/tenant/1/" + tenant.encode("utf-8", "surrogatepass"))
 
 
 class Commitment:

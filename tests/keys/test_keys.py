@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import stat
@@ -16,6 +17,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from guardrail.errors import KeysError
 from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
+from guardrail.keys.token_keys import TokenEpoch
 
 
 def test_new_keys_are_readable_by_their_owner_alone(tmp_path: Path) -> None:
@@ -136,17 +138,19 @@ def test_the_token_is_the_one_that_the_format_page_describes() -> None:
     def derive(key: bytes, info: str) -> bytes:
         return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info.encode()).derive(key)
 
-    tenant = derive(master, "guardrail/tenant/1/acme")
-    digest = hmac.new(
-        derive(tenant, "guardrail/token/1/contact/kid"), b"bob@example.com", hashlib.sha256
-    ).digest()
-    import base64
+    def expected(key: bytes, number: int) -> str:
+        kid = encoded(hashlib.sha256(key + number.to_bytes(4, "big")).digest()[:5])
+        tenant = derive(key, "guardrail/tenant/1/acme")
+        used = derive(tenant, f"guardrail/token/1/contact/{kid}")
+        digest = hmac.new(used, b"bob@example.com", hashlib.sha256).digest()
+        return f"gr1:contact:{kid}:{encoded(digest[:15])}"
 
-    expected = base64.b32encode(digest[:15]).decode().lower()
-    assert (
-        TenantKeys(master, "acme", "kid").token("contact", "bob@example.com")
-        == f"gr1:contact:kid:{expected}"
-    )
+    def encoded(data: bytes) -> str:
+        return base64.b32encode(data).decode().lower()
+
+    keys = TenantKeys(master, "acme", TokenEpoch(3, bytes(32), 2))
+    assert keys.token("contact", "bob@example.com") == expected(master, 1)
+    assert keys.value_token("contact", " Bob@Example.com") == expected(bytes(32), 3)
 
 
 def test_commitments_cannot_be_shifted() -> None:

@@ -8,6 +8,7 @@ import itertools
 import re
 from typing import Any
 
+from guardrail.core.redaction.normal_forms import NORMAL_FORM, normal_form
 from guardrail.core.redaction.redactor import Limits, Redactor, View
 from guardrail.core.redaction.session_memory import Memory
 
@@ -21,7 +22,7 @@ def _b32(text: str) -> str:
 
 def token(cls: str, value: str) -> str:
     """Return a token, equal for equal values."""
-    return f"gr1:{cls}:k1:{_b32(f'{cls}/{value}')}"
+    return f"gr1:{cls}:k1:{_b32(f'{cls}/{normal_form(NORMAL_FORM, cls, value)}')}"
 
 
 def mark(cls: str) -> str:

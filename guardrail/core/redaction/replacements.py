@@ -10,13 +10,13 @@ from typing import Any
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.marks import is_mark, needs_normalising, normalised
+from guardrail.core.redaction.normal_forms import needs_mark
 from guardrail.core.redaction.pointers import bounded, bounded_classes
 from guardrail.core.redaction.scan import Spend, scan_all, unmetered
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit
 from guardrail.core.redaction.values import (
     all_texts,
-    canonical,
     escape,
     is_sized,
     number_text,
@@ -136,11 +136,11 @@ class Replacer:
         return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def replacement(self, cls: str, text: str) -> str:
-        """Return the replacement for *text*: a random mark for class ``secret``, otherwise a
-        token.
+        """Return the replacement for *text*: a random mark if its class or *text* needs one,
+        otherwise a token.
         """
         self.spend(_PER_REPLACEMENT)
-        return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
+        return self.mark(cls) if needs_mark(cls, text) else self.token(cls, text)
 
     def splice(self, text: str, hits: list[Hit]) -> str:
         parts: list[str] = []

@@ -24,7 +24,6 @@ __all__ = [
     "all_keys",
     "all_texts",
     "all_values",
-    "canonical",
     "escape",
     "is_opaque",
     "is_sized",
@@ -109,20 +108,6 @@ def octets(value: Any) -> bytes:
         if issubclass(type(value), kind):
             return bytes(kind.__getitem__(value, slice(None)))
     return bytes(value)
-
-
-_JOINERS = re.compile(r"[\s\-.()/]+")
-
-
-def canonical(cls: str, value: str) -> str:
-    """Return the form of *value* from which its token is made, so that equal values have equal
-    tokens.
-    """
-    if cls == "contact":
-        return value.strip().lower() if "@" in value else _JOINERS.sub("", value)
-    if cls in {"payment", "government_id"}:
-        return _JOINERS.sub("", value).upper()
-    return value
 
 
 _SCHEME = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey)[ \t]+(\S{6,})", re.IGNORECASE)

@@ -17,8 +17,8 @@ from guardrail.keys.tenant_keys import TenantKeys
 from tests.support.paths import ROOT
 from tests.support.sensitive_values import CLASSES, FORMS, is_gone
 
-KEYS = TenantKeys(b"\x01" * 32, "default", "k1")
-REDACTOR = Redactor(token=KEYS.token, mark=KEYS.mark)
+KEYS = TenantKeys(b"\x01" * 32, "default")
+REDACTOR = Redactor(token=KEYS.value_token, mark=KEYS.mark)
 
 
 @pytest.fixture(scope="module")
