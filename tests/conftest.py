@@ -28,6 +28,8 @@ _MAY_BE_SKIPPED = (
     "NOT RUN: GUARDRAIL_CORPORA",
     # It is large, and must not share packages with this project.
     "NOT RUN: GUARDRAIL_LITELLM",
+    # No package registry has it.
+    "NOT RUN: GUARDRAIL_REGAL",
     # A container may forbid it; the same fault is then made with a limit on file size.
     "mounting is not allowed here",
     # Nobody else can act as two users; as root, these tests run.

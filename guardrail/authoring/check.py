@@ -28,6 +28,7 @@ from guardrail.policy.embedded.observed import fired, observe
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import check_samples
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.input_schema import schema_folder
 from guardrail.policy.opa.check import ask_opa, contract_findings, repeats
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.rego.contract import remarks
@@ -160,7 +161,7 @@ def check(
         findings, compiled = _compile_policies(policies, bench)
         parsed = _parsed_modules(policies, findings, compiled, bench)
         lints = _lint(policies, parsed, compiled, InputShape(tools), bench)
-        engines = [_embedded_result(findings), _opa_result(opa, policies)]
+        engines = [_embedded_result(findings), _opa_result(opa, policies, schema_folder(paths))]
         if all(said.state is EngineState.ACCEPTED for said in engines):
             engines.append(_compared(opa, policies, compiled, bench, progress))
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
@@ -258,11 +259,13 @@ def _compared(
     return EngineResult("both", EngineState.ACCEPTED, f"same decisions: {describe(found)}", ())
 
 
-def _opa_result(program: OpaProgram | None, policies: PolicySet) -> EngineResult:
+def _opa_result(
+    program: OpaProgram | None, policies: PolicySet, schemas: Path | None
+) -> EngineResult:
     if program is None:
         about = "GUARDRAIL_OPA is not set, and PATH does not contain opa"
         return EngineResult("opa", EngineState.NOT_FOUND, about, ())
-    found = ask_opa(program, (*policies.modules, *policies.tests))
+    found = ask_opa(program, (*policies.modules, *policies.tests), schemas=schemas)
     # Errors that OPA reports have OPA's codes.
     troubles = [finding for finding in found if finding.code == "opa"]
     if troubles:

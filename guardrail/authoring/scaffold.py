@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,9 @@ def _toml(value: object) -> str:
     return json.dumps("" if value is None else str(value), ensure_ascii=False)
 
 
-def scaffold(folder: Path, starter: Path) -> Scaffold:
-    """Create a project in *folder*, with the policies from *starter*.
+def scaffold(folder: Path, starter: Path, optional: Mapping[str, bytes] | None = None) -> Scaffold:
+    """Create a project in *folder*, with the policies from *starter*. The *optional* files, keyed
+    by path, are written if no file or link is in their way.
 
     Raises ``ConfigError`` before anything is written: ``config.exists`` if files with these names
     exist (the error lists all of them), and ``config.linked`` if the policy folder or .gitignore is
@@ -120,6 +121,11 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
             code="config.exists",
             hint="guardrail init OTHER_FOLDER, or move these files to another folder",
         )
+    planned |= {
+        folder / name: content
+        for name, content in (optional or {}).items()
+        if not os.path.lexists(folder / name) and not (folder / name).parent.is_symlink()
+    }
     try:
         for path, content in planned.items():
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,8 @@
 #   payees           accounts that received money before
 #   standing_orders  id -> {"recipient", "amount"}
 #
-# Session attributes (subject.properties.typed) come from the request that the account holder typed, before the assistant
-# reads anything else:
+# Session attributes (subject.properties.typed) come from the request that the account holder typed, before the
+# assistant reads anything else:
 #   words, accounts, numbers, passwords
 #
 # Tools have the labels read, payment, standing_order, profile and credential. A tool without a label is not allowed.
@@ -30,7 +30,11 @@ allow contains {"rule": "banking.payment", "message": "a payment that the balanc
 	banking_covered
 }
 
-deny contains {"rule": "banking.not_covered", "message": "the balance does not cover this payment", "severity": "high"} if {
+deny contains {
+	"rule": "banking.not_covered",
+	"message": "the balance does not cover this payment",
+	"severity": "high",
+} if {
 	"payment" in banking_labels
 	not banking_covered
 }

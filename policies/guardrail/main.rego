@@ -2,6 +2,11 @@
 #
 # Each reference to another package is written in full, from data to the rule. If an engine reaches rules through an
 # alias or a whole package, it may evaluate them in the wrong order.
+
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.guardrail_input
 package guardrail.main
 
 # The decision that the guard requests. Every key is always present.
@@ -14,15 +19,15 @@ decision := {
 	"rules": array.concat(fired, absence),
 }
 
-# The answer that the guard requests from a server. The input is an envelope with the input of the call and a random text.
-# The answer repeats that text, so the guard detects an answer to another question, and policies can't read the text. (A
-# function reads the envelope, because it does not fit the input schema that `opa check` uses.)
+# The answer that the guard requests from a server. The input is an envelope with the input of the call and a random
+# text. The answer repeats that text, so the guard detects an answer to another question, and policies can't read the
+# text. (A function reads the envelope, because it does not fit the input schema that `opa check` uses.)
 answer := {"decision": made, "echo": object.get(input, "echo", "")} if {
 	made := data.guardrail.main.decision with input as object.get(input, "question", null)
 }
 
-# The answer for a listing of tools: hidden tools are not offered to the model. A listing grants nothing. If a listed tool
-# is called, the call is decided like any other.
+# The answer for a listing of tools: hidden tools are not offered to the model. A listing grants nothing. If a listed
+# tool is called, the call is decided like any other.
 listing := {
 	"contract": "guardrail/1",
 	"offered": count(data.guardrail.policy.hide) == 0,
@@ -90,4 +95,4 @@ default normal(_, _) := null
 
 normal(r, kind) := object.union(defaults, {"effect": kind, "message": r, "rule": r}) if is_string(r)
 
-normal(r, kind) := object.union(object.union(defaults, r), {"effect": kind}) if is_object(r)
+normal(r, kind) := object.union_n([defaults, r, {"effect": kind}]) if is_object(r)

@@ -2,6 +2,11 @@
 # another type, so a condition on the value is true or false, and never silently undefined.
 #
 # In a policy, write the full name: data.guardrail.lib.args.text("to")
+
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.guardrail_input
 package guardrail.lib.args
 
 # True if the argument is present, even if it is null.

@@ -1,4 +1,9 @@
 # Mail addresses.
+
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.guardrail_input
 package guardrail.lib.mail
 
 # The part after the @, in lower case; "" if this is not a plain address.

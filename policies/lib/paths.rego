@@ -1,4 +1,9 @@
 # File names.
+
+# METADATA
+# scope: package
+# schemas:
+#   - input: schema.guardrail_input
 package guardrail.lib.paths
 
 # True if path is an absolute path below folder. Paths are compared as text, because only the tool can resolve symbolic

@@ -1,4 +1,9 @@
 # Rules for every call. A call is denied unless an `allow` rule fires.
+
+# METADATA
+# scope: subpackages
+# schemas:
+#   - input: schema.guardrail_input
 package guardrail.policy
 
 # Undeclared tools have no schema, so their arguments were not checked.

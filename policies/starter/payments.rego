@@ -35,7 +35,11 @@ require_approval contains {
 	not known_payee
 }
 
-deny contains {"rule": "payment-amount", "message": "payments of this amount are never allowed", "severity": "high"} if {
+deny contains {
+	"rule": "payment-amount",
+	"message": "payments of this amount are never allowed",
+	"severity": "high",
+} if {
 	payment_tool
 	not possible_amount
 }

@@ -63,6 +63,7 @@ TRIED: dict[str, list[str]] = {
     "policy check": ["policies"],
     "policy test": ["policies"],
     "policy eval": ["policies", "--from", "3"],
+    "policy schema": [],
     "policy bundle": ["policies"],
     "policy push": ["policies"],
     "proxy accept": [],

@@ -6,12 +6,18 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from guardrail.authoring.lints.schema_nodes import (
+    properties_of,
+    required_in,
+    resolve,
+    types_of,
+)
+from guardrail.policy.input_schema import input_schema_path
 from guardrail.policy.rego.world import ENVELOPE
-from guardrail.policy.sources import installed_folder
 
 __all__ = ["ARGS", "CONSTANTS", "CONTEXT", "InputShape", "Path", "Tools", "written"]
 
@@ -34,8 +40,6 @@ CONSTANTS: Mapping[str, tuple[str, str]] = {
 """Input values that are the same in every call: the value and a replacement for a condition on it,
 keyed by path.
 """
-INPUT_SCHEMA = ("opa", "schemas", "input.json")
-_MAX_STEPS = 32
 
 
 def written(path: Sequence[str | None]) -> str:
@@ -62,7 +66,7 @@ class InputShape:
         Without it, every argument may be missing.
         """
         self.tools = tools
-        document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")
+        document = input_schema_path().read_text("utf-8")
         self._input: Mapping[str, Any] = json.loads(document)
         # In the schema for OPA, the object has an alternative for the host's own properties.
         subject = self._input["properties"]["subject"]["properties"]
@@ -85,7 +89,7 @@ class InputShape:
             found = [_descend(self._input, self._input, path)]
         types: set[str] = set()
         for item in found:
-            known = _types(item.schema, item.root) if item is not None else None
+            known = types_of(item.schema, item.root) if item is not None else None
             if known is None:
                 return None
             types |= known
@@ -102,13 +106,15 @@ class InputShape:
             return False
         candidates = self._candidates(tools)
         return bool(candidates) and not any(
-            name in _properties(schema, schema) or schema.get("additionalProperties") is True
+            name in properties_of(schema, schema) or schema.get("additionalProperties") is True
             for schema in candidates
         )
 
     def similar(self, path: Path, tools: Tools) -> str:
         """Return the declared argument whose name is most similar to *path*, or an empty string."""
-        names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
+        names = {
+            name for schema in self._candidates(tools) for name in properties_of(schema, schema)
+        }
         close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
         return close[0] if close else ""
 
@@ -121,7 +127,7 @@ class InputShape:
             if part is None:
                 return None
             schema = _object_in(schema)
-            types = _types(schema, self._input)
+            types = types_of(schema, self._input)
             properties = schema.get("properties", {})
             if part in properties:
                 schema = properties[part]
@@ -148,7 +154,7 @@ class InputShape:
             schema = given.get(name)
             if schema is None:
                 found.append(None)
-            elif tools is not None or path[0] in _properties(schema, schema):
+            elif tools is not None or path[0] in properties_of(schema, schema):
                 # A rule that applies to any tool is irrelevant to tools without that argument.
                 found.append(_descend(schema, schema, path))
         return found or [None]
@@ -167,110 +173,17 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
     always = True
     for part in path:
         if part is None:
-            items = _resolve(schema, root).get("items")
+            items = resolve(schema, root).get("items")
             if not isinstance(items, Mapping):
                 return None
             # A rule that reads an element applies only to lists that are not empty.
             schema, always = items, True
             continue
-        properties = _properties(schema, root)
+        properties = properties_of(schema, root)
         if part not in properties:
             return None
         # Defaults for missing arguments are filled in before the policy is evaluated.
-        given = part in _required(schema, root) or "default" in _resolve(properties[part], root)
+        given = part in required_in(schema, root) or "default" in resolve(properties[part], root)
         always = always and given
         schema = properties[part]
     return _SchemaPlace(schema, root, always)
-
-
-def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema* with its ``$ref`` replaced by the target. A reference to a different document
-    is dropped.
-    """
-    for _ in range(_MAX_STEPS):
-        if not isinstance(schema, Mapping):
-            return {}
-        target = schema.get("$ref")
-        if not isinstance(target, str):
-            return schema
-        rest = {key: value for key, value in schema.items() if key != "$ref"}
-        place: Any = root if target.startswith("#") else None
-        for part in target[1:].split("/")[1:]:
-            name = part.replace("~1", "/").replace("~0", "~")
-            place = place.get(name) if isinstance(place, Mapping) else None
-        schema = {**place, **rest} if isinstance(place, Mapping) else rest
-    return {}
-
-
-def _conjoined_schemas(schema: Any, root: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    """Yield the schema and all subschemas that must hold together with it."""
-    stack, seen = [schema], 0
-    while stack and seen < _MAX_STEPS:
-        seen += 1
-        found = _resolve(stack.pop(), root)
-        yield found
-        every = found.get("allOf")
-        stack.extend(every if isinstance(every, list) else ())
-
-
-def _properties(schema: Any, root: Mapping[str, Any]) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for part in _conjoined_schemas(schema, root):
-        properties = part.get("properties")
-        if isinstance(properties, Mapping):
-            merged.update(properties)
-    return merged
-
-
-def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
-    names: set[str] = set()
-    for part in _conjoined_schemas(schema, root):
-        required = part.get("required")
-        if isinstance(required, list):
-            names.update(name for name in required if isinstance(name, str))
-    return names
-
-
-def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[str] | None:
-    """Return the types that a schema allows, or None if it allows any type or the types can't be
-    determined.
-    """
-    if steps > _MAX_STEPS:
-        return None
-    allowed: frozenset[str] | None = None
-    for part in _conjoined_schemas(schema, root):
-        for known in _declared_types(part, root, steps):
-            allowed = known if allowed is None else allowed & known
-    return allowed
-
-
-def _declared_types(
-    part: Mapping[str, Any], root: Mapping[str, Any], steps: int
-) -> Iterator[frozenset[str]]:
-    declared = part.get("type")
-    if isinstance(declared, str):
-        yield frozenset([declared])
-    elif isinstance(declared, list):
-        yield frozenset(item for item in declared if isinstance(item, str))
-    if "const" in part:
-        yield frozenset([_type_of(part["const"])])
-    if isinstance(part.get("enum"), list):
-        yield frozenset(_type_of(value) for value in part["enum"])
-    for key in ("anyOf", "oneOf"):
-        options = part.get(key)
-        if isinstance(options, list):
-            known = [_types(option, root, steps + 1) for option in options]
-            if all(item is not None for item in known):
-                yield frozenset().union(*(item for item in known if item is not None))
-
-
-def _type_of(value: object) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    if isinstance(value, str):
-        return "string"
-    return "array" if isinstance(value, list) else "object"

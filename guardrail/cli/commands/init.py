@@ -31,10 +31,13 @@ def init(named: Path | None) -> None:
     """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,
     and the folder audit/ with the ledger and its keys.
 
-    The command never overwrites a file: if any of these files already exist, it writes nothing. If
+    The command never overwrites a file: if any of these files already exist, it writes nothing. It
+    also writes files for editors, unless they exist: the schema of the policy input (schemas/), an
+    example of an input (input.json), and settings for Regal, a linter (.regal/). If
     a parent folder has a guardrail.toml, specify DIR to create a separate project. The command also
     adds lines to .gitignore that keep the ledger and the keys out of the repository.
     """
+    from guardrail.authoring.editors import editor_files
     from guardrail.authoring.scaffold import scaffold
     from guardrail.config import DEFAULT_LEDGER, FILE_NAME, Settings
     from guardrail.policy.sources import installed_folder
@@ -60,7 +63,7 @@ def init(named: Path | None) -> None:
     _refuse_project(folder, planned)
     _refuse_old_log(planned)
     _require_room(planned)
-    made = scaffold(folder, installed_folder() / "starter")
+    made = scaffold(folder, installed_folder() / "starter", editor_files())
     settings = Settings.load(folder / FILE_NAME, environment={})
     _create_log(settings)
     for path in (*made.written, settings.ledger.path, settings.key_path):

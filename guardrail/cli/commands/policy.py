@@ -69,6 +69,9 @@ _POLL = 0.1
             "Evaluate the policies for one call, and explain the decision.",
             instead="tool",
         ),
+        "schema": CommandEntry(
+            f"{_HERE}_schema", "schema", "Print the JSON Schema of the policy input."
+        ),
         "bundle": CommandEntry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
         "push": CommandEntry(_BUNDLE, "push", "Upload the policies to a development server."),
         "reload": CommandEntry(_HERE, "reload", "Ask running guards to reload their policies."),

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from guardrail.core.decision import CONTRACT
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.policy.input_schema import FOLDER, INPUT_SCHEMA, input_schema_path
 from guardrail.policy.opa.revision import Revision
 from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
 
@@ -130,8 +131,8 @@ def modules(policies: PolicySet) -> dict[str, bytes]:
     files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
     # OPA does not load this file. Authors can use it to check the bundle's policies against the
     # schema.
-    schema = json.loads((own / "schemas" / "input.json").read_bytes())
-    files["schemas/input.json"] = canonical(schema)
+    schema = json.loads(input_schema_path().read_bytes())
+    files[f"{FOLDER}/{INPUT_SCHEMA}.json"] = canonical(schema)
     return files
 
 

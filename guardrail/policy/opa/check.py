@@ -12,13 +12,14 @@ from pathlib import Path
 
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.input_schema import ANNOTATED_MODULE, missing_schema_hint, write_schemas
 from guardrail.policy.opa import bundle
 from guardrail.policy.opa.program import OpaProgram, OpaTest
 from guardrail.policy.rego.contract import RESERVED, ROOT, examine
 from guardrail.policy.rego.purity import capabilities_file
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import parse_module
-from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
+from guardrail.policy.sources import ModuleSource, PolicySet
 
 __all__ = [
     "ask_opa",
@@ -34,35 +35,40 @@ _PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
 _UNSAFE = re.compile(r"var (\w{1,64}) is unsafe")
 _CONFLICT = re.compile(r"(?:conflicting|multiple default) rules data\.(?:[\w.]*\.)?(\w+)")
 _UNDEFINED = "undefined function "
+_ANNOTATED = "annotations.rego"
 _FUNCTIONS = frozenset({"builtin", "impure-builtin", "unknown-rule"})
-INPUT_SCHEMA = ("opa", "schemas", "input.json")
 
 
-def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Finding]:
+def ask_opa(
+    program: OpaProgram, sources: Iterable[ModuleSource], *, schemas: Path | None = None
+) -> list[Finding]:
     """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
 
     The sources are written to a temporary folder under generated names, so that OPA does not
-    interpret the authors' file names.
+    interpret the authors' file names. *schemas* is the folder of the schemas that annotations in
+    the sources may name.
     """
     with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as made:
-        folder = Path(made)
-        names: dict[str, str] = {}
+        folder = Path(made) / "modules"
+        folder.mkdir()
+        names: dict[str, str] = {_ANNOTATED: "-"}
         texts: dict[str, str] = {}
         for index, source in enumerate(sources):
             suffix = "_test.rego" if source.key.endswith("_test.rego") else ".rego"
             name = f"{index:04}{suffix}"
             (folder / name).write_text(source.text, encoding="utf-8")
             names[name], texts[source.name] = source.name, source.text
+        (folder / _ANNOTATED).write_text(ANNOTATED_MODULE, encoding="utf-8")
+        write_schemas(Path(made) / "schemas", texts.values(), schemas)
         found = program.check(
-            folder,
-            names,
-            capabilities=capabilities_file(),
-            schema=installed_folder().joinpath(*INPUT_SCHEMA),
+            folder, names, capabilities=capabilities_file(), schemas=Path(made) / "schemas"
         )
     return [_with_hint(finding, texts) for finding in found]
 
 
 def _with_hint(finding: Finding, texts: dict[str, str]) -> Finding:
+    if finding.code == "rego_type_error" and not finding.hint:
+        return replace(finding, hint=missing_schema_hint(finding.message))
     if finding.code != "rego_parse_error" or finding.hint:
         return finding
     text = texts.get(finding.file, "")

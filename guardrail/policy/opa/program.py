@@ -78,15 +78,15 @@ class OpaProgram:
         sources: Mapping[str, str],
         *,
         capabilities: Path | None = None,
-        schema: Path | None = None,
+        schemas: Path | None = None,
         strict: bool = True,
     ) -> list[Finding]:
         """Run ``opa check`` on the modules in *folder*, and return its findings.
 
         *sources* maps each path below *folder* to the author's file. *capabilities* restricts the
-        functions that the modules may call, and *schema*, the input schema, restricts the paths
-        that they may read. If *strict* is True, OPA also reports probable mistakes, such as unused
-        variables.
+        functions that the modules may call. *schemas*, a folder of JSON Schemas that annotations in
+        the modules name, restricts the paths that they may read. If *strict* is True, OPA also
+        reports probable mistakes, such as unused variables.
         """
         try:
             # Any program can end with exit code 0.
@@ -97,8 +97,8 @@ class OpaProgram:
         command += ["--max-errors", str(_MAX_ERRORS)]
         if strict:
             command.append("--strict")
-        if schema is not None:
-            command += ["--schema", str(schema)]
+        if schemas is not None:
+            command += ["--schema", str(schemas)]
         if capabilities is not None:
             command += ["--capabilities", str(capabilities)]
         command += [str(folder / name) for name in sources]

@@ -103,7 +103,7 @@ def test_a_bundle_holds_policies_library_schema_and_mask_and_no_tests(tmp_path: 
         "/guardrail/main.rego",
         "/guardrail/policy/p.rego",
         "/lib/args.rego",
-        "/schemas/input.json",
+        "/schemas/guardrail_input.json",
         "/system/log/mask.rego",
     }
     assert not any("test" in name for name in found)
