@@ -21,31 +21,36 @@ _GRAMS_AT_ONCE = 16
 """Number of grams that C code looks up in the time of one unit of work."""
 
 _Found = tuple[str, KnownForm]
-_Filed = tuple[int, bytes, _Found]
-"""A form, its bytes, and the position of its window in those bytes."""
-_Places = dict[tuple[int, int], dict[bytes, list[_Found]]]
-"""Forms by their bytes, grouped by the position of the window in the form and the size of the form.
-All forms that share a window are compared with a text at once.
+_Places = dict[tuple[int, int], dict[bytes, list[int]]]
+"""Numbers of forms by their bytes, grouped by the position of the window in the form and the size
+of the form. All forms that share a window are compared with a text at once.
 """
+_Window = int | _Places
+"""The number of the only form with a window, or all forms with it."""
 
 
 class FormIndex:
     """All forms of the known values.
 
     One thread at a time may add forms, while others search.
+
+    A session can know thousands of forms. They are stored in flat lists of texts, because Python's
+    garbage collector would visit every tuple again and again.
     """
 
-    __slots__ = ("_few", "_grams", "_short", "windows")
+    __slots__ = ("_few", "_grams", "_known", "_short", "_texts", "windows")
 
     def __init__(self, few: Iterable[_Found] = ()) -> None:
         self._few = tuple(few)
         """All forms while there are few, otherwise empty."""
-        self._short: list[_Found] = []
+        self._texts: list[str] = []
+        """All forms if there are many. A form's number is its index."""
+        self._known: list[KnownForm] = []
+        """The value of each form in ``_texts``."""
+        self._short: list[int] = []
         self._grams: set[int] = set()
-        self.windows: dict[bytes, _Filed | _Places] = {}
-        """The forms with each window. A single form, the usual case, is stored without a
-        dictionary.
-        """
+        self.windows: dict[bytes, _Window] = {}
+        """The forms with each window."""
 
     def extended(self, forms: list[_Found]) -> FormIndex:
         """Return the index with *forms* added.
@@ -63,30 +68,22 @@ class FormIndex:
         return index
 
     def _file(self, forms: list[_Found]) -> None:
-        windows = self.windows
+        windows, number = self.windows, len(self._texts)
+        # A search can find a form as soon as its window is stored.
+        self._texts += [text for text, _ in forms]
+        self._known += [known for _, known in forms]
         new: list[bytes] = []
-        for found in forms:
-            text = found[0]
-            data = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
-            size = len(data)
-            at = size - WINDOW
-            if at < 0:
-                self._short.append(found)
-                continue
-            window = data[at:]
-            places = windows.get(window)
-            if isinstance(places, dict) and len(places) > SHARED:
-                at = choose_window(data, windows)
-                window = data[at : at + WINDOW]
-                places = windows.get(window)
-            if places is None:
-                windows[window] = (at, data, found)
+        for text, _ in forms:
+            data = _octets(text)
+            window = data[-WINDOW:]
+            if len(window) < WINDOW:
+                self._short.append(number)
+            elif window not in windows:
+                windows[window] = number
                 new.append(window)
-                continue
-            if isinstance(places, tuple):
-                start, other, first = places
-                places = windows[window] = {(start, len(other)): {other: [first]}}
-            places.setdefault((at, size), {}).setdefault(data, []).append(found)
+            else:
+                new += self._share(window, number, data)
+            number += 1
         if new:
             # Each window is padded to eight bytes, so that one cast reads the same piece of all.
             padded = b"\x00".join(new)
@@ -94,37 +91,74 @@ class FormIndex:
                 last = len(padded) - WINDOW + start + _GRAM
                 self._grams.update(memoryview(padded)[start:last].cast("I")[::2])
 
+    def _share(self, window: bytes, number: int, data: bytes) -> list[bytes]:
+        """Store form *number*, *data*, whose last *window* other forms have as well. Return the
+        windows that are new.
+        """
+        windows = self.windows
+        places = windows[window]
+        if isinstance(places, dict) and len(places) > SHARED:
+            at = choose_window(data, windows)
+            window = data[at : at + WINDOW]
+            if window not in windows:
+                windows[window] = number
+                return [window]
+            places = windows[window]
+        if isinstance(places, int):
+            first = _octets(self._texts[places])
+            place = first.rfind(window), len(first)
+            places = windows[window] = {place: {first: [places]}}
+        place = data.rfind(window), len(data)
+        places.setdefault(place, {}).setdefault(data, []).append(number)
+        return []
+
     def candidates(self, text: str, spend: Callable[[int], None]) -> list[_Found]:
         """Return the forms that occur in *text*."""
         if self._few:
             return [found for found in self._few if found[0] in text]
-        found = [short for short in self._short if short[0] in text]
+        texts, known = self._texts, self._known
+        numbers = [number for number in self._short if texts[number] in text]
         data = text.encode("utf-8", "surrogatepass")
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
-        if self._grams.isdisjoint(view):
-            return found
-        windows, likely = self.windows, dict[int, _Found]()
+        if not self._grams.isdisjoint(view):
+            numbers += self._in_windows(data, view, spend)
+        return [(texts[number], known[number]) for number in numbers]
+
+    def _in_windows(
+        self, data: bytes, view: memoryview, spend: Callable[[int], None]
+    ) -> dict[int, None]:
+        """Return the numbers of the forms in *data* that are longer than a window. *view* contains
+        the grams of *data*.
+        """
+        windows, texts, likely = self.windows, self._texts, dict[int, None]()
         # Python code examines only the positions at which a value can begin.
         for index in compress(range(len(view)), map(self._grams.__contains__, view)):
             spend(_PER_GRAM)
             for start in range(index * _GRAM, max(-1, (index - 1) * _GRAM), -1):
-                places = windows.get(data[start : start + WINDOW])
-                if isinstance(places, tuple):
-                    at, form, one = places
+                window = data[start : start + WINDOW]
+                places = windows.get(window)
+                if places is None:
+                    continue
+                if isinstance(places, int):
+                    form = _octets(texts[places])
                     spend(len(form))
+                    at = form.rfind(window)
                     if start >= at and data.startswith(form, start - at):
-                        likely[id(one)] = one
-                elif places is not None:
-                    for one in _forms_at(data, start, places, spend):
-                        likely[id(one)] = one
-        return found + list(likely.values())
+                        likely[places] = None
+                else:
+                    likely.update(dict.fromkeys(_forms_at(data, start, places, spend)))
+        return likely
+
+
+def _octets(text: str) -> bytes:
+    return text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
 
 
 def _forms_at(
     data: bytes, start: int, places: _Places, spend: Callable[[int], None]
-) -> Iterator[_Found]:
-    """Yield the forms that occur in *data* with their window at *start*."""
+) -> Iterator[int]:
+    """Yield the numbers of the forms that occur in *data* with their window at *start*."""
     # One step handles all forms of one size, because values can be chosen so that thousands share
     # one window.
     for (at, size), forms in tuple(places.items()):  # another thread can add to them
@@ -134,7 +168,7 @@ def _forms_at(
             yield from forms.get(data[begin : begin + size], ())
 
 
-def choose_window(data: bytes, windows: Mapping[bytes, _Filed | _Places]) -> int:
+def choose_window(data: bytes, windows: Mapping[bytes, _Window]) -> int:
     """Return the start of a window in *data* that few other forms share. Values often begin or end
     alike.
     """
@@ -149,5 +183,5 @@ def choose_window(data: bytes, windows: Mapping[bytes, _Filed | _Places]) -> int
     return best
 
 
-def _load(places: _Filed | _Places | None) -> int:
+def _load(places: _Window | None) -> int:
     return len(places) if isinstance(places, dict) else int(places is not None)

@@ -31,14 +31,22 @@ for _safe in "-._~":  # ``quote`` never changes these, nor letters and digits
 _PERCENT = {code: form for code, form in _PERCENT.items() if not chr(code).isalnum()}
 
 
+# What comes before the second and the third copy of a value whose length leaves the remainder 0, 1 or
+# 2 when divided by three: the copies begin at the second and the third octet of a group.
+_SECOND = (b"\x00", b"\x00\x00\x00", b"\x00\x00")
+_THIRD = (b"\x00\x00\x00\x00", b"\x00\x00\x00", b"\x00\x00")
+
+
 def forms_of(written: str, value: str) -> list[tuple[str, KnownForm]]:
     """Return the forms that *written* can have in a text. *value* is its normalised form."""
-    plain, encoded = KnownForm(value, encoded=False), KnownForm(value, encoded=True)
-    spellings = [written]
-    if not written.isascii():
-        spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
-    found: list[tuple[str, KnownForm]] = []
-    for text in dict.fromkeys(spellings):
+    plain, encoded = KnownForm(value, False), KnownForm(value, True)
+    if written.isascii():
+        found = [(form, plain) for form in _plain_forms(written)]
+        found += [(form, encoded) for form in _encoded_forms(written)]
+        return found
+    found = []
+    spellings = [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
+    for text in dict.fromkeys([written, *spellings]):
         found += [(form, plain) for form in _plain_forms(text)]
         found += [(form, encoded) for form in _encoded_forms(text)]
     return found
@@ -83,17 +91,23 @@ def _escaped_forms(text: str) -> list[str]:
 
 def _encoded_forms(text: str) -> list[str]:
     data = text.encode("utf-8", "replace")
-    bits, digits = 8 * len(data), data.hex()
-    # Characters that also depend on bits of a neighbour are omitted: none, 2 or 3 at the beginning,
-    # and at most one at the end.
-    found = [
-        digits,
-        digits.upper(),
-        b2a_base64(data, newline=False)[: bits // 6].decode("ascii"),
-        b2a_base64(b"\x00" + data, newline=False)[2 : (bits + 8) // 6].decode("ascii"),
-        b2a_base64(b"\x00\x00" + data, newline=False)[3 : (bits + 16) // 6].decode("ascii"),
+    size, digits = len(data), data.hex()
+    found = [digits] if digits.isdecimal() else [digits, digits.upper()]
+    # In base64, the value can begin at each of three positions in a group of three octets. All of
+    # them are encoded at once. Characters that also depend on bits of a neighbour are omitted:
+    # none, 2 or 3 at the beginning, and at most one at the end.
+    octets = b"".join((data, _SECOND[size % 3], data, _THIRD[size % 3], data))
+    digits = b2a_base64(octets, newline=False).decode("ascii")
+    second = (size + 2) // 3 * 4
+    third = second + (size + 3) // 3 * 4
+    parts = [
+        digits[: 8 * size // 6],
+        digits[second + 2 : second + (8 * size + 8) // 6],
+        digits[third + 3 : third + (8 * size + 16) // 6],
     ]
-    found += [
-        form.replace("+", "-").replace("/", "_") for form in found[2:] if "+" in form or "/" in form
-    ]
+    found += parts
+    if "+" in digits or "/" in digits:
+        found += [
+            form.replace("+", "-").replace("/", "_") for form in parts if "+" in form or "/" in form
+        ]
     return list(dict.fromkeys(found))
