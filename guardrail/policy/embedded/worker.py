@@ -55,6 +55,9 @@ OBSERVE = "guardrail_observe"
 MAX_OBSERVED = 1 << 26
 """Maximum number of stored characters. Further strings are dropped."""
 PARENT_CHECK_MS = 5_000
+SMALL, LARGE = 1 << 16, 1 << 20
+"""Maximum number of bytes that are read at once: at the beginning of a request, and in its middle.
+"""
 HEADER = struct.Struct(">I16sc")
 
 read = os.read
@@ -274,7 +277,8 @@ def serve(server: Server, parent: int) -> None:
         while not poll.poll(PARENT_CHECK_MS):
             if os.getppid() != parent:
                 return
-        chunk = read(0, 1 << 20)
+        # Most requests are small. A larger buffer would be mapped and unmapped for each of them.
+        chunk = read(0, LARGE if buffer else SMALL)
         if not chunk:
             return
         buffer += chunk
