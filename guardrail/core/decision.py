@@ -18,6 +18,7 @@ __all__ = ["CONTRACT", "denied", "parse", "public_message"]
 
 CONTRACT = "guardrail/1"
 
+_EFFECTS: Mapping[object, Effect] = {str(effect): effect for effect in Effect}
 _KEYS = frozenset({"effect", "rules", "redact", "labels", "obligations", "contract"})
 _RULE_KEYS = frozenset({"rule", "message", "severity", "effect", "needs", "approvers"})
 _MAX_RULES = 256
@@ -135,27 +136,25 @@ def public_message(decision: Decision) -> str:
 
 
 def _parse(document: object) -> Decision:
-    if not isinstance(document, Mapping):
+    if type(document) is not dict and not isinstance(document, Mapping):
         raise _MalformedError("not_object")
-    keys = set(document)
-    if not keys <= _KEYS:
-        raise _MalformedError("unknown_key")
-    if keys != _KEYS:
-        raise _MalformedError("missing_key")
+    if document.keys() != _KEYS:
+        raise _MalformedError("missing_key" if set(document) <= _KEYS else "unknown_key")
     if document["contract"] != CONTRACT:
         raise _MalformedError("contract")
     effect = _effect(document["effect"], "effect")
-    rules = tuple(_rule(entry) for entry in _list(document["rules"], "rules", _MAX_RULES))
+    rules = tuple([_rule(entry) for entry in _list(document["rules"], "rules", _MAX_RULES)])
+    effects = [rule.effect for rule in rules]
     redact = _strings(document["redact"], "redact")
     labels = _strings(document["labels"], "labels")
     obligations = _list(document["obligations"], "obligations", _MAX_LIST)
     # A verdict must name at least one rule with its effect. A denial without a rule can't be
     # investigated, and an allow without a rule has no basis.
-    if not any(rule.effect is effect for rule in rules):
+    if effect not in effects:
         # If no rule allows a call, guardrail's composition denies it and lists its own rule.
         raise _MalformedError("no_reason")
     # A deny rule overrides the effect that the document claims.
-    if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):
+    if effect is not Effect.DENY and Effect.DENY in effects:
         raise _MalformedError("contradiction")
     if obligations:
         return Decision(Effect.DENY, Cause.OBLIGATION, "unknown", rules, redact, labels)
@@ -163,9 +162,9 @@ def _parse(document: object) -> Decision:
 
 
 def _rule(entry: object) -> Rule:
-    if not isinstance(entry, Mapping):
+    if type(entry) is not dict and not isinstance(entry, Mapping):
         raise _MalformedError("rule_not_object")
-    if set(entry) != _RULE_KEYS:
+    if entry.keys() != _RULE_KEYS:
         raise _MalformedError("rule_keys")
     approvers = entry["approvers"]
     if type(approvers) is not int or not 1 <= approvers <= _MAX_APPROVERS:
@@ -184,12 +183,10 @@ def _rule(entry: object) -> Rule:
 
 
 def _effect(value: object, detail: str) -> Effect:
-    if type(value) is not str:
+    effect = _EFFECTS.get(value) if type(value) is str else None
+    if effect is None:
         raise _MalformedError(detail)
-    try:
-        return Effect(value)
-    except ValueError:
-        raise _MalformedError(detail) from None
+    return effect
 
 
 def _text(value: object, detail: str) -> str:
@@ -205,4 +202,4 @@ def _list(value: Any, detail: str, limit: int) -> list[Any]:
 
 
 def _strings(value: object, detail: str) -> tuple[str, ...]:
-    return tuple(_text(item, detail) for item in _list(value, detail, _MAX_LIST))
+    return tuple([_text(item, detail) for item in _list(value, detail, _MAX_LIST)])
