@@ -4,21 +4,22 @@ written, a bare record that denies the call.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.budget import over_budget
+from guardrail.call.budget import over_budget, size_of
 from guardrail.call.decision_record import RecordedInput, Recorder, UnsafeRecordError, outline
-from guardrail.call.stages import Decided, Request
+from guardrail.call.stages import Decided, Prepared, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Effect, Session
 from guardrail.errors import RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
-from guardrail.system.waiting import Steps
+from guardrail.system.waiting import LARGE, Steps
 from guardrail.tools.tool import Tool
 
 __all__ = [
@@ -58,6 +59,18 @@ class DecisionWriter:
     def __init__(self, recorder: Recorder, approvals: ApprovalSteps) -> None:
         self._recorder = recorder
         self._approvals = approvals
+
+    def make_view(self, prepared: Prepared) -> None:
+        """Make the view of small arguments that ``recorded_view`` will tighten and return. Called
+        while the policy is evaluated, because the thread would only wait.
+
+        If the view can't be made, ``recorded_view`` deals with the error.
+        """
+        request, inspection = prepared.request, prepared.inspection
+        small = size_of(request, prepared.encoded) <= LARGE
+        if small and inspection is not None and prepared.asked is None:
+            with contextlib.suppress(RedactionError):
+                request.meter.section(inspection.view)
 
     def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
         """Return *decided* and the recorded view of its arguments. If the view can't be built,

@@ -277,9 +277,9 @@ class CallSteps:
             raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
         engine = self._current_engine()
         try:
-            deadline = self._deadline()
-            where = shard(prepared.request)
+            deadline, where = self._deadline(), shard(prepared.request)
             future = engine.decide(prepared.document, shard=where, deadline=deadline)
+            self._writer.make_view(prepared)
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
             if reply.milliseconds <= deadline * 1000:
                 return reply
