@@ -30,6 +30,7 @@ from guardrail.call.scope import SessionScope, bound
 from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
+from guardrail.config.redaction_rules import redaction_rules
 from guardrail.core.call_context import CallContext
 from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.core.schema.json_arguments import JsonArguments
@@ -88,10 +89,11 @@ class Guard(ToolDeclarations):
         super().__init__(UnknownArguments(settings.tools.unknown_arguments))
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
-        self._make_state = SessionStates(settings, journal.log, keys)
+        rules = redaction_rules(settings.redaction)
+        self._make_state = SessionStates(settings, journal.log, keys, rules)
         self._callers = Callers(self._key, settings, self._make_state)
         self._recorder = Recorder(
-            profile=settings.redaction.profile,
+            profile=rules.profile,
             raw_input=settings.policy.input == "raw",
             identity=lambda: self._policies.engine.identity,
             soon=journal.released.soon,
@@ -117,9 +119,7 @@ class Guard(ToolDeclarations):
             journal=journal,
         )
         self._anchors = anchors
-        self.approvals = journal.approval_service(
-            keys.tenant, terms, settings.redaction.profile, clock
-        )
+        self.approvals = journal.approval_service(keys.tenant, terms, rules, clock)
         """Accepts people's answers to approval requests, for programs with their own interface."""
         self._watch: ReloadWatch | None = None
 

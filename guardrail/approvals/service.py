@@ -25,6 +25,7 @@ from guardrail.approvals.views import ListedRequest, listed, utc_now
 from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.times import record_time
 from guardrail.core.types import Assurance, Receipt
@@ -94,16 +95,18 @@ class ApprovalService:
         tokens: Callable[[str], TenantTokens],
         origin: Callable[[], Mapping[str, Any]],
         terms: ApprovalTerms,
-        profile: str = "standard/1",
+        rules: Rules = BUILT_IN,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """*tokens* returns the tokens of a tenant; *origin* describes this process."""
+        """*tokens* returns the tokens of a tenant; *origin* describes this process.
+        *rules* redact the reasons.
+        """
         self._log = log
         self._read = read
         self._append = append
         self._tokens = tokens
         self._origin = origin
-        self._profile = profile
+        self._rules = rules
         self._clock = clock
         self.terms = terms
         """The terms in the settings."""
@@ -242,7 +245,7 @@ class ApprovalService:
                 code="approval.reason",
             )
         memory = Memory()
-        redactor = Redactor(token=tokens.value_token, mark=tokens.mark, profile=self._profile)
+        redactor = Redactor(token=tokens.value_token, mark=tokens.mark, rules=self._rules)
         words = redactor.text(reason, memory)
         if redactor.gate([words], memory) is not None:
             raise UsageError(

@@ -11,6 +11,7 @@ from typing import Any
 
 from guardrail.core.redaction.normal_forms import NORMAL_FORM
 from guardrail.core.redaction.redactor import Inspection, Redactor
+from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.snapshot import snapshot
@@ -46,16 +47,22 @@ class RedactionPreview:
 
 
 def preview(
-    values: Iterable[Json], *, schema: CompiledSchema | None = None, declared: bool = True
+    values: Iterable[Json],
+    *,
+    rules: Rules = BUILT_IN,
+    schema: CompiledSchema | None = None,
+    declared: bool = True,
 ) -> Iterator[RedactionPreview]:
     """Yield a preview of each of *values*, as if they were passed in one session: later values do
     not show what the session remembers from earlier ones.
 
     An object counts as the arguments of a call. If *declared* is False, its tool is not declared,
-    so the view is minimal. *schema* is the tool's schema.
+    so the view is minimal. *schema* is the tool's schema, and *rules* find the sensitive values.
     """
     tokens = ClassTokens(os.urandom(32), KEY_ID, NORMAL_FORM)
-    redactor = Redactor(token=tokens.token, mark=TenantKeys.mark, meter=cpu_meter.current)
+    redactor = Redactor(
+        token=tokens.token, mark=TenantKeys.mark, meter=cpu_meter.current, rules=rules
+    )
     memory = Memory()
     for value in values:
         yield _preview(redactor, memory, value, schema, declared=declared)

@@ -13,6 +13,7 @@ from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
 from guardrail.core.claims import TAKEN, Claim
 from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.rules import Rules
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
@@ -141,8 +142,9 @@ def identity_hint(detail: str, seq: int) -> str:
 class SessionStates:
     """Creates the states of a guard's sessions. Thread-safe."""
 
-    def __init__(self, settings: Settings, log: str, keys: Keys) -> None:
+    def __init__(self, settings: Settings, log: str, keys: Keys, rules: Rules) -> None:
         self._settings = settings
+        self._rules = rules
         self._log = log
         self._keys = keys
         self._awake = AwakeSessions()
@@ -161,8 +163,8 @@ class SessionStates:
             redactor = Redactor(
                 token=tenant.value_token,
                 mark=tenant.mark,
-                profile=self._settings.redaction.profile,
                 meter=cpu_meter.current,
+                rules=self._rules,
             )
             found = self._redactors[session.tenant] = tenant.kid, redactor
         return SessionState(

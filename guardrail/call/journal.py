@@ -18,6 +18,7 @@ from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
+from guardrail.core.redaction.rules import Rules
 from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
@@ -174,7 +175,7 @@ class Journal:
         self,
         tokens: Callable[[str], TenantTokens],
         terms: ApprovalTerms,
-        profile: str,
+        rules: Rules,
         clock: Callable[[], datetime],
     ) -> ApprovalService:
         """Return the service that answers approval requests in this ledger."""
@@ -185,7 +186,7 @@ class Journal:
             tokens=tokens,
             origin=self.where,
             terms=terms,
-            profile=profile,
+            rules=rules,
             clock=clock,
         )
 

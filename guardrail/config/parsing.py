@@ -113,6 +113,8 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
         return value if isinstance(value, bool) else base / value
     if "switch" in meta or "texts" in meta:
         return _switch_or_texts(meta, value, where)
+    if "classes" in meta:
+        return _texts_by_class(value, where)
     default = spec.default if spec.default is not MISSING else None
     if value == "" and default in ("", None):
         return default
@@ -153,3 +155,20 @@ def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | 
     if not all(isinstance(entry, str) and entry for entry in entries):
         raise ConfigError(f"{where}: expected a string or a list of strings", code="config.type")
     return tuple(entries)
+
+
+def _texts_by_class(value: Any, where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    entries = dict(value) if isinstance(value, Mapping | tuple) else None
+    if entries is None:
+        raise ConfigError(
+            f"{where}: expected a table that maps classes to lists of strings", code="config.type"
+        )
+    found = {
+        cls: tuple(texts) if isinstance(texts, list | tuple) else (texts,)
+        for cls, texts in entries.items()
+    }
+    if not all(isinstance(text, str) and text for texts in found.values() for text in texts):
+        raise ConfigError(
+            f"{where}: expected a string or a list of strings for each class", code="config.type"
+        )
+    return tuple(sorted(found.items()))

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from guardrail.config.kinds import (
+    choice_field,
+    classes_field,
+    file_field,
+    number_field,
+    switch_field,
+    switch_on_field,
+    switch_or_file_field,
+    text_field,
+    texts_field,
+)
 
 __all__ = [
     "DEFAULT_LEDGER",
@@ -35,89 +46,57 @@ def is_default_place(ledger: Path) -> bool:
     return ledger.parts[-2:] == DEFAULT_LEDGER.parts
 
 
-def _limits(default: float, low: float, high: float, about: str) -> Any:
-    return field(default=default, metadata={"low": low, "high": high, "about": about})
-
-
-def _choice(default: str, *choices: str, about: str) -> Any:
-    return field(default=default, metadata={"choices": choices, "about": about})
-
-
-def _text(default: Any, about: str) -> Any:
-    return field(default=default, metadata={"about": about})
-
-
-def _file(about: str) -> Any:
-    return field(default=None, metadata={"about": about, "file": True})
-
-
-def _switch_or_file(default: bool, about: str) -> Any:
-    return field(default=default, metadata={"about": about, "switch_or_file": True})
-
-
-def _texts(about: str) -> Any:
-    return field(default=(), metadata={"about": about, "texts": True})
-
-
-def _switch_on(about: str) -> Any:
-    return field(default=True, metadata={"about": about, "switch": True})
-
-
-def _switch(about: str) -> Any:
-    # Such a switch is off by default. Turning it on weakens a guarantee, which the switch's name
-    # states, or may interrupt work.
-    return field(default=False, metadata={"about": about, "switch": True})
-
-
 @dataclass(frozen=True, slots=True)
 class LedgerSection:
     """Settings in ``[ledger]``: the path of the ledger, and the rules for writing to it."""
 
-    path: Path = _text(
+    path: Path = text_field(
         DEFAULT_LEDGER, "the SQLite file; keys, access log, locks and leases are next to it"
     )
-    log: str = _text(
+    log: str = text_field(
         "", "name of a new log; default: host, project folder, and eight digits of the log's key"
     )
-    append_deadline_ms: int = _limits(
+    append_deadline_ms: int = number_field(
         5000, 50, 600_000, "time for which a call waits for its record before the guard is poisoned"
     )
-    outcome: str = _choice(
+    outcome: str = choice_field(
         "before_release",
         "before_release",
         "soon",
         about="release of a call's result: before_release: once its outcome is durable; "
         "soon: once its outcome is queued, at most 50 ms before it is written",
     )
-    sweep_interval_s: int = _limits(
+    sweep_interval_s: int = number_field(
         60, 1, 86_400, "interval at which open calls of dead processes are closed as unknown"
     )
-    epoch_s: int = _limits(
+    epoch_s: int = number_field(
         86_400, 60, 2_592_000, "time for which a process uses one epoch key to sign heads"
     )
-    reserve_mb: int = _limits(
+    reserve_mb: int = number_field(
         16,
         0,
         65_536,
         "disk space reserved for outcomes of admitted calls, used when the disk is full; 0: none",
     )
-    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns if less space is free; 0: never")
+    warn_free_mb: int = number_field(
+        1024, 0, 10_000_000, "doctor warns if less space is free; 0: never"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
     """Settings in ``[keys]``: the location of the log's keys."""
 
-    path: Path | None = _text(
+    path: Path | None = text_field(
         None,
         "folder with the log key and the token key, mode 0700; default: next to the ledger, same "
         "name plus .keys",
     )
-    signer: tuple[str, ...] = _texts(
+    signer: tuple[str, ...] = texts_field(
         "command that signs with a log key stored elsewhere: message on stdin, 64 bytes or "
         "their base64 on stdout"
     )
-    signer_public: str = _text(
+    signer_public: str = text_field(
         "", "Ed25519 public key of the signer, 64 hex characters; read by init"
     )
 
@@ -126,34 +105,34 @@ class KeySettings:
 class PolicySettings:
     """Settings in ``[policy]``: the policies, and the engine that evaluates them."""
 
-    path: tuple[Path, ...] = _text(
+    path: tuple[Path, ...] = text_field(
         (Path("policies"),), "folder or file, or a list of them, with Rego and data.json"
     )
-    engine: str = _choice(
+    engine: str = choice_field(
         "embedded",
         "embedded",
         "opa",
         about="the engine that evaluates the policy; opa: a real OPA, see [opa]",
     )
-    input: str = _choice(
+    input: str = choice_field(
         "raw",
         "raw",
         "recorded",
         about="the input of the policy: the arguments, or exactly the recorded view",
     )
-    deadline_ms: int = _limits(
+    deadline_ms: int = number_field(
         1000, 10, 60_000, "time after which a call that is not decided yet is denied"
     )
-    eval_limit_ms: int = _limits(
+    eval_limit_ms: int = number_field(
         250, 5, 60_000, "time after which a worker is killed if one evaluation is still running"
     )
-    workers: int = _limits(1, 1, 64, "number of worker processes")
-    memory_mb: int = _limits(1024, 64, 65_536, "address space limit of a worker")
-    cross_check: bool = _switch(
+    workers: int = number_field(1, 1, 64, "number of worker processes")
+    memory_mb: int = number_field(1024, 64, 65_536, "address space limit of a worker")
+    cross_check: bool = switch_field(
         "before a guard starts or reloads policies, compare the decisions of both engines, which "
         "needs an opa program"
     )
-    keep_data: bool = _switch_on(
+    keep_data: bool = switch_on_field(
         "keep the policies' data next to the ledger, as their sources are; otherwise, decisions "
         "of policies with data can't be derived again"
     )
@@ -163,43 +142,47 @@ class PolicySettings:
 class OpaSection:
     """Settings in ``[opa]``: the OPA server, used if ``[policy] engine`` is ``opa``."""
 
-    url: str = _text(
+    url: str = text_field(
         "",
         "the OPA server: https://, unix:///path, http:// to loopback only; default: a private OPA "
         "that the guard starts and ends",
     )
-    program: Path | None = _file("the program of the private OPA; default: opa on PATH")
-    revisions: tuple[str, ...] = _texts(
+    program: Path | None = file_field("the program of the private OPA; default: opa on PATH")
+    revisions: tuple[str, ...] = texts_field(
         "accepted bundle revisions; default: the revision of [policy] path"
     )
-    bundle: str = _text("", "name of the bundle with the policies, if there are several")
-    ca: Path | None = _file(
+    bundle: str = text_field("", "name of the bundle with the policies, if there are several")
+    ca: Path | None = file_field(
         "trusted root certificates for the server; default: those of the system"
     )
-    cert: Path | None = _file("client certificate")
-    key: Path | None = _file("key of the client certificate, mode 0600")
-    token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
-    connections: int = _limits(16, 1, 256, "maximum number of simultaneous requests to the server")
-    watch_interval_ms: int = _limits(
+    cert: Path | None = file_field("client certificate")
+    key: Path | None = file_field("key of the client certificate, mode 0600")
+    token_file: Path | None = file_field(
+        "file with a bearer token, mode 0600; read again when changed"
+    )
+    connections: int = number_field(
+        16, 1, 256, "maximum number of simultaneous requests to the server"
+    )
+    watch_interval_ms: int = number_field(
         5000, 50, 600_000, "interval at which the server's health and revision are checked"
     )
-    start_limit_ms: int = _limits(
+    start_limit_ms: int = number_field(
         10_000, 100, 600_000, "time for which a guard waits for the server at startup"
     )
-    breaker_failures: int = _limits(
+    breaker_failures: int = number_field(
         5,
         1,
         1000,
         "number of failed connections in a row after which calls are denied without a request",
     )
-    breaker_reset_ms: int = _limits(
+    breaker_reset_ms: int = number_field(
         1000, 10, 600_000, "time after which one call tries the server again"
     )
-    unsafe_impure_policy: bool = _switch(
+    unsafe_impure_policy: bool = switch_field(
         "accept policies that may depend on more than their input; decisions are then not "
         "reproducible"
     )
-    unsafe_unpinned_policy: bool = _switch(
+    unsafe_unpinned_policy: bool = switch_field(
         "accept responses without a revision, for a development server; decisions are then not "
         "reproducible"
     )
@@ -209,18 +192,26 @@ class OpaSection:
 class RedactionSettings:
     """Settings in ``[redaction]``: the rules that remove sensitive values."""
 
-    profile: str = _choice("standard/1", "standard/1", about="the set of rules")
+    profile: str = choice_field("standard/1", "standard/1", about="the set of built-in rules")
+    keys: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
+        "further names of keys, by the class of their values; write them in a table "
+        '[redaction.keys]: employee = ["staff_no", "personnel number"]'
+    )
+    patterns: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
+        "further patterns of values, by class, in the syntax of RE2; write them in a table "
+        "[redaction.patterns]: employee = ['EMP-[0-9]{6}']"
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
     """Settings in ``[identity]``: the accepted callers, and their form in records."""
 
-    tenant: str = _text("default", "tenant of sessions without one")
-    principal_form: str = _choice(
+    tenant: str = text_field("default", "tenant of sessions without one")
+    principal_form: str = choice_field(
         "clear", "clear", "token", about="form of principal ids in records"
     )
-    require: str = _choice(
+    require: str = choice_field(
         "asserted",
         "any",
         "asserted",
@@ -233,7 +224,7 @@ class IdentitySettings:
 class ToolSettings:
     """Settings in ``[tools]``: the checks of a tool's arguments."""
 
-    unknown_arguments: str = _choice(
+    unknown_arguments: str = choice_field(
         "accept",
         "accept",
         "refuse",
@@ -248,7 +239,7 @@ class ToolSettings:
 class LimitSettings:
     """Settings in ``[limits]``: the number of calls that a principal may make."""
 
-    calls_per_minute: int = _limits(
+    calls_per_minute: int = number_field(
         6000,
         0,
         10_000_000,
@@ -263,11 +254,11 @@ class ApprovalSettings:
     approvers.
     """
 
-    ttl_s: int = _limits(900, 1, 2_592_000, "time for which one person's approval is valid")
-    request_ttl_s: int = _limits(
+    ttl_s: int = number_field(900, 1, 2_592_000, "time for which one person's approval is valid")
+    request_ttl_s: int = number_field(
         86_400, 1, 31_536_000, "time after which a request can neither be approved nor used"
     )
-    unsafe_asserted_approvals: bool = _switch(
+    unsafe_asserted_approvals: bool = switch_field(
         "accept approvers whose identity is not verified: anyone who runs as that user can approve"
     )
 
@@ -278,53 +269,53 @@ class AnchorSettings:
     (docs/anchors.md).
     """
 
-    file: Path | None = _file(
+    file: Path | None = file_field(
         "append-only file in a different directory, preferably with a different owner; one head "
         "per line"
     )
-    stream: str = _choice(
+    stream: str = choice_field(
         "none",
         "none",
         "stdout",
         "stderr",
         about="output stream of the process, to which each head is written as a line",
     )
-    syslog: Path | None = _file("socket of the system log, for example /dev/log")
-    witness: tuple[str, ...] = _texts(
+    syslog: Path | None = file_field("socket of the system log, for example /dev/log")
+    witness: tuple[str, ...] = texts_field(
         'witnesses, each "URL NAME+HASH+KEY", with the key that guardrail witness init prints'
     )
-    witness_ca: Path | None = _file(
+    witness_ca: Path | None = file_field(
         "trusted root certificates for https witnesses; default: those of the system"
     )
-    tsa: str = _text("", "URL of a timestamping authority (RFC 3161); requires the extra tsa")
-    tsa_root: Path | None = _file("trusted root certificates for its timestamps")
-    tsa_tokens: Path | None = _file(
+    tsa: str = text_field("", "URL of a timestamping authority (RFC 3161); requires the extra tsa")
+    tsa_root: Path | None = file_field("trusted root certificates for its timestamps")
+    tsa_tokens: Path | None = file_field(
         "file for its timestamps; default: next to the ledger, same name plus -timestamps"
     )
-    interval_s: int = _limits(
+    interval_s: int = number_field(
         60,
         1,
         86_400,
         "a new head is sent to every anchor at least this often, if there are new records",
     )
-    records: int = _limits(
+    records: int = number_field(
         1000, 1, 1_000_000_000, "a new head is also sent as soon as there are this many new records"
     )
-    heartbeat_s: int = _limits(
+    heartbeat_s: int = number_field(
         300, 0, 86_400, "interval of heartbeat records and heads, even without calls; 0: none"
     )
-    memory: bool | Path = _switch_or_file(
+    memory: bool | Path = switch_or_file_field(
         True,
         "remember the largest head of the log on this machine, outside the ledger's folder: true,"
         " false, or a folder",
     )
-    max_lag_s: int = _limits(
+    max_lag_s: int = number_field(
         0,
         0,
         31_536_000,
         "calls are denied while an anchor lacks a record older than this; 0: never",
     )
-    max_lag_records: int = _limits(
+    max_lag_records: int = number_field(
         0,
         0,
         1_000_000_000,
@@ -336,18 +327,18 @@ class AnchorSettings:
 class AccessSettings:
     """Settings in ``[access]``: the access log, which records reads (docs/access-log.md)."""
 
-    path: Path | None = _text(
+    path: Path | None = text_field(
         None, "its SQLite file; default: next to the ledger, same name plus .access.db"
     )
-    keys: Path | None = _file("folder with its keys, mode 0700; default: next to it")
-    required: bool = _switch("true: a command that can't record its read shows nothing")
+    keys: Path | None = file_field("folder with its keys, mode 0700; default: next to it")
+    required: bool = switch_field("true: a command that can't record its read shows nothing")
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewSettings:
     """Settings in ``[review]``: the index that commands read (docs/reviewing.md)."""
 
-    index: bool | Path = _switch_or_file(
+    index: bool | Path = switch_or_file_field(
         True,
         "keep an index of the ledger for commands and Datasette, in the reader's own folder: "
         "true, false, or a folder",
@@ -358,28 +349,30 @@ class ReviewSettings:
 class RetentionSettings:
     """Settings in ``[retention]``: the age at which records are deleted (docs/retention.md)."""
 
-    auto: bool = _switch_on(
+    auto: bool = switch_on_field(
         "a running guard closes segments, archives and deletes once a day; false: only "
         "guardrail retention run does"
     )
-    days: int = _limits(400, 0, 36_500, "age at which records are deleted; 0: never")
-    floor_days: int = _limits(
+    days: int = number_field(400, 0, 36_500, "age at which records are deleted; 0: never")
+    floor_days: int = number_field(
         183,
         0,
         36_500,
         "minimum age for deletion, regardless of days; use it for legal requirements",
     )
-    segment_days: int = _limits(
+    segment_days: int = number_field(
         30, 1, 3650, "age of the oldest record at which a segment is closed"
     )
-    segment_mb: int = _limits(256, 1, 100_000, "size of the records at which a segment is closed")
-    segments: Path | None = _file(
+    segment_mb: int = number_field(
+        256, 1, 100_000, "size of the records at which a segment is closed"
+    )
+    segments: Path | None = file_field(
         "folder for the segments' copies; default: next to the ledger, same name plus -segments"
     )
-    archive: Path | None = _file(
+    archive: Path | None = file_field(
         "folder, preferably on another disk, for a second copy of each segment"
     )
-    archive_days: int = _limits(
+    archive_days: int = number_field(
         0, 0, 36_500, "age of the records at which archived copies are deleted; 0: same as days"
     )
 
@@ -388,63 +381,65 @@ class RetentionSettings:
 class ProxySettings:
     """Settings in ``[proxy]``: the proxy in front of a model's API (docs/proxy.md)."""
 
-    upstream: str = _text(
+    upstream: str = text_field(
         "", "URL of the model's API: https://, or http:// to loopback only; receives callers' keys"
     )
-    listen: str = _text(
+    listen: str = text_field(
         "127.0.0.1:8290",
         "address and port; port 0 selects a free port; an address other than loopback needs "
         "tls_cert, tls_key and callers",
     )
-    hosts: tuple[str, ...] = _texts(
+    hosts: tuple[str, ...] = texts_field(
         "accepted Host names, each NAME or NAME:PORT; default: this machine's loopback names, or "
         "the address in listen"
     )
-    origins: tuple[str, ...] = _texts(
+    origins: tuple[str, ...] = texts_field(
         "web origins whose pages may use the proxy, for example https://chat.example.com; default:"
         " none"
     )
-    tls_cert: Path | None = _file("certificate of the proxy (PEM); with it, the proxy serves https")
-    tls_key: Path | None = _file("key of the certificate (PEM, no password), mode 0600")
-    callers: Path | None = _file(
+    tls_cert: Path | None = file_field(
+        "certificate of the proxy (PEM); with it, the proxy serves https"
+    )
+    tls_key: Path | None = file_field("key of the certificate (PEM, no password), mode 0600")
+    callers: Path | None = file_field(
         "file of callers' tokens, which guardrail proxy token adds; if set, every request must "
         "have a token"
     )
-    peers: tuple[str, ...] = _texts(
+    peers: tuple[str, ...] = texts_field(
         "IP addresses of reverse proxies that set the caller in identity_header"
     )
-    identity_header: str = _text(
+    identity_header: str = text_field(
         "", "header in which these peers pass the caller, whose identity is then asserted"
     )
-    tools: Path = _text(
+    tools: Path = text_field(
         Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
     )
-    hosted_tools: tuple[str, ...] = _texts(
+    hosted_tools: tuple[str, ...] = texts_field(
         "types of tools that the provider may run itself, for example web_search; default: none"
     )
-    allow_fields: tuple[str, ...] = _texts(
+    allow_fields: tuple[str, ...] = texts_field(
         "request fields that are forwarded although guardrail does not know them; default: none"
     )
-    approval_wait_s: int = _limits(
+    approval_wait_s: int = number_field(
         120, 0, 3600, "time for which a call that needs an approval is held before it is refused"
     )
-    outcome_wait_s: int = _limits(
+    outcome_wait_s: int = number_field(
         3600, 1, 2_592_000, "time after which the outcome of a call is unknown if none was reported"
     )
-    max_body_mb: int = _limits(32, 1, 1024, "maximum size of a request body")
-    max_streams: int = _limits(
+    max_body_mb: int = number_field(32, 1, 1024, "maximum size of a request body")
+    max_streams: int = number_field(
         256, 1, 65_536, "maximum number of requests that are served concurrently"
     )
-    idle_s: int = _limits(
+    idle_s: int = number_field(
         60,
         1,
         3600,
         "time for a request to arrive completely; also the limit for a connection without a "
         "request, and for a caller that does not read the response",
     )
-    upstream_idle_s: int = _limits(
+    upstream_idle_s: int = number_field(
         600, 1, 86_400, "time for which the model's API may send nothing before the request fails"
     )
-    stop_s: int = _limits(
+    stop_s: int = number_field(
         30, 0, 3600, "time that requests in progress may take to end after SIGTERM or Ctrl-C"
     )

@@ -220,6 +220,9 @@ class Settings:
             governed["policy"]["cross_check"] = True
         if self.ledger.outcome != "before_release":
             governed["ledger"]["outcome"] = self.ledger.outcome
+        if self.redaction != RedactionSettings():
+            governed["redaction"]["keys"] = dict(self.redaction.keys)
+            governed["redaction"]["patterns"] = dict(self.redaction.patterns)
         if self.limits != LimitSettings():
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.tools != ToolSettings():

@@ -20,6 +20,7 @@ from guardrail.anchors.schedule import AnchorWatch
 from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
 from guardrail.config.log_names import new_log_name
+from guardrail.config.redaction_rules import redaction_rules
 from guardrail.core.log import fields
 from guardrail.core.types import Json
 from guardrail.errors import (
@@ -236,6 +237,7 @@ def open_guard(
     opened.
     """
     check_identity(settings)
+    redaction_rules(settings.redaction)
     try:
         return _assemble_guard(cls, settings, policy_data)
     except OSError as error:

@@ -21,6 +21,7 @@ import pytest
 from guardrail import Guard
 from guardrail.approvals.rules import Approver
 from guardrail.core.log.record import decode, dumps, leaf_hash
+from guardrail.core.redaction.rules import BUILT_IN
 from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
 from guardrail.ledger import proved, steps, tree
@@ -406,7 +407,7 @@ def test_answers_of_other_processes_are_proved_by_their_heads(tmp_path: Path) ->
     with scene(tmp_path) as (guard, _, approval, _):
         other, keys = open_journal(settings_in(tmp_path), epochs=True)
         terms = guard.approvals.terms
-        service = other.approval_service(keys.tenant, terms, "standard/1", guard.approvals._clock)
+        service = other.approval_service(keys.tenant, terms, BUILT_IN, guard.approvals._clock)
         service.approve(approval, BOB, "yes")
         other.admin("note", {})
         other.close()

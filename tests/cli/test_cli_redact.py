@@ -159,3 +159,16 @@ def test_the_example_of_the_page(cli: Cli, folder: Path, monkeypatch: pytest.Mon
     assert ran.code == Exit.YES
     assert "  /customer_name  name: key:name\n" in ran.out
     assert "  /note  secret: detector:assignment\n" in ran.out
+
+
+def test_the_rules_of_the_settings_are_used_and_checked(cli: Cli, folder: Path) -> None:
+    written(folder, '{"staff_no": "4711"}')
+    settings = folder / "guardrail.toml"
+    settings.write_text("[redaction.keys]\nemployee = 'staff no'\n")
+    assert "/staff_no  employee: key:employee" in cli("redact", "--explain", "value.json").out
+    settings.write_text("[redaction.patterns]\nemployee = '('\n")
+    refused = cli("redact", "value.json")
+    assert refused.code == Exit.UNKNOWN
+    assert "next:" in refused.err
+    doctor = cli("doctor")
+    assert "[redaction.patterns] employee: '(' is rejected" in " ".join(doctor.out.split())

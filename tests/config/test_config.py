@@ -99,7 +99,7 @@ def test_every_setting_can_be_described() -> None:
             continue
         for item in fields(getattr(Settings(), section.name)):
             with pytest.raises(ConfigError) as caught:
-                Settings().override(**{section.name: {item.name: {"no": "value"}}})
+                Settings().override(**{section.name: {item.name: {"no": {"value": 1}}}})
             assert caught.value.hint.startswith(f"correct {item.name} under [{section.name}]: ")
 
 

@@ -68,6 +68,7 @@ BREAKING = {
         "anthropic",
     ),
     "Only the HTTP server imports uvicorn and h11": ("system/http.py", "h11"),
+    "Only the redaction rules of the settings import RE2": ("core/redaction/rules.py", "re2"),
     "Only the proxy's client of the upstream imports aiohttp": ("system/http.py", "aiohttp"),
     "Only the command line imports click": ("review/terminal.py", "click"),
     "Only the time stamp anchor imports the RFC 3161 client": (

@@ -196,12 +196,14 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
 def _write(settings: Settings, approval: str, kind: StepKind, reason: str) -> Answer:
     from guardrail.approvals.service import system_user
     from guardrail.approvals.views import terms_of, utc_now
+    from guardrail.config.redaction_rules import redaction_rules
     from guardrail.wiring.opening import open_journal
 
+    rules = redaction_rules(settings.redaction)
     journal, keys = open_journal(settings, epochs=False)
     try:
         service = journal.approval_service(
-            keys.tenant, terms_of(settings.approvals), settings.redaction.profile, utc_now
+            keys.tenant, terms_of(settings.approvals), rules, utc_now
         )
         say = service.approve if kind is StepKind.GRANTED else service.refuse
         return say(approval, system_user(), reason)

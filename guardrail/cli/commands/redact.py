@@ -12,7 +12,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.json_values import STDIN, parse_value, read_bytes
-from guardrail.cli.options import json_option
+from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, field, paint, prose, remark
 from guardrail.core.words import agree, counted
 from guardrail.errors import ConfigError
@@ -47,6 +47,7 @@ _LINES_HINT = "with --lines, each line is one JSON value"
     metavar="FILE",
     help='JSON schemas of the tools\' arguments, as {"tool": schema}.',
 )
+@config_option
 @json_option
 def redact(
     *,
@@ -56,13 +57,15 @@ def redact(
     undeclared: bool,
     lines: bool,
     tools: Path | None,
+    config: Path | None,
     as_json: bool,
 ) -> int:
     """Read JSON from standard input or FILE, and show how it would be recorded. With --explain,
     also list each removed value with its class and with every rule that matched.
 
     An object counts as the arguments of a call, and any other value as the result of a tool with
-    log_output. Without --tools, the tool's schema has no annotations. Tokens in the output are made
+    log_output. The rules in [redaction] of the settings apply. Without --tools, the tool's schema
+    has no annotations. Tokens in the output are made
     with a random key, so they differ from the tokens in a ledger and from run to run. The command
     writes nothing to disk.
 
@@ -71,7 +74,9 @@ def redact(
     can't be read, or is not JSON.
     """
     from guardrail.authoring.redaction_preview import preview
+    from guardrail.config.redaction_rules import redaction_rules
 
+    rules = redaction_rules(settings_of(config).redaction)
     schema = _schema(tool, tools, undeclared=undeclared)
     declared = not undeclared and (tools is None or schema is not None)
     if source == STDIN and sys.stdin.isatty():
@@ -79,7 +84,7 @@ def redact(
     values = _values(source, lines=lines)
     exit_code = Exit.YES
     found: list[dict[str, Any]] = []
-    for index, each in enumerate(preview(values, schema=schema, declared=declared)):
+    for index, each in enumerate(preview(values, rules=rules, schema=schema, declared=declared)):
         if each.refused or each.unfit:
             exit_code = Exit.NO
         if as_json:

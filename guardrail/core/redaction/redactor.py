@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.foreign import describe_error, plain, shape
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
 from guardrail.core.redaction.replacements import Replacer, View, cut, encodable
+from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, holds_known, join, scan_all, unmetered
 from guardrail.core.redaction.schema_marks import SchemaMarks
 from guardrail.core.redaction.session_memory import BLANK, Memory
@@ -60,7 +60,7 @@ class Redactor:
     Thread-safe. It stores only short values that are not sensitive.
     """
 
-    __slots__ = ("_limits", "_meter", "_replacer", "_schemas", "profile")
+    __slots__ = ("_limits", "_meter", "_replacer", "_rules", "_schemas")
 
     def __init__(
         self,
@@ -68,15 +68,16 @@ class Redactor:
         token: Callable[[str, str], str],
         mark: Callable[[str], str],
         limits: Limits = Limits(),  # noqa: B008 - frozen
-        profile: str = "standard/1",
         meter: Callable[[], Spend] = lambda: unmetered,
+        rules: Rules = BUILT_IN,
     ) -> None:
         """Use *token*, which makes a keyed token from a class and a value, and *mark*, which makes
         a random mark from a class. ``marks`` describes both.
 
         *meter* is called once for each view, each text and each call of ``gate``. It returns a
         function that is called with the amount of work before that work is done, and that raises
-        ``RedactionError`` if the total is too large. This limits the time of one view.
+        ``RedactionError`` if the total is too large. This limits the time of one view. *rules* find
+        the sensitive values.
 
         Raises ``RedactionError`` if *token* or *mark* makes marks that would not be recognised as
         guardrail's own.
@@ -86,10 +87,10 @@ class Redactor:
                 "tokens and marks must have the form gr1:<class>:<key id>:<24 characters>",
                 code="redaction.mark",
             )
-        self._replacer = Replacer(token, mark, limits)
+        self._replacer = Replacer(token, mark, limits, rules=rules)
+        self._rules = rules
         self._limits = limits
         self._meter = meter
-        self.profile = profile
         self._schemas: dict[int, tuple[Mapping[str, object], SchemaMarks]] = {}
 
     # --- the interface ---
@@ -171,7 +172,7 @@ class Redactor:
         if not text.isascii():
             text = encodable(text)
         plain_text = normalised(text) if needs_normalising(text) else text
-        hits = scan_secrets(plain_text)
+        hits = self._rules.scan_secrets(plain_text)
         return self._replacer.splice(plain_text, hits) if hits else text
 
     def gate(
@@ -209,7 +210,7 @@ class Redactor:
             if not hunted:
                 return None
         worst: str | None = None
-        for hits in scan_all(hunted, memory, spend):
+        for hits in scan_all(hunted, memory, spend, self._rules.scan):
             for hit in hits:
                 worst = hit.cls if worst is None else stricter(worst, hit.cls)
         if worst is None:
@@ -223,7 +224,7 @@ class Redactor:
         Values known to a session do not count.
         """
         for leaf in leaves:
-            if scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
+            if self._rules.scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
                 return "secret"
         return None
 
@@ -238,7 +239,7 @@ class Redactor:
         marks = None if schema is None else self._marks(schema)
         root = None if marks is None else marks.root
         replacer = self._metered(_NO_NAMES if marks is None else marks.supplied)
-        walk = Walk(self._limits, replacer.token, replacer.spend)
+        walk = Walk(self._limits, replacer.token, replacer.spend, self._rules)
         box: list[Any] = [None]
         try:
             walk.value(value, box, 0, None, root, root.mark if root is not None else None, None)

@@ -12,6 +12,7 @@ from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.marks import is_mark, needs_normalising, normalised
 from guardrail.core.redaction.normal_forms import needs_mark
 from guardrail.core.redaction.pointers import bounded, bounded_classes
+from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, scan_all, unmetered
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit
@@ -111,7 +112,7 @@ class Replacer:
     sensitive.
     """
 
-    __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
+    __slots__ = ("clean", "limits", "mark", "rules", "spend", "supplied", "token")
 
     def __init__(  # noqa: PLR0917 - one is made for each view
         self,
@@ -121,6 +122,7 @@ class Replacer:
         spend: Spend = unmetered,
         supplied: frozenset[str] = frozenset(),
         clean: CleanTexts | None = None,
+        rules: Rules = BUILT_IN,
     ) -> None:
         self.token = token
         self.mark = mark
@@ -130,10 +132,11 @@ class Replacer:
         self.supplied = supplied
         """Names and constants of the tool's schema: a session's known values never remove them."""
         self.clean = CleanTexts() if clean is None else clean
+        self.rules = rules
 
     def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Replacer:
         """Return a replacer for one view, which reports its work to *spend*."""
-        return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
+        return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean, self.rules)
 
     def replacement(self, cls: str, text: str) -> str:
         """Return the replacement for *text*: a random mark if its class or *text* needs one,
@@ -204,7 +207,7 @@ class Replacer:
         is replaced as a whole.
         """
         for _ in range(_ROUNDS):
-            again = scan_all(texts, memory, self.spend)
+            again = scan_all(texts, memory, self.spend, self.rules.scan)
             if not any(again):
                 self.clean.update(texts)
                 return texts
@@ -216,7 +219,9 @@ class Replacer:
             ]
         return [
             self.replacement(class_of(None, hits), text) if hits else text
-            for text, hits in zip(texts, scan_all(texts, memory, self.spend), strict=True)
+            for text, hits in zip(
+                texts, scan_all(texts, memory, self.spend, self.rules.scan), strict=True
+            )
         ]
 
     def fold(self, nested: list[Nested], memory: Memory) -> None:
@@ -225,7 +230,7 @@ class Replacer:
             text = entry.text
             if entry.box[0] != entry.parsed:
                 text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
-            hits = scan_all([text], memory, self.spend)[0]
+            hits = scan_all([text], memory, self.spend, self.rules.scan)[0]
             # The texts were cleaned piece by piece but are not clean as a whole. Parsing the string
             # again could give another result each time.
             entry.holder[entry.key] = (
@@ -360,7 +365,7 @@ class Replacer:
         """Return plain text without detected or known values, and add the detected values to the
         session's memory.
         """
-        hits = scan_all([text], memory, self.spend)[0]
+        hits = scan_all([text], memory, self.spend, self.rules.scan)[0]
         if not hits:
             return encodable(text)
         plain = normalised(text) if needs_normalising(text) else text

@@ -42,15 +42,20 @@ def unmetered(_: int) -> None:
     """Do nothing: this meter has no limit."""
 
 
-def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
-    """Return the hits of each text, as if each were scanned alone. The positions refer to the
-    normalised text.
+def scan_all(
+    texts: list[str],
+    memory: Memory,
+    spend: Spend = unmetered,
+    detector: Callable[[str, Spend], list[Hit]] = scan,
+) -> list[list[Hit]]:
+    """Return the hits of *detector* in each text, as if each were scanned alone, and the values
+    that *memory* knows. The positions refer to the normalised text.
     """
     out: list[list[Hit]] = [[] for _ in texts]
     texts, joined = join(texts, spend)
     if MARK_PREFIX in joined:
         joined = mask_marks(joined)  # once for both detectors and search
-    detect(scan, texts, joined, out, spend)
+    detect(detector, texts, joined, out, spend)
     if len(memory):
         add_known(texts, joined, memory, out, spend)
     return out

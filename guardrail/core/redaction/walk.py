@@ -10,24 +10,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.redaction.detectors.scan import scan, scan_secrets
 from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.name_marks import (
     LONG_NAME,
     mark_and_hint,
-    mark_of_key,
     marks_of_elements,
     may_name,
     plain_key,
 )
-from guardrail.core.redaction.scan import (
-    Spend,
-    add_known_and_names,
-    detect,
-    join,
-    unmetered,
-)
+from guardrail.core.redaction.rules import BUILT_IN, Rules
+from guardrail.core.redaction.scan import Spend, add_known_and_names, detect, join, unmetered
 from guardrail.core.redaction.schema_marks import Mark, SchemaNode, merge_marks
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit
@@ -81,6 +74,7 @@ class Walk:
     token: Callable[[str, str], str]
     spend: Spend = unmetered
     """Called with the amount of work before the work is done."""
+    rules: Rules = BUILT_IN
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
     """Values to scan: (container, key, path, text, classification of the whole, hint that random
     text is a secret).
@@ -307,7 +301,7 @@ class Walk:
             if many:
                 self.spend(_PER_KEY)
             name = raw if type(raw) is str else plain_key(raw)
-            known = mark_of_key(name) if len(name) <= 64 else LONG_NAME
+            known = self.rules.mark_of_key(name) if len(name) <= 64 else LONG_NAME
             below, child, key_mark = mark, None, hidden
             if node is not None:
                 child = node.child(name)
@@ -383,13 +377,13 @@ class Walk:
         )
         clear: list[list[Hit]] = [[] for _ in self._texts]
         if clear:
-            detect(scan, self._texts, self._joined, clear, self.spend)
+            detect(self.rules.scan, self._texts, self._joined, clear, self.spend)
         self._clear = clear
         if not marked:
             return clear
         marked, joined = join(marked, self.spend)
         whole: list[list[Hit]] = [[] for _ in marked]
-        detect(scan_secrets, marked, joined, whole, self.spend)
+        detect(self.rules.scan_secrets, marked, joined, whole, self.spend)
         # The hits are put back into the order of the slots. The lists themselves are shared.
         of_clear, of_marked = iter(clear), iter(whole)
         return [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from guardrail.config import ENVIRONMENT, Settings
+from guardrail.config.redaction_rules import redaction_rules
 from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
 from guardrail.review.doctor.result import Check, CheckState
@@ -14,7 +15,13 @@ __all__ = ["released_soon", "settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
-    """Report the file and the environment variables from which *settings* come."""
+    """Report the file and the environment variables from which *settings* come, or why no guard
+    starts with the rules in ``[redaction]``.
+    """
+    try:
+        redaction_rules(settings.redaction)
+    except ConfigError as error:
+        return Check("settings", CheckState.FAIL, error.message, error.hint)
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]
     verb = "overrides" if len(over) == 1 else "override"
     what = "them" if settings.source is None else "it"
