@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import orjson
 
@@ -20,7 +20,7 @@ from guardrail.call.asserted import (
     leftover,
     trace_of,
 )
-from guardrail.call.stages import Decided, Prepared, Request
+from guardrail.call.stages import Decided, Prepared, RecordedInput, Request
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
@@ -49,14 +49,6 @@ class UnsafeRecordError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
-
-
-class RecordedInput(NamedTuple):
-    """The policy input of a call as recorded."""
-
-    document: bytes
-    said: AssertedFacts
-    """The parts of the input that come from the call's context."""
 
 
 class Recorder:
@@ -135,7 +127,8 @@ class Recorder:
         name, said = _recorded_tool_name(request), as_recorded(context, state)
         if view is None:
             document = self._input(request, state.recorded, {}, {}, grant, said=said, name=name)
-            return RecordedInput(document, said)
+            return RecordedInput(document, said, ())
+        texts = fields.strings(view.value)
         unchanged = (
             self.raw_input
             and not view.changed
@@ -144,12 +137,12 @@ class Recorder:
             and (context is None or said == as_said(context))
         )
         if unchanged and prepared.document:
-            return RecordedInput(prepared.document, said)
+            return RecordedInput(prepared.document, said, texts)
         value = cast("Json", view.value)
         document = self._input(
             request, state.recorded, value, view.classes, grant, said=said, name=name
         )
-        return RecordedInput(document, said)
+        return RecordedInput(document, said, texts)
 
     def full(
         self,
@@ -176,7 +169,7 @@ class Recorder:
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The model can make up any name for an undeclared tool.
         (supplied if tool.declared else leaves).extend((name, tool.server or ""))
-        _scan(request, [*leaves, *fields.strings(value)], supplied)
+        _scan(request, [*leaves, *recorded.texts], supplied)
         _scan_said(request, recorded.said)
         # An approval is consumed only by the call that it allows.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None

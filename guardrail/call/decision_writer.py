@@ -4,18 +4,17 @@ written, a bare record that denies the call.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
 from guardrail.call.budget import over_budget, size_of
-from guardrail.call.decision_record import RecordedInput, Recorder, UnsafeRecordError, outline
-from guardrail.call.stages import Decided, Prepared, Request
+from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
+from guardrail.call.stages import Ahead, Decided, Prepared, RecordedInput, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
-from guardrail.core.redaction.redactor import View
+from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.types import Cause, Effect, Session
 from guardrail.errors import RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
@@ -60,17 +59,32 @@ class DecisionWriter:
         self._recorder = recorder
         self._approvals = approvals
 
-    def make_view(self, prepared: Prepared) -> None:
-        """Make the view of small arguments that ``recorded_view`` will tighten and return. Called
-        while the policy is evaluated, because the thread would only wait.
+    def make_ahead(self, prepared: Prepared) -> Ahead | None:
+        """Return the parts of the record that do not depend on the policy's reply, if the arguments
+        are small. Called while the policy is evaluated, because the thread would only wait.
 
-        If the view can't be made, ``recorded_view`` deals with the error.
+        If a part can't be made, return None. It is made again later, and the error is handled then.
         """
         request, inspection = prepared.request, prepared.inspection
         small = size_of(request, prepared.encoded) <= LARGE
-        if small and inspection is not None and prepared.asked is None:
-            with contextlib.suppress(RedactionError):
-                request.meter.section(inspection.view)
+        if not small or inspection is None or prepared.asked is not None:
+            return None
+        try:
+            return request.meter.section(functools.partial(self._parts, prepared, inspection))
+        except RedactionError:
+            return None
+
+    def _parts(self, prepared: Prepared, inspection: Inspection) -> Ahead:
+        request = prepared.request
+        state, schema = request.state, request.tool.schema
+        added, view = state.memory.added, inspection.view()
+        recorded = self._recorder.recorded_input(prepared, view)
+        found = state.redactor.gate(
+            recorded.texts, state.memory, schema=None if schema is None else schema.schema
+        )
+        if found is None:
+            recorded = recorded._replace(texts=())
+        return Ahead(view, recorded, added)
 
     def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
         """Return *decided* and the recorded view of its arguments. If the view can't be built,
@@ -129,8 +143,12 @@ class DecisionWriter:
     def _write_full(self, decided: Decided, view: View | None, size: int) -> Steps[WrittenDecision]:
         recorder, prepared = self._recorder, decided.prepared
         request = prepared.request
-        recording = functools.partial(recorder.recorded_input, prepared, view)
-        recorded = yield from request.meter.run(recording, size)
+        ahead = prepared.ahead
+        if ahead and ahead.view is view and ahead.added == request.state.memory.added:
+            recorded = ahead.recorded
+        else:
+            recording = functools.partial(recorder.recorded_input, prepared, view)
+            recorded = yield from request.meter.run(recording, size)
         making = functools.partial(
             recorder.full, decided, view, recorded, _reproducible(decided, view, recorded)
         )

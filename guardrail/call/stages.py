@@ -8,15 +8,16 @@ Stages are named tuples, because a frozen dataclass takes four times as long to 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from guardrail.approvals.rules import ApprovalRequest, Grant
+from guardrail.call.asserted import AssertedFacts
 from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.core.call_context import CallContext
-from guardrail.core.redaction.redactor import Inspection
+from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import (
     Decision,
@@ -42,7 +43,17 @@ def _known_by_results(log_output: bool) -> Tool:
     return Tool("tool", log_output=log_output)
 
 
-__all__ = ["Admitted", "Decided", "DeniedEarly", "Ended", "Prepared", "Request", "Settled"]
+__all__ = [
+    "Admitted",
+    "Ahead",
+    "Decided",
+    "DeniedEarly",
+    "Ended",
+    "Prepared",
+    "RecordedInput",
+    "Request",
+    "Settled",
+]
 
 
 class Request(NamedTuple):
@@ -84,6 +95,29 @@ class Request(NamedTuple):
     """
 
 
+class RecordedInput(NamedTuple):
+    """The policy input of a call as recorded."""
+
+    document: bytes
+    said: AssertedFacts
+    """The parts of the input that come from the call's context."""
+    texts: Sequence[str]
+    """The texts of the recorded view that the final scan of the record must examine."""
+
+
+class Ahead(NamedTuple):
+    """The parts of a decision record that were made while the policy was evaluated."""
+
+    view: View
+    """The recorded view. The parts apply only if the policy has not tightened it."""
+    recorded: RecordedInput
+    """Its texts are empty if a scan found nothing in them."""
+    added: int
+    """Number of values that the session had learned of. The parts apply only if it has not
+    changed.
+    """
+
+
 class Prepared(NamedTuple):
     """The call after steps (2) to (4): the input for the policy.
 
@@ -111,6 +145,7 @@ class Prepared(NamedTuple):
     """Locations of the arguments that differ from those in the request for approval, or None if
     they were not compared.
     """
+    ahead: Ahead | None = None
     omitted: str | None = None
     """Reason for recording none of the arguments, if redacting them would cost too much."""
 

@@ -134,7 +134,7 @@ class CallSteps:
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
                     yield from refuse_repeated(self._journal, prepared, held)
-                    reply = yield from self._ask(prepared)  # (5) the policy is evaluated
+                    prepared, reply = yield from self._ask(prepared)  # (5) the policy is evaluated
                     decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
                 except DeniedEarly as denial:
                     decided = denial.decided
@@ -269,8 +269,8 @@ class CallSteps:
 
     # -- (5) and (6) the decision ------------------------------------------------------------------
 
-    def _ask(self, prepared: Prepared) -> Steps[EngineReply]:
-        """Return the policy's reply."""
+    def _ask(self, prepared: Prepared) -> Steps[tuple[Prepared, EngineReply]]:
+        """Return the policy's reply, and the call with the parts of the record made meanwhile."""
         why = self._anchors.denial_reason()
         if why:
             # If the ledger was truncated or rolled back, no further call may run on it.
@@ -279,10 +279,10 @@ class CallSteps:
         try:
             deadline, where = self._deadline(), shard(prepared.request)
             future = engine.decide(prepared.document, shard=where, deadline=deadline)
-            self._writer.make_view(prepared)
+            prepared = prepared._replace(ahead=self._writer.make_ahead(prepared))
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
             if reply.milliseconds <= deadline * 1000:
-                return reply
+                return prepared, reply
             verdict = decisions.denied(Cause.TIMEOUT, "deadline")
         except PolicyError as error:
             verdict = decisions.denied(_cause(error.cause), error.detail)

@@ -4,12 +4,13 @@ policy or who reads the record.
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from guardrail.config import Settings
-from guardrail.core.types import Principal
+from guardrail.core.types import EngineReply, Principal
 from guardrail.errors import Denied
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
 from tests.support.guards import OPEN
@@ -54,6 +55,30 @@ def test_a_policy_decides_on_arguments_that_no_memory_has_touched(given: str, ho
     # A key has its own name there, so that the policy finds its argument.
     assert key[f"/{VALUE}"] == ["secret"]
     assert f"/{VALUE}" not in _last(ledger)["input"]["action"]["properties"]["arg_classes"]
+
+
+def test_a_value_learned_while_the_policy_is_evaluated_is_not_recorded() -> None:
+    """Parts of the record are made during that time, and are then out of date."""
+
+    class Reply(Future[EngineReply]):
+        def result(self, timeout: float | None = None) -> EngineReply:
+            session.state.memory.remember(VALUE, "secret")  # as another call in the session does
+            return super().result(timeout)
+
+    class Slow(StaticPolicy):
+        def decide(
+            self, policy_input: bytes, *, shard: str, deadline: float
+        ) -> Future[EngineReply]:
+            reply = Reply()
+            reply.set_result(EngineReply(allow(), self.identity, 1.0))
+            return reply
+
+    guard, ledger = memory_guard(Slow(None))
+    guard.declare("send", schema=OPEN)
+    with guard.session(principal="alice", agent="bot") as session, pytest.raises(Denied):
+        guard.call("send", {"note": f"is {VALUE}"}, lambda **_: pytest.fail("the body ran"))
+    assert _last(ledger)["omitted"] == "gate:secret"
+    assert VALUE not in str(ledger.records)
 
 
 def test_with_recorded_input_marked_places_stay_hidden_from_the_policy() -> None:
