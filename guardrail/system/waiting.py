@@ -13,6 +13,8 @@ import asyncio
 import contextlib
 import contextvars
 import functools
+import threading
+from collections import deque
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
@@ -110,15 +112,75 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
             _wake(waiter)
     else:
         future.add_done_callback(lambda _: _wake_alone(loop, waiter))
-    timer = None if timeout is None else loop.call_later(timeout, _wake, waiter)
-    try:
+    if timeout is None:
         await waiter
-    finally:
-        if timer is not None:
-            timer.cancel()
+    else:
+        await _await_until(loop, waiter, timeout)
     if not future.done():
         raise TimeoutError
     return future.result()
+
+
+async def _await_until(
+    loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None], timeout: float
+) -> None:
+    """Wait for *waiter*, which is woken after *timeout* seconds at the latest."""
+    timers = getattr(_TIMERS, "value", None)
+    if timers is None or timers.loop is not loop:
+        timers = _TIMERS.value = _SharedTimers(loop)
+    if timers.add(waiter, timeout):
+        await waiter
+        return
+    timer = loop.call_later(timeout, _wake, waiter)
+    try:
+        await waiter
+    finally:
+        timer.cancel()
+
+
+class _SharedTimers:
+    """The time limits of an event loop's waits. All waits with the same timeout share one timer,
+    because a timer for each of them would take longer than the rest of the wait.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._waiters: dict[float, deque[tuple[float, asyncio.Future[None]]]] = {}
+        """For each timeout, the waiters with the times at which they are woken, in order. While a
+        queue is not empty, its timer runs.
+        """
+
+    def add(self, waiter: asyncio.Future[None], timeout: float) -> bool:
+        """Wake *waiter* after *timeout* seconds. Return False if it needs its own timer, because
+        there are too many different timeouts.
+        """
+        waiters = self._waiters.get(timeout)
+        if waiters is None:
+            if len(self._waiters) >= _TIMEOUTS:
+                self._waiters = {each: queue for each, queue in self._waiters.items() if queue}
+            if len(self._waiters) >= _TIMEOUTS:
+                return False
+            waiters = self._waiters[timeout] = deque()
+        running = bool(waiters)
+        while waiters and waiters[0][1].done():
+            waiters.popleft()
+        waiters.append((self.loop.time() + timeout, waiter))
+        if not running:
+            self.loop.call_later(timeout, self._end_waits, waiters)
+        return True
+
+    def _end_waits(self, waiters: deque[tuple[float, asyncio.Future[None]]]) -> None:
+        now = self.loop.time()
+        while waiters and (waiters[0][1].done() or waiters[0][0] <= now):
+            _wake(waiters.popleft()[1])
+        if waiters:
+            self.loop.call_at(waiters[0][0], self._end_waits, waiters)
+
+
+_TIMEOUTS = 8
+"""Maximum number of different timeouts with a shared timer."""
+_TIMERS = threading.local()
+"""The shared timers of the loop that last ran in this thread."""
 
 
 async def wait_shielded(

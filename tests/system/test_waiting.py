@@ -239,3 +239,38 @@ async def test_large_work_is_done_on_the_loop_where_no_thread_can_be_started(
     PLACE.set("here")
     monkeypatch.setattr(waiting.BackgroundThread, "start", refuse)
     assert (await drive_async(working(LARGE + 1)))[0] == threading.get_ident()
+
+
+@pytest.mark.parametrize("timeouts", [[0.001] * 3, [0.001 * number for number in range(1, 30)]])
+def test_every_wait_ends_in_time_although_waits_share_timers(timeouts: list[float]) -> None:
+    """Even if there are too many different timeouts."""
+
+    async def run() -> list[object]:
+        waits = [wait_async(BatchedFuture[int](), timeout) for timeout in timeouts]
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    assert [type(found) for found in asyncio.run(run())] == [TimeoutError] * len(timeouts)
+
+
+def test_waits_with_the_same_timeout_share_one_timer() -> None:
+    """In one loop. The next loop of the thread has its own."""
+
+    async def run() -> int:
+        loop, timers = asyncio.get_running_loop(), 0
+        call_later = loop.call_later
+
+        def counting(*args: object) -> asyncio.TimerHandle:
+            nonlocal timers
+            timers += 1
+            return call_later(*args)  # type: ignore[arg-type]
+
+        loop.call_later = counting  # type: ignore[method-assign,assignment]
+        futures = [BatchedFuture[int]() for _ in range(20)]
+        waits = [asyncio.ensure_future(wait_async(future, 60.0)) for future in futures]
+        await asyncio.sleep(0)
+        for future in futures:
+            future.set_result(1)
+        assert await asyncio.gather(*waits) == [1] * 20
+        return timers
+
+    assert [asyncio.run(run()), asyncio.run(run())] == [1, 1]
