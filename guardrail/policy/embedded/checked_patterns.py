@@ -1,5 +1,5 @@
 """Checks patterns that a policy computes, with the rules by which the preflight checks literal
-ones.
+ones, and computed keys of objects.
 
 Like ``substitutes``, this module is loaded by the worker and does not import guardrail. The rules
 are in two modules that do not import guardrail either; they are read when the first pattern is
@@ -82,8 +82,21 @@ def replacement(text: object) -> str:
     return _checked("replacement", text, _replacement)
 
 
+def key(given: object, others: list[object]) -> object:
+    """Return a key of an object, which must differ from the object's other keys."""
+    if not isinstance(given, str):
+        if given is not None and not isinstance(given, bool | int | float):
+            raise ValueError("a key that is not a text, a number, a boolean or null")
+        if not all(isinstance(other, str) for other in others):
+            raise ValueError("several keys that are not texts")
+    elif given in others:
+        raise ValueError("two equal keys")
+    return given
+
+
 SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "guardrail.glob": (1, glob),
+    "guardrail.key": (2, key),
     "guardrail.pattern": (1, pattern),
     "guardrail.replacement": (1, replacement),
 }

@@ -19,9 +19,10 @@ from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.rego.renaming import renamed
 from guardrail.policy.rego.rewriting.imports import hoisted
+from guardrail.policy.rego.rewriting.keywords import without_keyword_names
 from guardrail.policy.rego.rewriting.regexes import with_ascii_classes
 from guardrail.policy.rego.rewriting.reserved import reserved_names
-from guardrail.policy.rego.rewriting.steps import STEPS
+from guardrail.policy.rego.rewriting.steps import steps
 from guardrail.policy.rego.rewriting.templates import without_templates
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import Module, parse_module
@@ -98,7 +99,7 @@ def compile_sources(
     guard's policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
-    evaluated, problems = rewrite(parsed, bench)
+    evaluated, problems = rewrite(parsed, data, bench)
     findings += problems
     findings += examine(evaluated, data, contract_checks=contract_checks)
     merged, clashes = merge_served(evaluated, bench)
@@ -126,15 +127,17 @@ def parse_sources(
     return parsed, findings
 
 
-def rewrite(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
+def rewrite(
+    modules: Sequence[Module], data: str, bench: Workbench
+) -> tuple[list[Module], list[Finding]]:
     """Return *modules* with unambiguous variable names, in Rego that both engines evaluate in the
-    same way, and the findings for modules that can't be rewritten.
+    same way, and the findings for modules that can't be rewritten. *data* is the data document.
 
     Line numbers do not change.
     """
     findings: list[Finding] = []
     rewritten = list(modules)
-    for step in (renamed, *STEPS):
+    for step in (renamed, *steps(data)):
         rewritten = _rewritten(rewritten, step(rewritten), bench, findings)
     return rewritten, findings
 
@@ -177,7 +180,7 @@ def _rewritten(
 def _parse(
     source: ModuleSource, bench: Workbench, findings: list[Finding], *, test: bool
 ) -> Module | None:
-    source = replace(source, text=hoisted(without_templates(source.text)))
+    source = replace(source, text=hoisted(without_keyword_names(without_templates(source.text))))
     try:
         return parse_module(source, bench.parse(source.name, source.text), test=test)
     except EngineRefusal as refusal:

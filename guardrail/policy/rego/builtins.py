@@ -128,6 +128,7 @@ the result. Some functions are allowed only under conditions: see
 ADDED: dict[str, int] = {
     "guardrail.divide": 2,
     "guardrail.glob": 1,
+    "guardrail.key": 2,
     "guardrail.minus": 2,
     "guardrail.pattern": 1,
     "guardrail.plus": 2,

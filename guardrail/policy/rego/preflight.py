@@ -8,8 +8,7 @@ policy unchanged. ``docs/writing-policies.md`` lists the codes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from itertools import chain
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from guardrail.core.words import counted
@@ -23,6 +22,7 @@ from guardrail.policy.rego.matching import ambiguous_patterns, compared_function
 from guardrail.policy.rego.numbers import arithmetic, comparison, number
 from guardrail.policy.rego.order import deferred_calls, early_calls, skipped_calls
 from guardrail.policy.rego.purity import pure_functions
+from guardrail.policy.rego.rewriting.keys import equal_keys
 from guardrail.policy.rego.tree import (
     REFERENCES,
     Module,
@@ -38,8 +38,6 @@ from guardrail.policy.rego.tree import (
 from guardrail.policy.rego.world import PolicyIndex, ResolvedReference, RuleScope
 
 __all__ = ["examine"]
-
-_CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
@@ -84,6 +82,10 @@ class _RuleExaminer:
             line = int(content["span"]["line"])
             self.refuse(line, refusal.code, refusal.message, refusal.hint)
 
+    def _refuse_all(self, refusals: Iterable[tuple[int, ConstructRefusal]]) -> None:
+        for line, refusal in refusals:
+            self.refuse(line, refusal.code, refusal.message, refusal.hint)
+
     def run(self) -> None:
         head = self.rule.head
         keyed = self.rule.form == "object" and "Set" not in self.rule.node.get("head", {})
@@ -105,18 +107,15 @@ class _RuleExaminer:
             self.refuse(
                 self.rule.line, "shadows-builtin", message, "correct it; OPA rejects it too"
             )
-        for line, refusal in chain.from_iterable(
-            check(self.scope)
-            for check in (
-                ambiguous_patterns,
-                compared_functions,
-                early_calls,
-                deferred_calls,
-                skipped_calls,
-                chained_bodies,
-            )
+        for check in (
+            ambiguous_patterns,
+            compared_functions,
+            early_calls,
+            deferred_calls,
+            skipped_calls,
+            chained_bodies,
         ):
-            self.refuse(line, refusal.code, refusal.message, refusal.hint)
+            self._refuse_all(check(self.scope))
         self.visit(
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
         )
@@ -195,7 +194,7 @@ class _RuleExaminer:
             self._refuse_one(content, number(self.raw, content))
         elif name == "Object" and not self.module.test:
             # Calls in tests have this form, and do not affect decisions.
-            self._check_object(content)
+            self._refuse_all(equal_keys(self.scope, content))
         elif name == "Membership" and content.get("key") and not self._has_values(content):
             self.refuse(
                 int(content["span"]["line"]),
@@ -430,21 +429,3 @@ class _RuleExaminer:
         if found.base is not None and not self.scope.is_total(found.base):
             return False
         return all(self.scope.is_total(part) for part in found.dynamic)
-
-    def _check_object(self, content: dict[str, Any]) -> None:
-        keys = [field[1] for field in content["fields"]]
-        computed = next((key for key in keys if kind(key) not in _CONSTANTS), None)
-        if computed is not None and len(keys) > 1:
-            self.refuse(
-                line_of(computed) or int(content["span"]["line"]),
-                "computed-key",
-                (
-                    "an object combines a computed key with other keys: if two keys are "
-                    "equal, the embedded engine keeps the last value, but in OPA another "
-                    "value wins or the rule is undefined"
-                ),
-                (
-                    f'write object.union({{"a": 1}}, {{key: value}}), where the second '
-                    f"wins, or {SERVER}"
-                ),
-            )

@@ -74,8 +74,14 @@ def bench() -> Iterator[Workbench]:
 
 def served(bench: Workbench, text: str, path: str, given: object) -> object:
     """Return the value of a rule in the form in which a guard serves it, or ``RAISES``."""
-    source = ModuleSource("p.rego", "p", text)
-    merged, _ = compile_sources([source], [], "{}", bench, contract_checks=False)
+    sources = [ModuleSource("p.rego", "p", text)]
+    if "data.s" in text:
+        sources.append(
+            ModuleSource("s.rego", "s", "package s\n\nb := 2\n\nc contains 1\n\nf(x) := x\n")
+        )
+    if "data.r" in text:
+        sources.append(ModuleSource("r.rego", "r", "package r.q\n"))
+    merged, _ = compile_sources(sources, [], "{}", bench, contract_checks=False)
     bench.load([(module.name, module.text) for module in merged], None)
     try:
         return bench.rule(path, json.dumps(given))
@@ -143,6 +149,41 @@ WHOLE = [
         "default x := 0\n\nx := 1 if every k, v in [2] { walk(input.none, [_, v]); k == 0 }\n",
         0,
     ),
+    ("rules with dots", 'u.a := 1 if u.b\n\nu.b if input.e\n\nu.no := 1 if input.no\n\nx := [u, u.a]\n', [{"a": 1, "b": True}, 1]),
+    ("a rule below nothing", "u.a.b := input.no\n\nx := u\n", {"a": {}}),
+    ("a default with dots", "default u.a := 2\n\nu.a := input.no\n\nx := data.t.u[\"a\"]\n", 2),
+    ("a function with dots", "u.f(n) := n + 1\n\nu.g := 5\n\nx := [u.f(1), u]\n", [2, {"g": 5}]),
+    (
+        "several brackets",
+        'u[k][n].z := n if some k, n in {"a": 1, "b": 2}\n\nu.c.d.z := 3\n\nx := u\n',
+        {"a": {"1": {"z": 1}}, "b": {"2": {"z": 2}}, "c": {"d": {"z": 3}}},
+    ),
+    (
+        "sets below brackets",
+        'u[k] contains v if some k, v in {"a": 1}\n\nu.a contains 2\n\nx := u\n',
+        {"a": [1, 2]},
+    ),
+    ("two values for one place", 'u[k].z := 1 if k := "a"\n\nu.a.z := 2\n\nx := u\n', RAISES),
+    ("a rule named like a keyword", "every.a := 1\n\nx := [every.a, data.t.every.a]\n", [1, 1]),
+    ("a whole package", "x := data.s\n", {"b": 2, "c": [1]}),
+    ("rules of packages by a variable", "x := {v | v := data.s[_]}\n", [2, [1]]),
+    ("a package that has no rules", "x := data.r\n", {"q": {}}),
+    ("an object that is assigned with =", 'x := [v | y = input.e; v = {"a": y}]\n', [{"a": "é"}]),
+    ("two objects", 'x := [a, b] if {"a": a, "b": 2} = {"b": b, "a": 1}\n', [1, 2]),
+    ("two objects with other keys", 'x := [1 | {"a": 1} = {"b": 1}]\n', []),
+    ("a call in the value of a rule", 'x := [input.e, upper(input.e)]\n', ["é", "É"]),
+    (
+        "a call in the value of a rule, behind something missing",
+        "x := [input.no, upper(input.bad)]\n",
+        RAISES,
+    ),
+    (
+        "a call in the value of else",
+        'x := 1 if {\n\tinput.no\n} else := [input.e, upper(input.e)] if {\n\tinput.e\n}\n',
+        ["é", "É"],
+    ),
+    ("computed keys", 'x := {"a": 1, input.e: 2, upper(input.e): 3}\n', {"a": 1, "é": 2, "É": 3}),
+    ("two equal keys", 'x := {"é": 1, input.e: 2}\n', RAISES),
     ("a computed pattern that OPA reads differently", "p := `a++`\n\nx := regex.match(p, `a`)\n", RAISES),
 ]  # fmt: skip
 

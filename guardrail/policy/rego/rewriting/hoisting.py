@@ -22,6 +22,7 @@ from guardrail.policy.rego.rewriting.splices import (
     Extents,
     Splice,
     Statement,
+    end_of,
     fresh_names,
     spliced,
     statements,
@@ -321,6 +322,12 @@ def _sign(rule: RegoRule, result: Node, start: int) -> bytes | None:
     return b":=" if not names & (earlier | rule.local) else None
 
 
+def _no_body(rule: RegoRule, raw: bytes) -> _Home:
+    end = end_of(raw, rule.node["span"])
+    nothing = Statement(rule, {}, (), end, end, braced=True, missing=True)
+    return _Home(nothing, after=True)
+
+
 class _Homes:
     """Finds the line of each expression in a rule. The home of a head, and of the term of a
     comprehension, is the end of the body.
@@ -333,10 +340,10 @@ class _Homes:
         bodies = rule.node.get("bodies") or []
         if not rule.default:
             head = next(iter(rule.node["head"].values()))
-            last = self._last(bodies[0]["query"]) if len(bodies) == 1 else None
+            last = self._last(bodies[0]["query"]) if bodies else _no_body(rule, raw)
             self._visit([head.get("key"), head.get("assign"), *rule.head.dynamic], last)
         for body in bodies:
-            self._visit(body.get("assign"), None)
+            self._visit(body.get("assign"), self._last(body["query"]))
             self._query(body["query"])
 
     def of(self, node: Node) -> _Home | None:

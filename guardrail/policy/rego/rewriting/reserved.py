@@ -1,10 +1,11 @@
-"""Refuses the name of the functions that rewriting inserts, so that policies can't call them."""
+"""Refuses the names that rewriting inserts, so that policies can't use them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
 from guardrail.errors import Finding
+from guardrail.policy.rego.rewriting.keywords import PREFIX
 from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.sources import ModuleSource
 
@@ -13,11 +14,19 @@ __all__ = ["reserved_names"]
 
 def reserved_names(source: ModuleSource) -> Iterator[Finding]:
     """Yield a finding for each use of ``guardrail.name``, except in the package's name and after
-    ``data``.
+    ``data``, and for each name that begins like that of a renamed rule.
     """
-    if source.installed or "guardrail" not in source.text:
+    if source.installed or not ("guardrail" in source.text or PREFIX in source.text):
         return
     raw = source.text.encode("utf-8")
+    if PREFIX in source.text:
+        yield Finding(
+            source.name,
+            raw.count(b"\n", 0, raw.find(PREFIX.encode())) + 1,
+            "builtin",
+            f"names that begin with {PREFIX} are reserved",
+            "use another name",
+        )
     written = list(tokens(raw))
     for before, token, after in zip(written, written[1:], written[2:], strict=False):
         own = token.written == b"guardrail" and after.written == b"."

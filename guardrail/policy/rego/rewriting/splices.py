@@ -78,6 +78,8 @@ class Statement:
     end: int
     braced: bool
     """False if it follows ``if`` without braces."""
+    missing: bool = False
+    """True if it stands for the body of a rule that has none."""
 
     def before(self, lines: Sequence[bytes]) -> list[Splice]:
         """Return the splices that insert *lines* before this statement, on the same line of the
@@ -93,6 +95,8 @@ class Statement:
         file.
         """
         written = b"".join(b"; " + line for line in lines)
+        if self.missing:
+            return [Splice(self.end, self.end, b" if { " + b"; ".join(lines) + b" }")]
         if self.braced:
             return [Splice(self.end, self.end, written)]
         return [
