@@ -135,4 +135,4 @@ def test_a_number_from_a_text_keeps_its_spelling_or_fails(
 
 
 def test_there_are_enough_of_them() -> None:
-    assert len(NAMES) >= 60
+    assert len(NAMES) >= 95

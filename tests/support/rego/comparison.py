@@ -253,7 +253,7 @@ class Comparison:
         self, sources: list[ModuleSource], document: str
     ) -> tuple[list[MergedPackage], list[Finding]]:
         parsed, findings = parse_sources(sources, [], self.bench)
-        parsed, problems = rewrite(parsed, self.bench)
+        parsed, problems = rewrite(parsed, document, self.bench)
         findings += problems
         if findings:
             return [], findings
@@ -319,6 +319,8 @@ class Comparison:
             return ""
         # And the other one may need functions of it.
         self.reference.clear(names)
+        if any("\npackage guardrail.policy.team" in f"\n{text}" for text in modules):
+            return "several packages"
         imports = dict.fromkeys(re.findall(r"^import .*$", "\n".join(modules), re.MULTILINE))
         rest = [re.sub(r"^(package|import) .*$", "", text, flags=re.MULTILINE) for text in modules]
         return self.reference.put(

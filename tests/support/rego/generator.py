@@ -7,13 +7,13 @@ import re
 from collections.abc import Callable
 
 from tests.support.rego.builtin_calls import CALLS, DOUBTFUL
+from tests.support.rego.constructs import Constructs
 from tests.support.rego.expressions import ARGS, TYPES, Scope
-from tests.support.rego.rewritten import Rewritten
 from tests.support.rego.traps import Traps
 from tests.support.rego.unusual_values import ARGUMENTS, of_type, scalar, value, written
 
 
-class Generator(Rewritten, Traps):
+class Generator(Constructs, Traps):
     """Writes one program after the other. The same seed gives the same programs."""
 
     def __init__(self, r: random.Random) -> None:
@@ -42,6 +42,11 @@ class Generator(Rewritten, Traps):
                 [self.records, self.records, self.rule, self.rule, self.rule, self.grouped]
             )
             r.choice(parts).append(self.line_ends(self.tidy(make())))
+        teams = self.team() if r.random() < 0.2 else []
+        if teams:
+            r.choice(parts).append(self.asked_team())
+        if r.random() < 0.35:
+            r.choice(parts).append(self.tidy(self.dotted()))
         for name in ("allow", r.choice(["allow", "deny", "deny", "require_approval"])):
             r.choice(parts).append(self.line_ends(self.entry(name)))
         if r.random() < 0.4:
@@ -49,9 +54,8 @@ class Generator(Rewritten, Traps):
         if late is not None:
             for part in parts:
                 part.append(late)
-        return ["\n\n".join(["package guardrail.policy", *part]) + "\n" for part in parts], {
-            "known": data
-        }
+        own = ["\n\n".join(["package guardrail.policy", *part]) + "\n" for part in parts]
+        return [*own, *teams], {"known": data}
 
     def name(self, prefix: str) -> str:
         """Return a name that is not taken; seldom one that hides a builtin."""
@@ -163,7 +167,7 @@ class Generator(Rewritten, Traps):
         r = self.r
         makers: list[tuple[int, Callable[[Scope], str]]] = [
             (8, self.condition), (6, self.assignment), (4, self.some), (3, self.negation), (2, self.every), (3, self.unification), (2, self.iteration),
-            (2, self.walk), (1, self.changed), (1, self.result), (2, self.again), (1, self.hiding), (6, self.rewritten),
+            (2, self.walk), (1, self.changed), (1, self.result), (2, self.again), (1, self.hiding), (6, self.rewritten), (1, self.equal),
         ]  # fmt: skip
         return r.choices([maker for _, maker in makers], [weight for weight, _ in makers])[0](scope)
 
