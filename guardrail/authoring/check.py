@@ -5,12 +5,13 @@ calls, and runs the lints.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from guardrail.authoring.fixes.edits import FixContext, can_fix
 from guardrail.authoring.lints.check import Lint, LintReport, SuppressionFilter, lint_modules
 from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.tested import check as check_tested
@@ -36,7 +37,7 @@ from guardrail.policy.rego.rewriting.prints import print_remarks
 from guardrail.policy.rego.tree import Module
 from guardrail.policy.sources import PolicySet, load_policies
 
-__all__ = ["CheckReport", "EngineResult", "EngineState", "EvaluatedPackage", "check"]
+__all__ = ["CheckReport", "EngineResult", "EngineState", "EvaluatedPackage", "check", "findings_of"]
 
 
 class EngineState(StrEnum):
@@ -105,6 +106,8 @@ class CheckReport:
     """
     ignored: int = 0
     """Number of lints suppressed by ``guardrail:ignore`` comments."""
+    fixable: tuple[Finding, ...] = ()
+    """The findings that ``guardrail policy check --fix`` can probably remove."""
     evaluated: tuple[EvaluatedPackage, ...] = ()
     """The texts that are evaluated, if they were asked for and the policies would load."""
 
@@ -171,6 +174,7 @@ def check(
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
         findings=tuple(counted),
+        fixable=tuple(_fixable(counted, policies, opa)),
         remarks=(*remarks(parsed), *print_remarks(parsed)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,
@@ -180,6 +184,30 @@ def check(
         ignored=lints.ignored,
         evaluated=_evaluated(compiled) if show_rewritten and compiled is not None else (),
     )
+
+
+def findings_of(
+    policies: PolicySet, paths: Sequence[Path], *, opa: OpaProgram | None = None
+) -> Sequence[Finding]:
+    """Return the reasons why *policies*, which are below *paths*, would be rejected: those of the
+    embedded engine or, if *opa* is set because it evaluates them, those of OPA and the contract.
+    """
+    if opa is not None:
+        own = contract_findings(policies)
+        return [*own, *_opa_result(opa, policies, schema_folder(paths)).findings]
+    with Workbench() as bench:
+        return _compile_policies(policies, bench)[0]
+
+
+def _fixable(
+    findings: Sequence[Finding], policies: PolicySet, opa: OpaProgram | None
+) -> Iterator[Finding]:
+    sources = (*policies.modules, *policies.tests)
+    texts = {each.name: each.text for each in sources if not each.installed}
+    context = FixContext(texts, opa)
+    for finding in findings:
+        if finding.file in texts and can_fix(texts[finding.file], finding, context):
+            yield finding
 
 
 def _evaluated(compiled: CompiledPolicies) -> tuple[EvaluatedPackage, ...]:

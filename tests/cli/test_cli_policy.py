@@ -263,3 +263,30 @@ def test_policy_check_says_not_ok_if_an_engine_gave_no_answer(
     assert ran.code == 3
     assert "NOT ANSWERED" in ran.out
     assert not any(line.startswith("OK") for line in ran.out.splitlines())
+
+
+BOOLEAN = 'package guardrail.policy\n\nallow if input.resource.id == "x"\n'
+
+
+def test_mechanical_findings_are_fixed_when_asked(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint says so, --dry-run only shows the changes, and the fixed files are checked."""
+    monkeypatch.delenv("GUARDRAIL_OPA", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    policy = tmp_path / "p.rego"
+    policy.write_text(BOOLEAN)
+    ran = cli("policy", "check", tmp_path)
+    assert (ran.code, "guardrail policy check --fix" in " ".join(ran.out.split())) == (1, True)
+    ran = cli("policy", "check", tmp_path, "--fix", "--dry-run")
+    assert (ran.code, policy.read_text()) == (1, BOOLEAN)
+    assert '+allow contains "allow-1" if input.resource.id == "x"' in ran.out
+    assert "0 findings would remain" in ran.out
+    ran = cli("policy", "check", tmp_path, "--fix", "--json")
+    made = json.loads(ran.out)
+    assert (ran.code, made["ok"], made["findings"]) == (0, True, [])
+    assert [(each["written"], len(each["fixed"])) for each in made["fix"]["files"]] == [(True, 1)]
+    assert policy.read_text() == BOOLEAN.replace("allow if", 'allow contains "allow-1" if')
+    ran = cli("policy", "check", tmp_path, "--fix")
+    assert (ran.code, ran.out.startswith("nothing to fix")) == (0, True)
+    assert cli("policy", "check", tmp_path, "--dry-run").code == 2

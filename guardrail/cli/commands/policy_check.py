@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from guardrail.cli.app import Exit
+from guardrail.cli.commands import policy_fix
 from guardrail.cli.commands.policy import (
     PATHS,
     configured_engine,
@@ -23,7 +24,7 @@ from guardrail.cli.findings import print_finding, print_findings
 from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, Finding
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["check", "find_program"]
 
 _DESPITE = "A guard loads policies with warnings; with --strict, this command exits with code 1."
+_FIX = "guardrail policy check --fix can do this"
 _INDENT = 21
 """Number of columns before an engine's description."""
 
@@ -47,6 +49,10 @@ _INDENT = 21
 @click.option(
     "--show-rewritten", is_flag=True, help="Also print the text that the embedded engine evaluates."
 )
+@click.option(
+    "--fix", "fix", is_flag=True, help="First fix what can be fixed mechanically, in the files."
+)
+@click.option("--dry-run", is_flag=True, help="With --fix: show the changes, but write nothing.")
 def check(
     *,
     paths: Sequence[Path],
@@ -55,6 +61,8 @@ def check(
     tools: Path | None,
     strict: bool,
     show_rewritten: bool,
+    fix: bool,
+    dry_run: bool,
 ) -> int:
     """Check that the policies below PATH (default: those in the settings) would load, and warn
     about likely mistakes.
@@ -72,14 +80,19 @@ def check(
     from guardrail.authoring.check import check as look
     from guardrail.authoring.tools_file import load_tools
 
+    if dry_run and not fix:
+        raise click.UsageError("--dry-run needs --fix")
     schemas = load_tools(tools) if tools is not None else None
+    chosen, opa = policy_paths(paths, config), find_program(paths, config)
+    opa_serves = configured_engine(paths, config) == "opa"
+    fixed = policy_fix.run(chosen, opa, opa_serves=opa_serves, dry_run=dry_run) if fix else None
     progress = Progress("calls compared:")
     try:
         report = look(
-            policy_paths(paths, config),
+            chosen,
             tools=schemas,
-            opa=find_program(paths, config),
-            opa_serves=configured_engine(paths, config) == "opa",
+            opa=opa,
+            opa_serves=opa_serves,
             progress=progress,
             show_rewritten=show_rewritten,
         )
@@ -90,8 +103,11 @@ def check(
         shown_fields = asdict(report)
         if not show_rewritten:
             del shown_fields["evaluated"]
-        emit_json({"exit": int(code), "ok": report.ok, **shown_fields})
+        changes = {"fix": asdict(fixed)} if fixed is not None else {}
+        emit_json({"exit": int(code), "ok": report.ok, **shown_fields, **changes})
         return code
+    if fixed is not None:
+        policy_fix.show(fixed, dry_run=dry_run)
     for package in report.evaluated:
         data(f"# {package.package}")
         for line in package.text.splitlines():
@@ -99,7 +115,7 @@ def check(
     for said in report.engines:
         label = "" if said.engine == "embedded" else f"{said.engine}: "
         shown = [finding for finding in said.findings if finding in report.findings]
-        print_findings(shown, Style.BAD, label=label)
+        print_findings(_with_way(shown, report), Style.BAD, label=label)
     print_findings(report.remarks, Style.WARN)
     _lints(report.lints)
     _verdict(report, schemas, strict=strict)
@@ -125,6 +141,16 @@ def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | Non
             "GUARDRAIL_OPA is not the path of an executable program", code="config.opa"
         )
     return program
+
+
+def _with_way(findings: Iterable[Finding], report: CheckReport) -> Iterator[Finding]:
+    """Yield *findings*. The hints of those that ``--fix`` can remove say so."""
+    for finding in findings:
+        if finding in report.fixable:
+            hint = f"{finding.hint}; {_FIX}" if finding.hint else _FIX
+            yield replace(finding, hint=hint)
+        else:
+            yield finding
 
 
 def _exit_code(report: CheckReport, *, strict: bool) -> Exit:

@@ -112,6 +112,23 @@ class OpaProgram:
             return []
         return _findings(done.stderr or done.stdout, folder, sources)
 
+    def convert(self, text: str) -> str | None:
+        """Return the module *text* converted from Rego v0 to v1 and formatted, or None if the
+        program can't convert it. Raises ``ConfigError`` if the program is not OPA 1.
+        """
+        self.require_version()
+        try:
+            done = subprocess.run(
+                [str(self.path), "fmt", "--v0-v1"],
+                input=text.encode(),
+                capture_output=True,
+                timeout=_LIMIT,
+                check=False,
+            )
+            return done.stdout.decode() if done.returncode == 0 else None
+        except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
+            return None
+
     def test(self, folder: Path, *, capabilities: Path) -> list[OpaTest]:
         """Run ``opa test`` on the modules and the data in *folder*, and return the results in the
         order of files and lines. Raises ``ConfigError`` if the program is not OPA 1, and

@@ -1,0 +1,1 @@
+"""Fixes policies that can't be loaded, if the fix is mechanical."""
