@@ -40,6 +40,10 @@ from guardrail.policy.sources import PolicySet, load_policies
 __all__ = ["CheckReport", "EngineResult", "EngineState", "EvaluatedPackage", "check", "findings_of"]
 
 
+_MAX_MARKED = 200
+"""Maximum number of findings for which a fix is looked for, because each takes time."""
+
+
 class EngineState(StrEnum):
     """The result of one engine's checks."""
 
@@ -107,7 +111,7 @@ class CheckReport:
     ignored: int = 0
     """Number of lints suppressed by ``guardrail:ignore`` comments."""
     fixable: tuple[Finding, ...] = ()
-    """The findings that ``guardrail policy check --fix`` can probably remove."""
+    """Those of the first 200 findings that ``guardrail policy check --fix`` can probably remove."""
     evaluated: tuple[EvaluatedPackage, ...] = ()
     """The texts that are evaluated, if they were asked for and the policies would load."""
 
@@ -205,7 +209,7 @@ def _fixable(
     sources = (*policies.modules, *policies.tests)
     texts = {each.name: each.text for each in sources if not each.installed}
     context = FixContext(texts, opa)
-    for finding in findings:
+    for finding in findings[:_MAX_MARKED]:
         if finding.file in texts and can_fix(texts[finding.file], finding, context):
             yield finding
 

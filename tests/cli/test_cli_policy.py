@@ -218,7 +218,7 @@ def test_findings_and_tests_fit_the_terminal_in_whole_words(
         monkeypatch.setenv("COLUMNS", "80")
         narrow = cli("policy", *words, "policies").out
         assert all(width(line) <= 80 for line in narrow.splitlines()), narrow
-        took = re.compile(r"[\d.]+ ms|policies/policies")
+        took = re.compile(r"[\d.,]+ ms|policies/policies")
         assert took.sub("", narrow).split() == took.sub("", whole).split()
         assert "\x1b" not in narrow
 

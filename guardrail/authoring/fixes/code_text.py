@@ -9,8 +9,12 @@ from dataclasses import dataclass
 __all__ = ["CodeText", "Written"]
 
 _PIECE = re.compile(
-    r"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<comment>\#[^\n]*)|[^\"`#]+|[\"`]"
+    r"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*+(?:\"|\\?(?=\n|\Z))|`[^`]*(?:`|\Z))"
+    r"|(?P<comment>\#[^\n]*)|[^\"`#]+"
 )
+"""A string that does not end extends to the end of its line or text, so every character is read
+once.
+"""
 _VISIBLE = re.compile(r"[^\r\n]")
 _RULE = re.compile(r"[^\s})\]]")
 """Matches the first character of a statement that begins in the first column."""

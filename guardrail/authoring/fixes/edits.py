@@ -12,6 +12,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import count
 from typing import TypeAlias
 
 from guardrail.authoring.fixes.code_text import CodeText
@@ -158,11 +159,10 @@ def _new_id(name: str, context: FixContext) -> str:
     """Return an id that no policy contains. An approval covers an id, so each rule needs its
     own.
     """
-    number = 1
     stem = name.replace("_", "-")
-    while any(f'"{stem}-{number}"' in text for text in context.texts.values()):
-        number += 1
-    return f"{stem}-{number}"
+    written = re.compile(rf'"{stem}-(\d{{1,9}})"')
+    used = {int(number) for text in context.texts.values() for number in written.findall(text)}
+    return f"{stem}-{next(number for number in count(1) if number not in used)}"
 
 
 def _has_metadata(code: CodeText, line: int) -> bool:

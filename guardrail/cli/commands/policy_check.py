@@ -108,19 +108,7 @@ def check(
         return code
     if fixed is not None:
         policy_fix.show(fixed, dry_run=dry_run)
-    for package in report.evaluated:
-        data(f"# {package.package}")
-        for line in package.text.splitlines():
-            data(line)
-    for said in report.engines:
-        label = "" if said.engine == "embedded" else f"{said.engine}: "
-        shown = [finding for finding in said.findings if finding in report.findings]
-        print_findings(_with_way(shown, report), Style.BAD, label=label)
-    print_findings(report.remarks, Style.WARN)
-    _lints(report.lints)
-    _verdict(report, schemas, strict=strict)
-    for said in report.engines:
-        _engine(said)
+    _show(report, schemas, strict=strict)
     return code
 
 
@@ -141,6 +129,22 @@ def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | Non
             "GUARDRAIL_OPA is not the path of an executable program", code="config.opa"
         )
     return program
+
+
+def _show(report: CheckReport, tools: Collection[str] | None, *, strict: bool) -> None:
+    for package in report.evaluated:
+        data(f"# {package.package}")
+        for line in package.text.splitlines():
+            data(line)
+    for said in report.engines:
+        label = "" if said.engine == "embedded" else f"{said.engine}: "
+        shown = [finding for finding in said.findings if finding in report.findings]
+        print_findings(_with_way(shown, report), Style.BAD, label=label)
+    print_findings(report.remarks, Style.WARN)
+    _lints(report.lints)
+    _verdict(report, tools, strict=strict)
+    for said in report.engines:
+        _engine(said)
 
 
 def _with_way(findings: Iterable[Finding], report: CheckReport) -> Iterator[Finding]:

@@ -9,10 +9,14 @@ from dataclasses import dataclass
 __all__ = ["Token", "on_one_line", "tokens", "unix_lines"]
 
 _PIECE = re.compile(
-    rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>["
+    rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*+(?:\"|\\?(?=\n|\Z))|`[^`]*(?:`|\Z))|(?P<gap>["
     rb" \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
 )
-"""Matches bytes, because positions in the engine's syntax tree are counted in bytes."""
+"""Matches bytes, because positions in the engine's syntax tree are counted in bytes.
+
+A string that does not end, which is not valid Rego, extends to the end of its line or text. The
+time is therefore proportional to the size of the text.
+"""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.rego.tokens import tokens
 from tests.support.policies import ALLOW, call_input, codes, compiled, findings, raw, write
 
 MAIN = """package m
@@ -232,3 +233,18 @@ def test_a_variable_in_the_head_hides_the_rule_of_its_name_too(tmp_path: Path) -
         assert bench.rule("data.guardrail.policy.members", "{}") == ["x"]
         assert bench.rule("data.guardrail.policy.by_name", "{}") == {"k": 1}
         assert bench.rule("data.guardrail.policy.both", "{}") == [0, [1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        (b'"a\\"b\nc', [b'"a\\"b', b"c"]),
+        (b'"a\\\nb', [b'"a\\', b"b"]),
+        (b'"\\' * 3, [b'"\\"\\"\\']),
+        (b"`a\nb", [b"`a\nb"]),
+        (b'"a" "b"', [b'"a"', b'"b"']),
+    ],
+)
+def test_a_string_that_does_not_end_is_one_token(text: bytes, written: list[bytes]) -> None:
+    """Otherwise every quote in a hostile file would be followed to the end of its line."""
+    assert [token.written for token in tokens(text)] == written
