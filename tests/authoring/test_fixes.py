@@ -16,6 +16,7 @@ from guardrail.errors import ConfigError
 from guardrail.policy.opa.program import OpaProgram, find_opa
 from guardrail.policy.sources import load_policies
 from tests.support.lints import ALLOW, write
+from tests.support.other_users import AGENT, needs_root, open_folder, python
 
 P = "package guardrail.policy\n\n"
 IF = 'if input.resource.id == "x"\n'
@@ -245,6 +246,23 @@ def test_a_file_that_was_changed_meanwhile_stays_as_it_is(tmp_path: Path) -> Non
     os.mkfifo(path)
     assert "meanwhile" in replace_policy(path, tmp_path, "old", "fixed")
     assert stat.S_ISFIFO(path.stat().st_mode)
+
+
+@needs_root
+def test_a_folder_that_can_not_be_written_is_named() -> None:
+    """With its owner, or with the file's, if only the folder may be written; nothing is left."""
+    code = (
+        "import sys; from pathlib import Path\n"
+        "from guardrail.authoring.fixes.writing import replace_policy\n"
+        "print(replace_policy(Path('a.rego'), Path(), 'old', 'new'))\n"
+    )
+    with open_folder() as folder:
+        (folder / "a.rego").write_text("old")
+        (folder / "a.rego").chmod(0o644)
+        for mode, named in ((0o755, folder), (0o777, folder / "a.rego")):
+            folder.chmod(mode)
+            assert f"{named} belongs to root" in python(AGENT, code, cwd=folder)[1]
+            assert [each.read_text() for each in folder.iterdir()] == ["old"]
 
 
 def test_the_rest_of_a_killed_run_does_no_harm(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ def replace_policy(path: Path, root: Path, before: str, after: str) -> str:
             return _CHANGED
         return _replace(folder, real, before, after)
     except OSError as error:
+        if isinstance(error.filename, str):  # a name in the folder
+            error.filename = str(real.parent / error.filename)
         return why_not_written(error, real)
     finally:
         os.close(folder)
