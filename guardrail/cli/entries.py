@@ -72,6 +72,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
         f"{_HERE}.show", "show", "Show a session call by call, or one record in full."
     ),
     "why": CommandEntry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
+    "find": CommandEntry(
+        f"{_HERE}.find", "find", "List the calls whose records contain a removed value."
+    ),
     "index": CommandEntry(
         f"{_HERE}.index",
         "index",
@@ -190,7 +193,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Start": ("init", "doctor", "demo", "bench"),
-    "Review": ("sessions", "show", "why", "rederive", "index", "export", "access"),
+    "Review": ("sessions", "show", "why", "find", "rederive", "index", "export", "access"),
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),

@@ -15,9 +15,10 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from guardrail.cli.options import settings_for
+from guardrail.cli.options import open_ledger_or_copy, settings_for
 from guardrail.cli.output import ACCESS, Style, remark
-from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.core.words import counted
+from guardrail.errors import AccessError, ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "access_log",
     "access_log_incomplete",
     "access_log_lost",
+    "limit_reads",
     "recorded_command",
     "recorded_in",
 ]
@@ -165,6 +167,37 @@ def recorded_in() -> Path | None:
     """
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
+
+
+def limit_reads(most: int) -> None:
+    """Check that this user has run the current command at most *most* times in the last minute,
+    according to the access log.
+
+    Raises ``AccessError`` if the access log did not record this run, or if there were more runs.
+    """
+    from datetime import UTC, datetime, timedelta
+
+    from guardrail.review.access import recent_reads
+
+    context = click.get_current_context()
+    path = recorded_in()
+    if path is None or context.meta.get(ACCESS) is not None:
+        raise AccessError(
+            "this command runs only if it is recorded in the access log",
+            code="access.required",
+            hint=str(context.meta.get(_HINT) or "guardrail doctor"),
+        )
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    command = " ".join(context.command_path.split()[1:])
+    with open_ledger_or_copy(path) as reader:
+        stamp = since.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        count = recent_reads(reader, command, os.getuid(), stamp, most + 1)
+    if count > most:
+        raise AccessError(
+            f"guardrail {command} may be used {counted(most, 'time')} in a minute by one user",
+            code="access.limit",
+            hint="wait a minute; [review] finds_per_minute sets the limit",
+        )
 
 
 def access_log_lost() -> str:

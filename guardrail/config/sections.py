@@ -343,6 +343,9 @@ class ReviewSettings:
         "keep an index of the ledger for commands and Datasette, in the reader's own folder: "
         "true, false, or a folder",
     )
+    finds_per_minute: int = _limits(
+        20, 1, 10_000, "uses of guardrail find by one user in a minute, per access log"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import hashlib
 import hmac
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from guardrail.core.redaction.normal_forms import normal_form
-from guardrail.keys.token_keys import TokenEpoch, kid_of
+from guardrail.keys.token_keys import TokenEpoch, TokenSecrets, kid_of
 
-__all__ = ["ClassTokens", "Commitment", "TenantKeys", "class_tokens", "derive"]
+__all__ = ["ClassTokens", "Commitment", "TenantKeys", "class_tokens", "derive", "live_tokens"]
 
 _TOKEN_BYTES = 15
 _ALPHABET = "abcdefghijklmnopqrstuvwxyz234567"
@@ -115,6 +115,17 @@ class TenantKeys:
 def class_tokens(tenant: str, epoch: TokenEpoch) -> ClassTokens:
     """Return the function that makes the tokens of *tenant* with the key of *epoch*."""
     return ClassTokens(_of_tenant(epoch.key, tenant), epoch.kid, epoch.normal)
+
+
+def live_tokens(secrets: TokenSecrets, tenant: str) -> Mapping[str, ClassTokens]:
+    """Return the functions that make the tokens of *tenant*, by the name of their key: for each
+    live epoch, and for ids.
+    """
+    master = secrets.master
+    for_ids = ClassTokens(_of_tenant(master, tenant), kid_of(master, 1), 1)
+    return {for_ids.kid: for_ids} | {
+        epoch.kid: class_tokens(tenant, epoch) for epoch in secrets.epochs
+    }
 
 
 def _of_tenant(key: bytes, tenant: str) -> bytes:

@@ -12,7 +12,7 @@ from typing import Any
 from guardrail.review.records import RecordReader, parse
 from guardrail.review.values import integer, obj, text
 
-__all__ = ["AccessEntry", "AccessList", "document", "list_accesses"]
+__all__ = ["AccessEntry", "AccessList", "document", "list_accesses", "recent_reads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +64,25 @@ def list_accesses(records: RecordReader, limit: int | None = None) -> AccessList
             total += 1
             kept.append(_access(seq, record))
     return AccessList(records.log, total, tuple(kept))
+
+
+def recent_reads(records: RecordReader, command: str, uid: int, since: str, limit: int) -> int:
+    """Return the number of reads by *command* and the user *uid* since the time *since* (RFC 3339
+    UTC), or *limit* if there are more. Raises ``LedgerError``, ``RecordError``.
+
+    If the clock was set back, reads with a later time count as recent.
+    """
+    found = 0
+    for seq in range(records.size() - 1, max(records.first(), 1) - 1, -1):
+        line = records.record(seq)
+        if line is None:
+            continue
+        record = parse(line, seq)
+        if text(record, "ts") < since or found >= limit:
+            break
+        own = integer(obj(record, "actor"), "uid") == uid
+        found += own and text(record, "command") == command
+    return found
 
 
 def _access(seq: int, record: Mapping[str, Any]) -> AccessEntry:

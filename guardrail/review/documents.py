@@ -9,11 +9,12 @@ from dataclasses import asdict
 from typing import Any
 
 from guardrail.review import approval_answers
+from guardrail.review.lookup import CallMatch, FoundCalls
 from guardrail.review.records import RecordedCall, RecordedOutcome, RuleHit, SessionKey
 from guardrail.review.sessions import SessionSummary, Timeline
 from guardrail.review.why import DecisionExplanation, headline
 
-__all__ = ["call", "sessions", "timeline", "why"]
+__all__ = ["call", "found", "sessions", "timeline", "why"]
 
 
 def _key(key: SessionKey) -> dict[str, str]:
@@ -105,6 +106,28 @@ def timeline(log: str, session: Timeline) -> dict[str, Any]:
         "ended": session.ended,
         "calls": [call(entry) for entry in session.calls],
     }
+
+
+def found(log: str, found: FoundCalls) -> dict[str, Any]:
+    """Return the document for ``guardrail find --json``."""
+    return {
+        "log": log,
+        "records": found.records,
+        "calls": [
+            {**_key(entry.key), **call(entry), "found": _places(places)}
+            for entry, places in found.calls
+        ],
+        "others": [
+            {"seq": each.seq, "type": each.type, "ts": each.ts, "found": _places(each.places)}
+            for each in found.others
+        ],
+        "before": found.before,
+        "unknown_keys": list(found.unknown_keys),
+    }
+
+
+def _places(places: Sequence[CallMatch]) -> list[dict[str, Any]]:
+    return [{"seq": each.seq, "class": each.cls, "pointer": each.pointer} for each in places]
 
 
 def why(log: str, answer: DecisionExplanation) -> dict[str, Any]:

@@ -4,10 +4,12 @@ where it can't be.
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ TRIED: dict[str, list[str]] = {
     "sessions": [],
     "show": ["last"],
     "why": ["3"],
+    "find": ["--value", "-"],
     "index": [],
     "rederive": [],
     "upgrade": [],
@@ -167,11 +170,12 @@ def test_every_command_is_tried_here() -> None:
 
 @pytest.mark.parametrize("words", TRIED)
 def test_a_command_that_opens_the_ledger_is_recorded_before_it_does(
-    cli: Cli, project: Path, opened: list[int], words: str
+    cli: Cli, project: Path, opened: list[int], words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever its entry says: what it opened and when is compared with what the access log has,
     then and afterwards.
     """
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"bob@example.com")))
     found, reads = ALL[words]
     own = any(parameter.name == "ledger" for parameter in found.params)
     cli(

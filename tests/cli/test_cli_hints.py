@@ -20,9 +20,9 @@ from guardrail.review.doctor.result import without_doctor
 from tests.support.command_line import Ran
 
 ROOT = Path(guardrail.__file__).parent
-_WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|--(?= )|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
+_WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|--(?= )|-(?![a-z-])|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
 _NAMED = re.compile(rf"\bguardrail ({_WORD}(?: {_WORD})*)")
-_VALUE = re.compile(r"[A-Z][A-Z_]*|\"[^\"]*\"|\.|last")
+_VALUE = re.compile(r"-|[A-Z][A-Z_]*|\"[^\"]*\"|\.|last")
 
 
 def texts(tree: ast.Module) -> Iterator[str]:
@@ -66,7 +66,7 @@ def problem(told: str) -> str:
     values = 0
     while words and (words[0].startswith("-") or _VALUE.fullmatch(words[0])):
         word = words.pop(0)
-        if not word.startswith("-"):
+        if not word.startswith("-") or word == "-":
             values += 1
             continue
         if word == "--":

@@ -105,6 +105,34 @@ def test_no_canary_is_in_an_export_or_a_command_as_a_user_runs_it(said: Said) ->
         assert found(said, done.stdout + done.stderr) == [], word
 
 
+def test_no_canary_that_is_looked_up_is_shown_or_written(said: Said) -> None:
+    """By find, with and without an index, in the index itself, and in the access log."""
+    from guardrail.cli.app import cli as commands
+
+    config = said.folder / "guardrail.toml"
+    config.write_text(
+        f'[ledger]\npath = "{said.folder / "audit.db"}"\n[review]\nfinds_per_minute = 1000\n'
+        f'index = "{said.folder / "index"}"\n'
+    )
+    runner = CliRunner()
+    for canary in said.canaries:
+        for words in ([], ["--json"], ["--class", "name"], ["--all", "--tenant", "acme"]):
+            line = ["find", "--value", "-", *words, "--config", str(config)]
+            done = runner.invoke(commands, line, input=canary)
+            data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
+            assert found(said, data) == [], words
+        for line in (["find", canary], ["find", "--value", canary], ["find", f"--limit={canary}"]):
+            done = runner.invoke(commands, [*line, "--config", str(config)])
+            data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
+            assert done.exit_code != 0
+            assert found(said, data) == [], line[1:0]
+    assert list((said.folder / "index").glob("*.db"))
+    reads = records(said.folder / "audit.access.db", "access.read")
+    assert sum(record["command"] == "find" for record in reads) == 8
+    for canary in said.canaries:
+        assert leaks(said.folder, canary) == []
+
+
 def test_a_ledger_under_a_canary_s_name_would_be_found() -> None:
     """For contrast: each form that is searched for is one that the search finds."""
     import base64

@@ -27,7 +27,7 @@ _SPACES = re.compile(r"\s+")
 _TRUNK_PREFIX = re.compile(r"(?<=[0-9\s])\(0\)")
 _ADDRESS_SCHEME = re.compile(r"(?:mailto|tel):", re.IGNORECASE)
 _BUILT_IN = frozenset(CLASSES) - {"secret"}
-_OF_CODES = frozenset({"payment", "government_id", "contact", "biometric"})
+_OF_CODES = frozenset({"payment", "government_id", "contact", "biometric", "text"})
 # NFKC leaves several characters for a dash, an apostrophe and the final sigma.
 _VARIANTS = str.maketrans(
     {
@@ -44,11 +44,11 @@ def needs_mark(cls: str, value: str) -> bool:
 
     This is so for class ``secret``, for every class that a schema names after a secret (``pin``,
     ``otp``), and for up to four digits in a class in which they can be a PIN, a CVV or the end of a
-    number.
+    number. These include class ``text``, of values of which nothing is known.
     """
-    if cls not in _BUILT_IN:
-        return cls == "secret" or classify(cls).cls == "secret"
-    return cls in _OF_CODES and len(value) < 9 and len(value.strip()) < 5 and _is_code(value)
+    if cls in _OF_CODES:
+        return len(value) < 9 and len(value.strip()) < 5 and _is_code(value)
+    return cls not in _BUILT_IN and (cls == "secret" or classify(cls).cls == "secret")
 
 
 def _is_code(value: str) -> bool:

@@ -4,7 +4,7 @@ ledger.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from itertools import islice
@@ -14,7 +14,9 @@ from guardrail.core.log.record import leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.index.file import IndexFile
+from guardrail.review.index.lines import search_lines
 from guardrail.review.index.rows import locators_of, row_of
+from guardrail.review.index.rows import tokens_of as tokens_of_line
 from guardrail.review.index.store import (
     About,
     Found,
@@ -23,6 +25,7 @@ from guardrail.review.index.store import (
     StaleIndexError,
     UnusableIndexError,
 )
+from guardrail.review.lookup import TokenHits, TokensOf
 from guardrail.review.records import SessionKey
 
 __all__ = ["IndexedRecords"]
@@ -167,6 +170,68 @@ class IndexedRecords:
         """Return the first line that is not a record, with its number, or None."""
         found = self._located(IndexStore.not_records)
         return found[0] if found else None
+
+    def with_tokens(
+        self, tokens_of: TokensOf, *, before: int | None, limit: int | None
+    ) -> TokenHits:
+        """Return the latest records with a number below *before* that contain one of the tokens
+        that *tokens_of* returns: those of *limit* calls, or all of them. Without an index, every
+        line is read.
+        """
+        return self._answer(lambda store: self._with_tokens(store, tokens_of, before, limit))
+
+    def _with_tokens(
+        self, store: IndexStore, tokens_of: TokensOf, before: int | None, limit: int | None
+    ) -> TokenHits:
+        tenants = store.tenants()
+        below = self.size() if before is None else min(before, self.size())
+        if store.whole:
+            kinds: Collection[str] = store.token_kinds()
+            tokens = list(tokens_of(kinds, tenants))
+            total = store.count_tokens(tokens)
+
+            def latest(below: int, count: int) -> list[Found]:
+                return store.of_tokens(tokens, below, count)
+
+        else:
+            kinds, tokens, seqs = search_lines(self._reader.lines(), tokens_of, tenants)
+            total = len(seqs)
+
+            def latest(below: int, count: int) -> list[Found]:
+                left = [seq for seq in seqs if seq < below][::-1]
+                return store.of_numbers(left if count < 0 else left[:count])
+
+        lines, more = self._page(latest, below, limit, tokens)
+        return TokenHits(total, lines, kinds, more)
+
+    def _page(
+        self,
+        latest: Callable[[int, int], list[Found]],
+        below: int,
+        limit: int | None,
+        tokens: Sequence[str],
+    ) -> tuple[list[tuple[int, Mapping[str, Any]]], bool]:
+        """Return the lines of the latest records until they belong to *limit* calls, latest first,
+        and True if there are earlier ones. Raises ``StaleIndexError`` if a line does not contain
+        one of *tokens*.
+        """
+        lines: list[tuple[int, Mapping[str, Any]]] = []
+        calls: set[object] = set()
+        wanted = set(tokens)
+        count = -1 if limit is None else 4 * limit
+        while True:
+            found = latest(below, count)
+            for each in self._compared(found):
+                if not any(token in wanted for token, _ in tokens_of_line(each.line)):
+                    raise StaleIndexError(f"its tokens differ from record {each.seq} of the ledger")
+                call = each.row[3] or each.row[8] or each.seq
+                if limit is not None and call not in calls and len(calls) == limit:
+                    return lines, True
+                calls.add(call)
+                lines.append((each.seq, each.record))
+            if count < 0 or len(found) < count:
+                return lines, False
+            below = found[-1][0]
 
     def _lines(self, find: Callable[[IndexStore], list[Found]]) -> list[bytes]:
         return [line for _, line in self._located(find)]

@@ -14,7 +14,16 @@ from guardrail.core.log.record import decode_or_none, dumps, leaf_hash
 from guardrail.errors import RecordError
 from guardrail.review.values import integer, number, obj, text
 
-__all__ = ["COLUMNS", "DISPLAYED", "LOCATORS", "SEARCHED", "IndexRow", "locators_of", "row_of"]
+__all__ = [
+    "COLUMNS",
+    "DISPLAYED",
+    "LOCATORS",
+    "SEARCHED",
+    "IndexRow",
+    "locators_of",
+    "row_of",
+    "tokens_of",
+]
 
 LOCATORS: Mapping[str, type] = {
     "seq": int,
@@ -103,7 +112,7 @@ def row_of(seq: int, line: bytes, *, full: bool = True) -> IndexRow:
     kind = values[2]
     return IndexRow(
         values=(*values, *_shown(line, record)) if full else values,
-        tokens=_tokens(line) if full else (),
+        tokens=tokens_of(line) if full else (),
         in_session=isinstance(kind, str) and kind.startswith(_CALL) and kind != _THROTTLED,
     )
 
@@ -185,7 +194,8 @@ def _message(decision: Mapping[str, Any]) -> str:
     return "\n".join(filter(None, messages))
 
 
-def _tokens(line: bytes) -> tuple[tuple[str, str], ...]:
+def tokens_of(line: bytes) -> tuple[tuple[str, str], ...]:
+    """Return each token in *line*, with its class."""
     found = {match[0].decode("ascii"): match[1].decode("ascii") for match in _TOKEN.finditer(line)}
     return tuple(found.items())
 

@@ -38,6 +38,10 @@ _MAX_VALUE = 1 << 26
 _MEMORY_KB = 65_536
 """Memory of a temporary index. Beyond that, SQLite uses an unnamed file."""
 _LAST = "\U0010ffff"
+_DIGITS = 24
+"""Length of the last part of a token."""
+_MOST_KINDS = 10_000
+_MOST = (1 << 63) - 1
 _FOUND = f"SELECT {', '.join(LOCATORS)} FROM record"  # noqa: S608 - constants
 # Without statistics, SQLite may prefer the index on the type. The unary + in "+type" rules that
 # index out.
@@ -249,6 +253,57 @@ class IndexStore:
     def session_count(self) -> int:
         """Return the number of sessions."""
         return int(str(self._ask("SELECT count(*) FROM session")[0][0]))
+
+    def tenants(self) -> list[str]:
+        """Return the tenants of all sessions."""
+        rows = self._ask("SELECT DISTINCT tenant FROM session")
+        return [row[0] for row in rows if isinstance(row[0], str)]
+
+    def token_kinds(self) -> list[str]:
+        """Return the beginning of each token, up to its last colon: its class and its key."""
+        kinds: list[str] = []
+        after = ""
+        # There are few kinds, so each query skips all other tokens of a kind.
+        while len(kinds) < _MOST_KINDS:
+            rows = self._ask(
+                "SELECT token FROM token WHERE token > ? ORDER BY token LIMIT 1", after
+            )
+            if not rows:
+                return kinds
+            kind = str(rows[0][0])[:-_DIGITS]
+            if not kind.endswith(":"):
+                raise StaleIndexError("a token was changed")
+            kinds.append(kind)
+            after = kind + _LAST
+        raise StaleIndexError("its tokens were changed")
+
+    def count_tokens(self, tokens: Sequence[str]) -> int:
+        """Return the number of records that contain one of *tokens*."""
+        if len(tokens) == 1:
+            rows = self._ask("SELECT count(*) FROM token WHERE token = ?", tokens[0])
+            return int(str(rows[0][0]))
+        return len(self._seqs(tokens))
+
+    def of_tokens(self, tokens: Sequence[str], before: int, limit: int) -> list[Found]:
+        """Return the last *limit* records with a number below *before* that contain one of
+        *tokens*, latest first. If *limit* is negative, return all of them.
+        """
+        seqs = sorted((seq for seq in self._seqs(tokens, before, limit)), reverse=True)
+        if limit >= 0:
+            del seqs[limit:]
+        return self.of_numbers(seqs)
+
+    def of_numbers(self, seqs: Sequence[int]) -> list[Found]:
+        """Return the records with these numbers, in this order."""
+        found: list[Found] = []
+        for seq in seqs:
+            found += self._find("seq = ?", seq)
+        return found
+
+    def _seqs(self, tokens: Sequence[str], before: int = _MOST, limit: int = -1) -> set[int]:
+        query = "SELECT seq FROM token WHERE token = ? AND seq < ? ORDER BY seq DESC LIMIT ?"
+        seqs = (row[0] for token in tokens for row in self._ask(query, token, before, limit))
+        return {seq for seq in seqs if isinstance(seq, int)}
 
     def _find(self, where: str, *values: object) -> list[Found]:
         rows = self._ask(f"{_FOUND} WHERE {where}", *values)
