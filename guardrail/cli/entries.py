@@ -163,7 +163,8 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "keys": CommandEntry(
         f"{_HERE}.keys",
         "keys",
-        "Show the log's public key, which every verifier should keep.",
+        "Show the log's public key; replace and destroy keys of tokens.",
+        instead="action",
     ),
     "witness": CommandEntry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."

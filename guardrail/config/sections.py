@@ -99,6 +99,9 @@ class KeySettings:
     signer_public: str = text_field(
         "", "Ed25519 public key of the signer, 64 hex characters; read by init"
     )
+    lookup_days: int = number_field(
+        0, 0, 36_500, "days for which keys retire keeps a replaced key that records name; 0: always"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -339,11 +342,9 @@ class ReviewSettings:
     """Settings in ``[review]``: the index that commands read (docs/reviewing.md)."""
 
     index: bool | Path = switch_or_file_field(
-        True,
-        "keep an index of the ledger for commands and Datasette, in the reader's own folder: "
-        "true, false, or a folder",
+        True, "keep an index of the ledger, in the reader's own folder: true, false, or a folder"
     )
-    finds_per_minute: int = _limits(
+    finds_per_minute: int = number_field(
         20, 1, 10_000, "uses of guardrail find by one user in a minute, per access log"
     )
 
