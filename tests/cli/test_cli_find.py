@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 import re
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from guardrail.keys.log_key import TOKENS_FILE, Keys
+from guardrail.review.lookup import ValueTokens
 from guardrail.system.durable import replace_file
 from tests.support.command_line import Cli, Ran
 from tests.support.guards import OPEN, appearances, guarded, lines, records
@@ -314,6 +316,17 @@ def test_keys_of_a_different_log_are_refused(project: Path, find: Find) -> None:
     ran = find(BOB)
     assert ran.code == 3
     assert "keys of a different log" in ran.err
+
+
+def test_a_search_shows_and_pickles_neither_value_nor_key(made: Path) -> None:
+    """It holds both."""
+    secrets = Keys.load(made / "audit.keys").secrets
+    search = ValueTokens(BOB, secrets, classes=["contact"])
+    assert repr(search) == str(search) == "ValueTokens(...)"
+    assert not hasattr(search, "__dict__")
+    with pytest.raises(TypeError) as caught:
+        pickle.dumps(search)
+    assert BOB not in repr(caught.getrepr())
 
 
 def test_there_are_records_to_find(made: Path) -> None:

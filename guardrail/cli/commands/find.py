@@ -174,7 +174,7 @@ def find(
 
 def _value() -> str:
     """Return the value from standard input. Raises ``UsageError``, without any part of it."""
-    hint = "printf %s VALUE | guardrail find --value -"
+    hint = "on a terminal, guardrail find --value - asks for the value; or redirect it from a file"
     if sys.stdin is not None and sys.stdin.isatty():
         from getpass import getpass
 
