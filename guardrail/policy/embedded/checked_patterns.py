@@ -94,10 +94,61 @@ def key(given: object, others: list[object]) -> object:
     return given
 
 
+def template_pattern(template: object, start: object, end: object) -> str:
+    """Return the regular expression for a template, whose parts between *start* and *end* are
+    regular expressions. Everything else stands for itself.
+    """
+    for text in (template, start, end):
+        if not isinstance(text, str):
+            raise ValueError("not a text")
+    assert isinstance(template, str)
+    assert isinstance(start, str)
+    assert isinstance(end, str)
+    if len(start.encode("utf-8")) != 1 or len(end.encode("utf-8")) != 1:
+        raise ValueError("a delimiter of several bytes")
+    written: list[str] = []
+    level = opened = 0
+    for index, character in enumerate(template):
+        if character == start:
+            level += 1
+            if level == 1:
+                opened = index
+        elif character == end:
+            level -= 1
+            if level < 0:
+                raise ValueError("unbalanced delimiters")
+            if level == 0:
+                part = template[opened + 1 : index]
+                # OPA compiles each part by itself, too.
+                pattern(f"^{part}$")
+                written.append(f"({part})")
+        elif level == 0:
+            written.append("\\" + character if character in _SPECIAL else character)
+    if level:
+        raise ValueError("unbalanced delimiters")
+    return pattern("^" + "".join(written) + "$")
+
+
+_SPECIAL = frozenset("\\.+*?()|[]{}^$")
+"""Characters that Go escapes."""
+
+
+def is_regex(text: object) -> bool:
+    """Return True if *text* is a regular expression. Raises ``ValueError`` if it may not be."""
+    if not isinstance(text, str):
+        return False
+    if text[:1] in {"*", "+", "?"}:
+        return False
+    pattern(text)
+    return True
+
+
 SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "guardrail.glob": (1, glob),
     "guardrail.key": (2, key),
     "guardrail.pattern": (1, pattern),
     "guardrail.replacement": (1, replacement),
+    "guardrail.template_pattern": (3, template_pattern),
+    "regex.is_valid": (1, is_regex),
 }
 """Number of arguments and replacement of each function, by name."""

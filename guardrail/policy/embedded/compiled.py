@@ -13,7 +13,7 @@ from guardrail.core.types import PolicyIdentity
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.rego.lengths import SIZES, with_sizes
+from guardrail.policy.rego.library import LIBRARY, with_library_functions
 from guardrail.policy.rego.membership import with_defined_memberships
 from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
@@ -152,12 +152,12 @@ def merge_served(
     defined = _rewritten(modules, with_defined_memberships(modules), bench, findings)
     if findings:
         return [], findings
-    sized = _rewritten(defined, with_sizes(defined), bench, findings)
+    sized = _rewritten(defined, with_library_functions(defined), bench, findings)
     served = _rewritten(sized, with_ascii_classes(sized), bench, findings)
     if findings:
         return [], findings
     if any(new is not old for new, old in zip(sized, modules, strict=True)):
-        served.append(parse_module(SIZES, bench.parse(SIZES.name, SIZES.text)))
+        served.append(parse_module(LIBRARY, bench.parse(LIBRARY.name, LIBRARY.text)))
     return merge(served)
 
 

@@ -8,13 +8,14 @@ OPA raises an error too, or if its result has more digits than the engine suppor
 from __future__ import annotations
 
 from number_substitutes import NUMBERS  # type: ignore[import-not-found]  # found in its own folder
+from rego_values import require_complete  # type: ignore[import-not-found]  # found in its own folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["SUBSTITUTES", "number_of"]
+__all__ = ["SUBSTITUTES", "number_of", "rounded_ratio"]
 
 _BITS = 64
 _DIGITS = 15
@@ -80,6 +81,11 @@ def _operand(value: object) -> _Binary:
     if abs(power) > 400:
         raise ValueError("not a finite number")
     return _rounded(number * _ten(power), _ten(-power))
+
+
+def rounded_ratio(numerator: int, denominator: int) -> tuple[int, int]:
+    """Return numerator and denominator of the nearest number of 64 bits."""
+    return _rounded(numerator, denominator).ratio
 
 
 def number_of(numerator: int, denominator: int) -> int | float:
@@ -154,8 +160,8 @@ def plus(one: object, other: object) -> int | float:
 def minus(one: Any, other: Any) -> Any:
     """Return the difference of two numbers or two sets."""
     if isinstance(one, set) and isinstance(other, set):
-        if any(isinstance(each, bool) or each in (0, 1) for each in (*one, *other)):
-            raise ValueError("a set contains 0, 1, true or false")
+        require_complete(one)
+        require_complete(other)
         return one - other
     (a, b), (c, d) = _operand(one).ratio, _operand(other).ratio
     return number_of(a * d - c * b, b * d)

@@ -9,6 +9,7 @@ known.
 from __future__ import annotations
 
 from number_substitutes import NUMBERS  # type: ignore[import-not-found]  # found in its own folder
+from rego_values import sorted_members  # type: ignore[import-not-found]  # found in its own folder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBSTITUTES"]
 
-_RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 _FLAGS = frozenset("+-# 0")
 _DIGITS = frozenset("0123456789")
 _WIDEST = 1_000
@@ -330,26 +330,14 @@ def _format_value(value: object) -> str:
         return "[" + ", ".join(map(_format_value, value)) + "]"
     if isinstance(value, dict):
         members = [
-            f"{_format_value(key)}: {_format_value(value[key])}" for key in _sorted_members(value)
+            f"{_format_value(key)}: {_format_value(value[key])}" for key in sorted_members(value)
         ]
         return "{" + ", ".join(members) + "}"
     if isinstance(value, set):
         return (
-            "{" + ", ".join(map(_format_value, _sorted_members(value))) + "}" if value else "set()"
+            "{" + ", ".join(map(_format_value, sorted_members(value))) + "}" if value else "set()"
         )
     raise ValueError("another type")
-
-
-def _sorted_members(members: Any) -> list[Any]:
-    # In Python, 1 equals True, so a set could have lost one of them on its way here.
-    if any(isinstance(member, bool) or member in (0, 1) for member in members):
-        raise ValueError("a set or the keys of an object contain 0, 1, true or false")
-    ranks = [_RANKS.get(type(member), 9) for member in members]
-    if 9 in ranks:
-        raise ValueError("another type")
-    return sorted(
-        members, key=lambda member: (_RANKS[type(member)], 0 if member is None else member)
-    )
 
 
 _ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\", 34: '"'}

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-__all__ = ["NUMBERS", "SUBSTITUTES"]
+__all__ = ["NUMBERS", "SUBSTITUTES", "whole_number"]
 
 
 class NumberSpellings:
@@ -132,6 +132,15 @@ def format_int(value: float, base: int) -> str:
     return format(int(_require_number(value)), form)
 
 
+def whole_number(value: object) -> int:
+    """Return an integer below 2^31 that is written as one. Raises ``ValueError``."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("not a whole number")
+    if NUMBERS.is_spelled_unusually(value) or abs(value) >= 2**31:
+        raise ValueError("a large number, or one that was written as a fraction")
+    return value
+
+
 def bits_and(one: int, other: int) -> int:
     """Return the bits that are set in both integers."""
     return _require_64_bits(_require_written_integer(one) & _require_written_integer(other))
@@ -152,6 +161,11 @@ def bits_rsh(value: int, by: int) -> int:
     if not 0 <= _require_integer(by) < 64:
         raise ValueError("a shift beyond 64 bits")
     return _require_64_bits(_require_written_integer(value) >> by)
+
+
+def bits_negate(value: int) -> int:
+    """Return *value* with all bits inverted."""
+    return _require_64_bits(~_require_written_integer(value))
 
 
 def _require_integer(value: object) -> int:
@@ -175,6 +189,7 @@ def _require_64_bits(value: int) -> int:
 
 SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "bits.and": (2, bits_and),
+    "bits.negate": (1, bits_negate),
     "bits.or": (2, bits_or),
     "bits.rsh": (2, bits_rsh),
     "bits.xor": (2, bits_xor),

@@ -15,11 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["SUBSTITUTES"]
 
-_DIGITS = frozenset("0123456789")
-_HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
-_MAPPED = 0xFFFF
-"""The bits above the last 32 bits of an IPv4-mapped IPv6 address."""
-
 
 def lower(text: str) -> str:
     """Return *text* in lower case as OPA does: character by character, regardless of the
@@ -81,179 +76,10 @@ def _uppercase(character: str) -> str:
     return big if len(big) == 1 else character
 
 
-def cidr_contains(network: str, inner: str) -> bool:
-    """Return True if *inner*, an address or a network, is contained in *network*.
-
-    An IPv4-mapped IPv6 address (``::ffff:10.0.0.1``) counts as the IPv4 address.
-    """
-    outer = _network_without_mapping(_require_string(network))
-    address = _address(_require_string(inner))
-    if address is not None:
-        return _contains(outer, address)
-    width, first, prefix = _parse_network(inner)
-    last = first | ((1 << (width - prefix)) - 1)
-    return _contains(outer, _without_mapping(width, first)) and _contains(
-        outer, _without_mapping(width, last)
-    )
-
-
-def cidr_intersects(one: str, other: str) -> bool:
-    """Return True if two networks have an address in common."""
-    first = _parse_network(_require_string(one))
-    second = _parse_network(_require_string(other))
-    if first[0] != second[0] or 128 in {first[0], second[0]}:
-        # Mapped addresses make networks of different versions comparable.
-        raise ValueError("networks of IPv6")
-    shift = 32 - min(first[2], second[2])
-    return first[1] >> shift == second[1] >> shift
-
-
-def cidr_is_valid(network: str) -> bool:
-    """Return True if *network* consists of an address, a slash and a prefix length."""
-    try:
-        _parse_network(_require_string(network))
-    except ValueError:
-        return False
-    return True
-
-
 def _require_string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")
     return value
-
-
-def _without_mapping(width: int, value: int) -> tuple[int, int]:
-    """Return the width and the value of an address. An IPv4-mapped address counts as IPv4."""
-    if width == 128 and value >> 32 == _MAPPED:
-        return 32, value & 0xFFFF_FFFF
-    return width, value
-
-
-def _contains(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
-    width, first, prefix = network
-    return width == address[0] and first >> (width - prefix) == address[1] >> (width - prefix)
-
-
-def _network_without_mapping(text: str) -> tuple[int, int, int]:
-    """Return the width, first address and prefix length of a network. An IPv4-mapped network counts
-    as IPv4.
-    """
-    width, first, prefix = _parse_network(text)
-    plain, value = _without_mapping(width, first)
-    return (plain, value, prefix - (width - plain))
-
-
-def _parse_network(text: str) -> tuple[int, int, int]:
-    """Return the width, first address and prefix length of a network as written."""
-    address, slash, length = text.partition("/")
-    found = _ipv6(address) if ":" in address else _ipv4(address)
-    if not slash or found is None or not length or not _DIGITS.issuperset(length):
-        raise ValueError("not a network")
-    width = 128 if ":" in address else 32
-    # A longer prefix length would be out of range anyway, so it is never converted.
-    prefix = int(length[-9:]) if len(length) <= 9 else width + 1
-    if prefix > width:
-        raise ValueError("not a network")
-    rest = width - prefix
-    return width, found >> rest << rest, prefix
-
-
-def _address(text: str) -> tuple[int, int] | None:
-    if ":" in text:
-        value = _ipv6(text)
-        return None if value is None else _without_mapping(128, value)
-    value = _ipv4(text)
-    return None if value is None else (32, value)
-
-
-def _ipv4(text: str) -> int | None:
-    parts = text.split(".")
-    if len(parts) != 4:
-        return None
-    value = 0
-    for part in parts:
-        if not 1 <= len(part) <= 3 or not _DIGITS.issuperset(part):
-            return None
-        if (part[0] == "0" and len(part) > 1) or int(part) > 255:
-            return None
-        value = value << 8 | int(part)
-    return value
-
-
-def _ipv6(text: str) -> int | None:
-    before, double, after = text.partition("::")
-    if "::" in after or after.startswith(":"):
-        return None
-    head, tail = _groups(before, last=not double), _groups(after, last=True)
-    if head is None or tail is None:
-        return None
-    missing = 8 - len(head) - len(tail)
-    if missing < 1 if double else missing:
-        return None
-    value = 0
-    for group in [*head, *[0] * missing, *tail]:
-        value = value << 16 | group
-    return value
-
-
-def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the 16-bit groups in *text*. If *last* is True, the last two groups may be written as
-    an IPv4 address.
-    """
-    if not text:
-        return []
-    found: list[int] = []
-    parts = text.split(":")
-    for index, part in enumerate(parts):
-        if last and index == len(parts) - 1 and "." in part:
-            value = _ipv4(part)
-            if value is None:
-                return None
-            found += [value >> 16, value & 0xFFFF]
-        elif 1 <= len(part) <= 4 and _HEXADECIMAL.issuperset(part):
-            found.append(int(part, 16))
-        else:
-            return None
-    return found
-
-
-_LATEST = 2**62
-"""Nanoseconds from 1970 to 2116."""
-
-
-def parse_rfc3339_ns(text: str) -> int:
-    """Return the time in nanoseconds since 1970.
-
-    Stricter than OPA: month, day, hour, minute and second must have two digits each, and a fraction
-    of a second must consist of a point and at most nine digits.
-    """
-    import re
-
-    found = re.fullmatch(
-        r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
-        r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))",
-        _require_string(text),
-    )
-    if found is None:
-        raise ValueError("not a time")
-    year, month, day, hour, minute, second = (int(part) for part in found.groups()[:6])
-    fraction, sign, east, minutes = found.groups()[6:]
-    leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    lengths = (31, 28 + leap, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
-    if not (1 <= month <= 12 and 1 <= day <= lengths[month - 1]):
-        raise ValueError("not a day")
-    if hour > 23 or minute > 59 or second > 59 or int(east or 0) > 23 or int(minutes or 0) > 59:
-        raise ValueError("not a time of day")
-    before = year - 1
-    days = before * 365 + before // 4 - before // 100 + before // 400
-    days += sum(lengths[: month - 1]) + day - 1 - 719162
-    offset = (int(east or 0) * 60 + int(minutes or 0)) * (-60 if sign == "-" else 60)
-    seconds = days * 86400 + hour * 3600 + minute * 60 + second - offset
-    at = seconds * 10**9 + int((fraction or "0").ljust(9, "0"))
-    if abs(at) >= _LATEST:
-        raise ValueError("a time too far away")
-    return at
 
 
 _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
@@ -374,11 +200,7 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "glob.match": (3, glob_match),
     "guardrail.characters": (1, characters),
     "lower": (1, lower),
-    "net.cidr_contains": (2, cidr_contains),
-    "net.cidr_intersects": (2, cidr_intersects),
-    "net.cidr_is_valid": (1, cidr_is_valid),
     "replace": (3, replace),
-    "time.parse_rfc3339_ns": (1, parse_rfc3339_ns),
     "upper": (1, upper),
     "urlquery.encode": (1, urlquery_encode),
     "urlquery.encode_object": (1, urlquery_encode_object),

@@ -59,6 +59,22 @@ SMALL, LARGE = 1 << 16, 1 << 20
 """Maximum number of bytes that are read at once: at the beginning of a request, and in its middle.
 """
 HEADER = struct.Struct(">I16sc")
+SUBSTITUTES = (
+    "substitutes",
+    "number_substitutes",
+    "exact_arithmetic",
+    "formatting",
+    "text_substitutes",
+    "unit_substitutes",
+    "collection_substitutes",
+    "network_substitutes",
+    "identifier_substitutes",
+    "digest_substitutes",
+    "token_substitutes",
+    "time_substitutes",
+    "checked_patterns",
+)
+"""Modules in this folder that replace functions of the engine."""
 
 read = os.read
 write = os.write
@@ -305,24 +321,14 @@ def main(argv: list[str]) -> None:
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders
-    import checked_patterns  # type: ignore[import-not-found]  # found in its own folder
-    import exact_arithmetic  # type: ignore[import-not-found]  # found in its own folder
-    import formatting  # type: ignore[import-not-found]  # found in its own folder
+    import importlib
+
     import number_substitutes  # type: ignore[import-not-found]  # found in its own folder
     import regorus
-    import substitutes  # type: ignore[import-not-found]  # found in its own folder
-    import text_substitutes  # type: ignore[import-not-found]  # found in its own folder
 
+    modules = [importlib.import_module(name) for name in SUBSTITUTES]
     for folder in folders:
         sys.path.remove(folder)
-    modules = (
-        substitutes,
-        number_substitutes,
-        exact_arithmetic,
-        formatting,
-        text_substitutes,
-        checked_patterns,
-    )
     functions = {name: each for module in modules for name, each in module.SUBSTITUTES.items()}
     serve(Server(regorus, functions, number_substitutes.NUMBERS), int(argv[3]))
 

@@ -21,13 +21,6 @@ SERVER = 'set [policy] engine = "opa", which supports this'
 _RANGE = 10_000
 _UNSUPPORTED = re.compile(r"%[-+# 0]*[0-9]*(?:\.[0-9]*)?([*\[p])|%%")
 """Verbs with widths or indexes from arguments, and addresses. The second half skips ``%%``."""
-_DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
-_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
-_UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
-_MAX_HOURS = 1_000_000
-"""Maximum duration in hours, roughly a hundred years. The sum of any supported time and this
-duration, in nanoseconds, fits in 64 bits.
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,52 +168,27 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     )
 
 
-def _duration(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    text = _literal(parameters[0])
-    if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
-        return None
-    return ConstructRefusal(
-        "time",
-        (f"the duration passed to {name} is not a literal, or is longer than {_MAX_HOURS} hours"),
-    )
+def _zone(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    # The worker refuses a zone that is not a literal.
+    for given in parameters[: 2 if name == "time.diff" else 1]:
+        items = given["Array"]["items"] if kind(given) == "Array" else []
+        zone = _literal(items[1]) if len(items) > 1 else None
+        if isinstance(zone, str) and zone not in {"UTC", ""}:
+            message = (
+                f"{name} receives a time zone other than UTC, for which the engines may use "
+                "different tables"
+            )
+            return ConstructRefusal("time", message)
+    return None
 
 
-def _hours(text: str) -> float:
-    return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
-
-
-def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    given = parameters[0]
-    items = given["Array"]["items"] if kind(given) == "Array" else []
-    if scope.is_integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
-        return None
-    message = (
-        f"{name} receives a value that may not be a time in nanoseconds, or a time "
-        "zone other than UTC, for which the engines may use different tables"
-    )
-    return ConstructRefusal("time", message)
-
-
-def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+def _certificate(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     given = parameters[1]
-    form = kind(given)
-    listed = form in {"Array", "Set"} and all(map(_is_single_key, given[form]["items"]))
-    if listed:
+    fields = given["Object"]["fields"] if kind(given) == "Object" else []
+    if all(_literal(field[1]) != "cert" for field in fields):
         return None
-    message = (
-        f"the paths passed to {name} are not single literal keys, and the engines "
-        "read longer paths and slashes differently"
-    )
-    return ConstructRefusal(
-        "json-path", message, f'to select top-level keys, write {name}(x, ["a", "b"]), or {SERVER}'
-    )
-
-
-def _is_single_key(node: Node) -> bool:
-    if kind(node) == "Array" and len(node["Array"]["items"]) == 1:
-        (node,) = node["Array"]["items"]
-    text = _literal(node)
-    return isinstance(text, str) and text != "" and not set("/~") & set(text)
+    message = f"the constraints passed to {name} contain a certificate or a public key"
+    return ConstructRefusal("certificate", message)
 
 
 def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -236,8 +204,7 @@ CONDITIONS: dict[str, Condition] = {
     "bits.rsh": _shift,
     "glob.match": _glob,
     "indexof_n": _index_of,
-    "json.filter": _paths,
-    "json.remove": _paths,
+    "io.jwt.decode_verify": _certificate,
     "numbers.range": _range,
     "numbers.range_step": _range,
     "regex.find_all_string_submatch_n": _times,
@@ -246,9 +213,11 @@ CONDITIONS: dict[str, Condition] = {
     "regex.replace": _replacement,
     "regex.split": _split,
     "sprintf": _sprintf,
+    "time.add_date": _zone,
     "time.clock": _zone,
     "time.date": _zone,
-    "time.parse_duration_ns": _duration,
+    "time.diff": _zone,
+    "time.format": _zone,
     "time.weekday": _zone,
     "walk": _walk,
 }

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.corpora
 
 CORPORA = os.environ.get("GUARDRAIL_CORPORA", "")
 CASES = Path(CORPORA) / "rego_cases.jsonl.gz"
-ANSWERED_AT_LEAST = 1350
+ANSWERED_AT_LEAST = 1500
 """Cases that must be answered, not refused: a preflight that refuses everything proves nothing."""
 
 

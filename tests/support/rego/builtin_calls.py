@@ -84,7 +84,6 @@ DOUBTFUL = frozenset(
         "strings.count",
         "json.marshal",
         "json.unmarshal",
-        "object.subset",
         "units.parse",
         "json.is_valid",
         "base64.decode",
