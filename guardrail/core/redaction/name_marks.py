@@ -12,7 +12,12 @@ from guardrail.core.redaction.detectors.command import has_option, names_tool, p
 from guardrail.core.redaction.expressions import is_folder
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import Scope, classify
+from guardrail.core.redaction.key_names_personal import Role
+from guardrail.core.redaction.person_names import MAX_NAME as MAX_PERSON
+from guardrail.core.redaction.person_names import is_person
+from guardrail.core.redaction.roles import mark_of_role
 from guardrail.core.redaction.schema_marks import Mark
+from guardrail.core.redaction.values import Path
 from guardrail.errors import RedactionError
 
 __all__ = [
@@ -26,12 +31,12 @@ __all__ = [
     "plain_key",
 ]
 
-Named = tuple[Mark | None, Mark | None, bool, bool, bool]
-"""Classification and hint of a name, and three flags: True if the classification applies only to
-containers, True if the key does not look like a field name, and True if the key is a word such as
-``value``.
+Named = tuple[Mark | None, Mark | None, Role | Scope | None, bool, bool]
+"""Classification and hint of a name; the role of the name or the scope of its classification, if the
+value determines whether it applies; and two flags: True if the key does not look like a field name,
+and True if the key is a word such as ``value``.
 """
-LONG_NAME: Named = (None, None, False, True, False)
+LONG_NAME: Named = (None, None, None, True, False)
 _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
 # These fields can also contain prose, so only a single word in them is treated as the value of the
 # neighbouring name.
@@ -56,32 +61,74 @@ def mark_of_key(name: str) -> Named | None:
     valued = bool(parts) and (
         parts[-1] in _VALUES or parts[-1] in _TEXTS or parts[-1] in _ROWS or name in _JWK
     )
-    if info.cls is None and not info.hints_secret and not info.odd and not valued:
+    if info.cls is None and info.role is None and not (info.hints_secret or info.odd or valued):
         return None
     # The rule contains the class instead of the name, because a name can be a value in another
     # place. The pointer shows the name if that is permitted.
     rules = (f"key:{info.cls or 'hint'}",)
     mark = Mark(info.cls, rules) if info.cls is not None else None
     hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
-    return mark, hint, info.scope is Scope.CONTAINER, info.odd, valued
+    only = info.role if info.scope is Scope.ANY else info.scope
+    return mark, hint, only, info.odd, valued
 
 
 def mark_and_hint(
-    known: Named, name: str, value: object, source: Mapping[str, object]
+    known: Named,
+    name: str,
+    value: object,
+    source: Mapping[str, object],
+    path: Path = None,
 ) -> tuple[Mark | None, Mark | None]:
     """Return the classification and the hint for *value*, which *source* contains under *name*.
-    *known* is the classification of the name.
+    *known* is the classification of the name, and *path* is the path of *source*.
     """
-    mark, hint, boxed, _, valued = known
+    mark, hint, only, _, valued = known
     if mark is None:
+        if isinstance(only, Role):
+            return _mark_of_role(only, value, source, path), hint
         if not valued or len(source) > _FIELDS:
             return None, hint
         return _mark_of_siblings(name, value, source)
-    if boxed and type(value) is not dict and type(value) is not list:
+    if only is not None and type(value) is not dict and type(value) is not list:
         return None, hint
     if isinstance(value, str) and is_folder(name, value):
         return None, hint
     return mark, hint
+
+
+def _mark_of_role(
+    role: Role, value: object, source: Mapping[str, object], path: Path
+) -> Mark | None:
+    """Return the classification of a value whose name means a role, or anything's name."""
+    if role.number is not None or role.words:
+        return mark_of_role(role, value)
+    # A name is a person's if it is in a field that means a person, or next to personal data.
+    if isinstance(value, str) and 1 < len(value) <= MAX_PERSON:
+        owner = _owner(path)
+        least = _least_words(owner) if owner else 0
+        if not least and len(source) <= _FIELDS and any(map(_is_of_person, source)):
+            least = 2
+        if least and is_person(value, min(least, 1) if owner else least):
+            return _NAME
+    return None
+
+
+def _owner(path: Path) -> str:
+    """Return the key that contains the object at *path*, directly or as an element of a list."""
+    while path is not None and type(path[2]) is int:
+        path = path[0]
+    return "" if path is None else str(path[2])
+
+
+@lru_cache(maxsize=1024)
+def _least_words(owner: str) -> int:
+    role = classify(owner).role if len(owner) <= MAX_PERSON else None
+    return 0 if role is None else role.words
+
+
+@lru_cache(maxsize=1024)
+def _is_of_person(key: str) -> bool:
+    return len(key) <= MAX_PERSON and classify(key).cls in _OF_PERSONS
 
 
 def _mark_of_siblings(
@@ -95,11 +142,11 @@ def _mark_of_siblings(
     last = _last_word(name)
     if isinstance(value, str):
         is_value = last in _VALUES or (last in _TEXTS and " " not in value)
-        return _mark_of_name_field(source) if is_value else (None, None)
+        return _mark_of_name_field(source, value) if is_value else (None, None)
     if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
         return _SECRET, None
     if last in _VALUES:
-        return _mark_of_name_field(source)
+        return _mark_of_name_field(source, value)
     return None, None
 
 
@@ -129,15 +176,25 @@ def _is_columns(key: str) -> bool:
     return bool(parts) and parts[-1] in _COLUMNS
 
 
-def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
+def _of_value(named: Named, value: object) -> tuple[Mark | None, Mark | None]:
+    """Return the classification and the hint that *named*, a neighbour's name, gives *value*."""
+    if isinstance(named[2], Role):
+        return mark_of_role(named[2], value), named[1]
+    return (named[0], named[1]) if named[2] is None else (None, None)
+
+
+def _mark_of_name_field(
+    source: Mapping[str, object], value: object
+) -> tuple[Mark | None, Mark | None]:
     """Return the classification and the hint that a name in an object gives about the object's
     value: ``{"name": "DB_PASSWORD", "value": ...}``.
     """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
             named = mark_of_key(str.__str__(label))
-            if named is not None and not named[2] and (named[0] or named[1]) is not None:
-                return named[0], named[1]
+            found = (None, None) if named is None else _of_value(named, value)
+            if found != (None, None):
+                return found
     return None, None
 
 
@@ -153,6 +210,10 @@ _HEADER = re.compile(
     re.IGNORECASE,
 )
 _SECRET = Mark("secret", ("key:secret",))
+_NAME = Mark("name", ("key:name",))
+_OF_PERSONS = frozenset(
+    {"contact", "dob", "government_id", "person_id", "payment", "health", "name"}
+)
 
 
 def may_name(source: Sequence[object], pair: bool) -> bool:
@@ -298,7 +359,7 @@ def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
         return None
     if pair:
         named = mark_of_key(before)
-        return None if named is None or named[2] else named[0]
+        return None if named is None else _of_value(named, text)[0]
     return _SECRET if _HEADER.match(before) is not None and not text.isalpha() else None
 
 

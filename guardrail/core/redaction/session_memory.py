@@ -20,6 +20,7 @@ from guardrail.core.redaction.improbable import MIN_VALUE, improbable
 from guardrail.core.redaction.key_forms import is_field_name
 from guardrail.core.redaction.key_names import classify, stricter
 from guardrail.core.redaction.known_forms import KnownForm, forms_of
+from guardrail.core.redaction.known_names import KnownNames
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import (
     FILLER,
@@ -76,6 +77,7 @@ class Memory:
         "_clean",
         "_filed",
         "_lock",
+        "_names",
         "_ordinary",
         "_originals",
         "_pending",
@@ -90,6 +92,7 @@ class Memory:
         """New values that are not in ``_filed`` yet: each in its normal form, and as written."""
         self._ordinary: set[str] | frozenset[str] = _NO_TEXTS
         self._originals: dict[str, tuple[str, ...]] = {}
+        self._names: KnownNames | None = None
         self._blanks = False
         self._chars = 0
         self._added = 0
@@ -102,10 +105,10 @@ class Memory:
         return self._added
 
     def __len__(self) -> int:
-        return len(self._classes)
+        return len(self._classes) + (0 if self._names is None else len(self._names))
 
     def __repr__(self) -> str:
-        return f"Memory({counted(len(self._classes), 'value')})"
+        return f"Memory({counted(len(self), 'value')})"
 
     def __reduce__(self) -> tuple[object, ...]:
         raise TypeError("a session's sensitive values can't be pickled")
@@ -135,6 +138,17 @@ class Memory:
             return
         with self._lock:
             self._add(value, cls, original)
+
+    def remember_name(self, name: str) -> None:
+        """Remember the parts of a person's *name*, so that they are recognised as whole words.
+
+        Ignores a text that does not look like a name, and parts that are ordinary words.
+        """
+        with self._lock:
+            known = KnownNames() if self._names is None else self._names
+            if known.add(normalised(name) if needs_normalising(name) else name, "name"):
+                self._names = known
+                self._count()
 
     def _add(self, value: str, cls: str, original: str) -> None:
         known = self._classes.get(value)
@@ -208,7 +222,7 @@ class Memory:
 
     def scrub(self, text: str) -> str:
         """Return *text* with known values removed. Text without known values is returned unchanged."""
-        if not self._classes:
+        if not len(self):
             return text
         plain = normalised(text) if needs_normalising(text) else text
         found = self.find(plain)
@@ -227,10 +241,18 @@ class Memory:
         guardrail's own marks are skipped. *spend* is called with the number of comparisons beyond
         one pass over *text*.
         """
-        if not self._classes or len(text) < MIN_VALUE:
-            return []
         if MARK_PREFIX in text:
             text = mask_marks(text)
+        found = self._find_values(text, spend)
+        if self._names is None:
+            return found
+        spend(len(text) // 64)
+        named = [Known(*place) for place in self._names.find(text)]
+        return _merge(found + named) if named else found
+
+    def _find_values(self, text: str, spend: Callable[[int], None]) -> list[Known]:
+        if not self._classes or len(text) < MIN_VALUE:
+            return []
         found: list[Known] = []
         clear = self._candidates(text, spend)
         for written, form in clear:
@@ -255,7 +277,7 @@ class Memory:
         was *added*. This holds until another value is added.
         """
         with self._lock:
-            if self._classes and added == self._added:
+            if len(self) and added == self._added:
                 clean = self._clean
                 if isinstance(clean, frozenset) or len(clean) > _CLEAN:
                     clean = self._clean = set()
@@ -303,6 +325,9 @@ class EmptyMemory(Memory):
     __slots__ = ()
 
     def remember(self, value: str, cls: str) -> None:
+        """Do nothing."""
+
+    def remember_name(self, name: str) -> None:
         """Do nothing."""
 
 

@@ -14,6 +14,7 @@ from guardrail.core.log.record import dumps
 from guardrail.core.redaction.entities import decode_entities, holds_entity
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.marks import is_mark
+from guardrail.core.redaction.person_names import MAX_NAME as MAX_PERSON
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import RecordError, RedactionError
 
@@ -116,9 +117,12 @@ _USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
 
 def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     """Make *text* known to the session, and also the secret inside ``Bearer <secret>`` or
-    ``user:<secret>``.
+    ``user:<secret>``, and the parts of a name. *rule* is the detector that found *text*, or empty if
+    the field is named for it.
     """
     memory.remember(text, cls)
+    if cls == "name" and not rule and len(text) <= MAX_PERSON:
+        memory.remember_name(text)
     first = text[:1]
     before_json = first in "{[" or first.isspace()
     if before_json and len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:

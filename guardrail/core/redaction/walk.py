@@ -310,7 +310,7 @@ class Walk:
                 key_mark = merge_marks(None if node.declares(name) else hidden, node.key_mark)
             place, is_data, below_hint = (path, out, name), key_mark is not None, hint
             if known is not None:
-                info_mark, info_hint = mark_and_hint(known, name, value, source)
+                info_mark, info_hint = mark_and_hint(known, name, value, source, path)
                 if info_mark is not None:
                     below = merge_marks(below, info_mark)
                 below_hint = info_hint or hint

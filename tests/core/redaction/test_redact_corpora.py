@@ -33,6 +33,7 @@ _TAU_CALLS = 0.99
 _TAU_OUTPUTS = 0.995
 _KINGFISHER = 0.88
 _BENIGN_CHARS = 0.01
+_BENIGN_TURNS = 0.02
 
 
 _MARK = re.compile(r"gr1:[a-z_]+:[\w-]+:[a-z2-7]{24}")
@@ -99,12 +100,16 @@ def test_published_secret_examples_are_removed() -> None:
     assert found / total >= _KINGFISHER
 
 
-def test_benign_calls_stay_readable() -> None:
-    """Few characters of benign calls are changed, those aside whose change is right: passwords, API
-    keys, e-mail addresses.
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [("bfcl_tool_calls_dev.jsonl.gz", _BENIGN_CHARS), ("bfcl_multi_turn_calls_dev.jsonl.gz", _BENIGN_TURNS)],
+)  # fmt: skip
+def test_benign_calls_stay_readable(name: str, limit: float) -> None:
+    """Few characters of benign calls are changed, those aside whose change is right: passwords,
+    tokens, API keys, cards, e-mail addresses.
     """
     changed = right = total = text = units = touched = 0
-    for row in _rows("bfcl_tool_calls_dev.jsonl.gz"):
+    for row in _rows(name):
         view = REDACTOR.inspect(row["args"], schema=None, declared=True, memory=Memory()).view()
         units += 1
         touched += view.changed
@@ -115,19 +120,18 @@ def test_benign_calls_stay_readable() -> None:
             if after.get(pointer) != value:
                 lost = len(value) - _kept(value, after.get(pointer, ""))
                 changed += lost
-                right += lost * (
-                    pointer.endswith(("password", "api_key")) or _EMAIL.search(value) is not None
-                )
+                right += lost * (pointer.endswith(_RIGHT) or _EMAIL.search(value) is not None)
     print(
-        f"bfcl: {changed}/{total} = {changed / total:.4f} of the characters of values, {changed / text:.4f} of all characters"
+        f"{name}: {changed}/{total} = {changed / total:.4f} of the characters of values, {changed / text:.4f} of all characters"
     )
     print(
-        f"bfcl: {right} of them right; the rest is {(changed - right) / total:.4f} of the characters of values"
+        f"{name}: {right} of them right; the rest is {(changed - right) / total:.4f} of the characters of values"
     )
-    print(f"bfcl: {touched}/{units} = {touched / units:.4f} of the calls")
-    assert (changed - right) / total <= _BENIGN_CHARS
+    print(f"{name}: {touched}/{units} = {touched / units:.4f} of the calls")
+    assert (changed - right) / total <= limit
 
 
+_RIGHT = ("password", "api_key", "access_token", "card_id", "card_number", "verification_number")
 _EMAIL = re.compile(r"[^@\s]@[^@\s]+\.[a-z]")
 
 

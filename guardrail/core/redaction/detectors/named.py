@@ -10,24 +10,24 @@ from collections.abc import Iterable, Iterator
 from guardrail.core.redaction.detectors.code import literals
 from guardrail.core.redaction.detectors.command import commands, has_option, names_tool
 from guardrail.core.redaction.detectors.connect import accounts, braced, raw_userinfo
+from guardrail.core.redaction.detectors.neighbours import name_info, neighbours
 from guardrail.core.redaction.detectors.paired import paired
 from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
 from guardrail.core.redaction.expressions import is_expression, is_folder, is_reference
 from guardrail.core.redaction.key_forms import words
-from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.key_names_foreign import ends_phrase
 from guardrail.core.redaction.spans import Hit
 
 __all__ = ["assignments", "keywords", "looks_secret", "urls"]
 
 # Matched backwards from a separator: quotes and blanks, then a name.
-_NAME_BACK = re.compile(r"[\"'\])\\]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
+_NAME_BACK = re.compile(r"[\"'\])\\?+]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
 _BEFORE_NAME_BACK = re.compile(r"[\"']")
 # An entity is part of a value, unless it separates the parameters of a URL.
 _SIGN = r"[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt])|&(?!amp;[\w.\-]{1,40}=)(?:#\w{1,7}|[A-Za-z]{2,8});"
 _VALUE = re.compile(
-    rf"[=>:]{{0,2}}[ \t]{{0,24}}(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){{0,2}}[ \t]{{0,2}}(?P<v>(?:{_SIGN})(?:{_SIGN})*)"
+    rf"[=>:]{{0,2}}[ \t]{{0,24}}(?:(?:&\w{{1,32}}|!!\w{{1,16}})[ ]{{1,2}})?(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){{0,2}}[ \t]{{0,2}}(?P<v>(?:{_SIGN})(?:{_SIGN})*)"
 )
 _QUOTED = re.compile(
     r"[=>:]{0,2}[ \t\n]{0,24}(?:[NUEL](?=[\"']))?(?:\\?(?P<q>[\"'`]))(?P<v>[^\"'`\r\n\x00\x01\\]+)"
@@ -84,7 +84,8 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
     name = back.group(1)[::-1]
     if name.isdigit():
         return
-    info = classify(name)
+    name = name.removeprefix("-D")  # a property of the Java virtual machine
+    info = name_info(text, at - back.end(), name, at)
     cls = info.cls
     if cls is None and ends_phrase(text, at - back.end(), name):
         cls = "secret"
@@ -328,6 +329,7 @@ def keywords(text: str) -> Iterator[Hit]:
     present = [keyword for keyword in _KEYWORDS if keyword in low]
     yield from statements(text, low, present)
     yield from paired(text, low)
+    yield from neighbours(text, low, present)
     if has_option(low) and names_tool(low):
         yield from commands(text, low)
     for keyword in present:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.redaction.detectors.cards import is_card, is_other_number
+from guardrail.core.redaction.detectors.phones import phones
 from guardrail.core.redaction.spans import JOINT, Hit
 
 __all__ = ["emails", "numbers"]
@@ -43,14 +44,10 @@ def emails(text: str) -> Iterator[Hit]:
         at = text.find("@", at + 1)
 
 
-_NUMBERS = re.compile(r"[0-9][0-9 ()./\-]{7,}[0-9]")
+_NUMBERS = re.compile(r"[0-9][0-9 ()./\-]{5,}[0-9]")
 _CARD = re.compile(r"(?<![0-9])[2-6][0-9](?:[ \-]?[0-9]){11,17}(?![0-9])")
 _SSN = re.compile(
     r"(?<![0-9\-])(?!000|666|9)[0-9]{3}([\- ])(?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![0-9\-])"
-)
-_PHONE = re.compile(
-    r"\+[1-9][0-9]{0,2}[ .\-/]?(?:\(?[0-9]{1,5}\)?[ .\-/]?){2,5}[0-9]{2,}"
-    r"|(?<![0-9.\-])(?:1[ .\-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.\- ])[0-9]{3}[.\- ][0-9]{4}(?![0-9\-])"
 )
 _NOT_DIGITS = re.compile(r"[^0-9]+")
 _IBAN = re.compile(r"[A-Z]{2}[0-9]{2}(?: ?[A-Z0-9]{4}){2,7}(?: ?[A-Z0-9]{1,3})?(?![A-Za-z0-9])")
@@ -71,14 +68,16 @@ def numbers(text: str) -> Iterator[Hit]:
             yield from _ibans(
                 text, max(text.rfind(JOINT, 0, start) + 1, start - 12), match.end() + 40
             )
-        if digits < 9 or (len(run) == digits and text[start - 1 : start] != "+"):
+        if digits < 7 or (
+            digits < 9 and len(run) == digits and start and text[start - 1] not in " (:"
+        ):
             continue
         if len(run) >= 11 and (run.count("-") >= 2 or run.count(" ") >= 2):
             for part in _SSN.finditer(run):
                 yield Hit(start + part.start(), start + part.end(), "government_id", "ssn")
         while start and text[start - 1] in "+(" and match.start() - start < 2:
             start -= 1
-        yield from _phones(text, text[start : match.end()], start)
+        yield from phones(text, start, match.end())
 
 
 def _ibans(text: str, start: int, end: int) -> Iterator[Hit]:
@@ -99,16 +98,6 @@ def _cards(text: str, run: str, start: int) -> Iterator[Hit]:
         first, last = start + part.start(), start + part.end()
         if is_card(_NOT_DIGITS.sub("", part.group())) and not is_other_number(text, first, last):
             yield Hit(first, last, "payment", "card")
-
-
-def _phones(text: str, run: str, start: int) -> Iterator[Hit]:
-    if _LEADING_DATE.match(run) or (
-        start and run[0] != "+" and (text[start - 1].isalnum() or text[start - 1] in "._-#$")
-    ):
-        return
-    for part in _PHONE.finditer(run):
-        if 8 <= len(_NOT_DIGITS.sub("", part.group())) <= 15:
-            yield Hit(start + part.start(), start + part.end(), "contact", "phone")
 
 
 def _iban(text: str) -> bool:

@@ -11,8 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from guardrail.core.redaction.detectors.code import fallbacks
+from guardrail.core.redaction.detectors.labelled import labelled
 from guardrail.core.redaction.detectors.markup import markup
 from guardrail.core.redaction.detectors.named import assignments, keywords, looks_secret, urls
+from guardrail.core.redaction.detectors.names import names
+from guardrail.core.redaction.detectors.network import addresses
 from guardrail.core.redaction.detectors.personal import emails, numbers
 from guardrail.core.redaction.detectors.shape import long_words, looks_random, pem
 from guardrail.core.redaction.entities import hits_behind_entities, holds_entity
@@ -106,4 +109,4 @@ _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (
     _markup,
     _fallbacks,
 )
-_ALL = (*_SECRETS, emails, numbers)
+_ALL = (*_SECRETS, emails, numbers, labelled, addresses, names)

@@ -1,0 +1,414 @@
+"""Names of fields with personal data, by families of words in several languages.
+
+A name is read as a *subject* (account, customer, policy, patient) and a word that says which property
+of the subject the value is (number, name). Both may be in any order and language, in one word
+(``Kundennummer``, ``custno``) or in several (``numéro de compte``).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+__all__ = ["Role", "judge_personal", "judge_script"]
+
+
+class Role(NamedTuple):
+    """A name whose class depends on the value: ``customer`` can contain a number or a person's
+    name.
+    """
+
+    number: str | None
+    """The class of a value that looks like an assigned number."""
+    words: int
+    """The least number of words that count as a person's name; 0 if the value is never one."""
+    any_digit: bool = False
+    """True if every value with a digit counts as an assigned number, as in ``account_id``."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+# Words without accents, as ``key_forms.words`` returns them. German umlauts are also written "ae".
+_NUMBERS = _words(
+    "number numbers num no nr nbr nos id ids serial nummer nummern numer numero numeros numara numarasi cislo szam szama numar "
+    "numerot nro tal code ref reference identifier kodu"
+)
+# These words mean a number only at the end of a compound word, or before a subject.
+_NUMBER_ENDINGS = ("nummer", "number", "numero", "numarasi", "numer", "num", "nbr", "nro", "nr", "no", "id", "ids", "code")  # fmt: skip
+_LINKS = _words("de del des du da do di della dell d l la le of the for von van der den and")
+
+_ACCOUNTS = (
+    "account acct acc ac konto konta kontos compte cuenta conto conta rekening hesap hesabi tili tilin ucet uctu szamla szamlaszam bankszamla "
+    "cont bankkonto bankrekening girokonto"
+)
+_CARDS = "card cards karte karten carte tarjeta carta cartao kaart kort karty karta kart kreditkarte kreditkort kortti creditcard debitcard"
+_BANKING = (
+    "routing sort sortcode bsb iban bic swift clabe aba transit blz bankleitzahl bankgiro plusgiro"
+)
+_CUSTOMERS = (
+    "customer cust client clients kunde kunden cliente klient klienta klant klanten kund kundens musteri asiakas asiakkaan zakaznik zakaznika "
+    "ugyfel cif subscriber sub abonne abonnent abonado assinante abonnement member mitglied mitglieds membre miembro socio "
+    "membro lid medlem medlems uye patient patienten paciente paziente pacjenta hasta employee emp mitarbeiter employe "
+    "empleado dipendente medewerker pracownika calisan personnel personal staff worker pensioner student matrikel citizen "
+    "taxpayer beneficiary participant enrollee subscription"
+)
+_CONTRACTS = (
+    "contract contrat contrato contratto umowy umowa vertrag vertrags avtal avtals avtale kontrakt sozlesme sopimus smlouvy "
+    "smlouva szerzodes agreement loan kredit darlehen darlehens pret prestamo prestito lening kredytu lan mortgage hypothek "
+    "lease leasing membership loyalty flyer miles rewards bonus nectar"
+)
+_POLICIES = (
+    "policy policies certificate police policen versicherung versicherungs versicherungsschein versicherten poliza polizza polis polisy "
+    "police apolice sigorta claim claims schaden schadens sinistre siniestro sinistro szkody schade skade skades insurance "
+    "assurance seguro assicurazione verzekerings forsikrings forsakrings"
+)
+_METERS = (
+    "meter meters zahler zaehler zahlpunkt zaehlpunkt compteur contador contatore licznika matare maler malepunkt sayac supply mpan mprn cups pdl "
+    "marktlokations"
+)
+_DEVICES = "imei imeisv imsi iccid eid meid esim sim handset device gerate geraete gerat appareil dispositivo urzadzenia udid serial mac"
+_DEVICES_ALONE = _words("imei imsi iccid imeisv meid udid")
+_STATE = (
+    "passport reisepass pass passeport pasaporte passaporto passaporte paspoort paszport paszportu pasaport pas ausweis "
+    "personalausweis identitats identitaets identity kimlik identidad identite identita identiteits dowodu sozialversicherung "
+    "sozialversicherungs steuer steuerident steueridentifikations tax fiscal fiscale fiscaal podatkowy vergi danova vat ust mwst "
+    "nie dni nif nip pesel cpf cnpj curp bsn oib jmbg cnp egn emso cpr cvr nino ssn ein itin tin tfn nric nin bvn aadhaar tckn vkn "
+    "ahv avs insee fuhrerschein fuehrerschein permis rijbewijs rijbewijs korkort korkorts forerkort ehliyet "
+    "personnummer personnr kennitala henkilotunnus hetu fodselsnummer steuernummer steuerid visa citizen alien residence permit "
+    "licence license driver drivers rodne"
+)
+_STATE_ALONE = _words(
+    "nin pesel nie dni nif cpf cnpj curp bsn oib jmbg emso cpr nino ssn itin nric bvn aadhaar tckn tcno vkn snils personnummer personnr "
+    "kennitala henkilotunnus hetu fodselsnummer personalausweisnummer steuernummer steuerid passnummer reisepass passeport pasaporte passaporto "
+    "passaporte paspoort paszport personalausweis nip vatid vatin ustid ustidnr uid codicefiscale tfn"
+) - {"uid"}  # fmt: skip
+_STATE_PHRASES = frozenset(
+    {("codice", "fiscale"), ("partita", "iva"), ("rodne", "cislo"), ("securite", "sociale"), ("seguridad", "social"), ("prawo", "jazdy"), ("permis", "conduire"), ("permiso", "conducir"), ("carta", "identita"),
+     ("carte", "identite"), ("documento", "identidad"), ("dowod", "osobisty"), ("tc", "kimlik"), ("national", "id"), ("citizen", "id"), ("state", "id"), ("voter", "id"), ("vat", "id"), ("steuer", "id"), ("ust", "id"),
+     ("numero", "fiscal"), ("ni", "number"), ("ni", "no"), ("tax", "file"), ("tax", "identifier"), ("social", "insurance"), ("health", "card"), ("driver", "licence"), ("driver", "license"), ("drivers", "licence"), ("emirates", "id"), ("hong", "kong")}
+)  # fmt: skip
+_PLATES_ALONE = _words(
+    "plate plates licenseplate licenceplate numberplate vrm vrn vin kennzeichen autokennzeichen immatriculation matricula targa kenteken rejestracyjny "
+    "rejestracja rendszam plaka placa rekisterinumero registreringsnummer fahrgestellnummer fin regno registrationplate spz"
+) - {"fin"}  # fmt: skip
+_PLATE_PHRASES = frozenset({("license", "plate"), ("licence", "plate"), ("number", "plate"), ("registration", "plate"), ("plate", "number"), ("vehicle", "registration"), ("vehicle", "reg"), ("car", "registration"), ("reg", "plate")})  # fmt: skip
+_NOT_A_PLATE = _words("heat home back base name face hot license_plate")
+
+_SUBJECTS: dict[str, str] = {
+    **dict.fromkeys(_METERS.split(), "person_id"),
+    **dict.fromkeys(_DEVICES.split(), "device"),
+    **dict.fromkeys(_POLICIES.split(), "person_id"),
+    **dict.fromkeys(_CONTRACTS.split(), "person_id"),
+    **dict.fromkeys(_CUSTOMERS.split(), "person_id"),
+    **dict.fromkeys(_STATE.split(), "government_id"),
+    **dict.fromkeys(_BANKING.split(), "payment"),
+    **dict.fromkeys(_CARDS.split(), "payment"),
+    **dict.fromkeys(_ACCOUNTS.split(), "payment"),
+}
+_STATE_WORDS = _words(_STATE)
+# With "id" or "code" these are names of things: a license id, a tax code of a product, a device
+# code, a policy id of a cloud.
+_ID_ONLY_NUMBER = _words(
+    "pass visa license licence driver permit residence sub ac acc card cards karte carte tax vat fiscal serial mac alien sort "
+    "device personal supply lan insurance transit contract_id pas identity assurance client clients cont police meter_code"
+) - {"sub", "card", "device", "contract_id"}  # fmt: skip
+_WITH_CODE = _words("sort routing bank bic swift clabe iban customer client kunden cliente pin")
+# Alone, these can contain a number: {"account": "12345678"}
+_NUMBER_ALONE: dict[str, str] = {
+    **dict.fromkeys(("account", "acct", "konto", "compte", "cuenta", "conta", "rekening", "hesap", "tili"), "payment"),
+    **dict.fromkeys(("contract", "agreement", "policy", "claim", "loan", "meter", "mpan", "mprn", "membership", "vertrag", "contrat", "contrato", "contratto", "umowa", "polizza", "poliza", "apolice", "polis", "cif"), "person_id"),
+    **dict.fromkeys(("sim", "esim"), "device"), **dict.fromkeys(("passport",), "government_id"),
+}  # fmt: skip
+
+_NAMES = _words(
+    "name names namn navn nom noms nombre nombres nome nomes naam imie nazwisko isim adi nimi jmeno nev neve nume meno ime"
+)
+_NAMES_ALONE = _words(
+    "surname forename vorname vornamen nachname nachnamen familienname familiennaam zuname geburtsname prenom prenoms apellido apellidos cognome "
+    "voornaam voornamen achternaam tussenvoegsel imie imiona nazwisko fornamn efternamn fornavn etternavn efternavn mellomnavn etunimi "
+    "sukunimi prijmeni keresztnev vezeteknev csaladnev sobrenome apelido soyad soyadi soyisim prenume prezime krestni fullname fname lname mname "
+    "fullnavn volledigenaam vollername"
+)
+_NAME_PHRASES = frozenset({("krestni", "jmeno"), ("nom", "famille"), ("nome", "completo"), ("nombre", "completo"), ("nombre", "pila"), ("ad", "soyad"), ("voller", "name"), ("nom", "complet"), ("display", "name"), ("real", "name"), ("legal", "name"), ("other", "names"), ("christian", "name"), ("imie", "nazwisko")})  # fmt: skip
+# Alone, these mean the name of anything, so the value must look like a person's name.
+_NAMES_OF_ANYTHING = _words("nome isim naam namn navn nimi jmeno nev nume")
+# Persons in a role. The value must look like a name: two words or, for the roles that things never
+# have, one.
+_STRONG = (
+    "holder accountholder cardholder policyholder inhaber kontoinhaber karteninhaber titulaire titular intestatario rekeninghouder posiadacz "
+    "kortinnehavare innehavare payee beneficiary beneficiaries empfanger empfaenger zahlungsempfanger beneficiaire beneficiario odbiorca alici "
+    "mottagare modtager mottaker begunstigde begunstigter payer remitter debtor zahler_in passenger passengers traveller travellers traveler "
+    "travelers fahrgast passagier passager pasajero pasajeros passeggero pasazer yolcu guest guests gast huesped ospite gosc patient patients patienten "
+    "paciente paziente pacjent hasta insured versicherter versicherungsnehmer assure asegurado assicurato verzekerde ubezpieczony sigortali claimant "
+    "tomador contraente souscripteur driver fahrer conducteur conductor_es applicant antragsteller demandeur solicitante richiedente "
+    "aanvrager wnioskodawca employee mitarbeiter empleado dipendente medewerker pracownik physician doctor arzt medecin medico lekarz dokter "
+    "surgeon clinician practitioner nurse spouse husband wife guarantor nominee signatory signer unterzeichner firmante signataire "
+    "landlord mieter vermieter locataire inquilino huurder student schuler eleve alumno witness zeuge heir caller anrufer subscriber "
+    "abonnent abonado attendee attendees participant participants invitee surname teilnehmer ansprechpartner kontaktperson contactpersoon kin "
+    "dependant dependent borrower mortgagor lender_name donor"
+)
+_WEAK = (
+    "customer customers kunde cliente clienti klient klant kund musteri asiakas zakaznik ugyfel client person persona personne "
+    "recipient recipients destinataire destinatario ontvanger sender absender expediteur remitente mittente nadawca gonderen avsandare "
+    "contact owner eigentumer proprietaire propietario proprietario eigenaar wlasciciel sahibi buyer seller kaufer acheteur comprador member "
+    "resident tenant manager supervisor advisor adviser representative vertreter user attorney teacher nurse assignee citizen "
+    "attn attention officer consignee shipper child parent mother father mum dad partner creditor originator victim defendant plaintiff "
+    "lead_traveller requester requestor submitter signed approver reviewer organizer organiser candidate"
+)
+_ROLES = {**dict.fromkeys(_WEAK.split(), 2), **dict.fromkeys(_STRONG.split(), 1)}
+_ADDRESSES = _words("ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip")
+_ADDRESS_PAIRS = frozenset({("ip", "address"), ("ip", "addresses"), ("ip", "addr"), ("ip", "adresse"), ("adresse", "ip"), ("direccion", "ip"), ("indirizzo", "ip"), ("remote", "addr"), ("remote", "address"), ("client", "addr"), ("forwarded", "for")})  # fmt: skip
+_BY = _words(
+    "requested approved signed created submitted authorised authorized prepared reported issued"
+)
+# "account" and "bank" do not make a name personal: {"account_name": "Savings", "bank_name": ...}
+_PARTIES = frozenset(_ROLES) | _words(_CUSTOMERS) - _words("personal subscription staff sub cif")
+
+_PHONES = _words(
+    "telefon telefonu telefono telefone telefoon telefonnummer telefonnr handynummer handy mobilnummer mobilnr mobil mobiltelefon telefoonnummer telemovel movil celular "
+    "cellulare puhelin puhelinnumero matkapuhelin gsm gsmnummer komorka komorkowy rueckrufnummer ruckrufnummer rufnummer festnetz ceptelefonu mob "
+    "mobilepuhelin teleph telno telnr phoneno mobileno mobiltlf tlf tlfnr telefonszam sdt"
+)
+_CALLS = _words(
+    "callback calling called caller dialled dialed ring cell contact mobile phone emergency_number whatsapp portable dialing"
+)
+_PLACES = _words(
+    "anschrift wohnanschrift lieferanschrift rechnungsanschrift lieferadresse rechnungsadresse domicilio domicile morada endereco adres adresa adresse "
+    "adressen osoite katuosoite lakcim utca ulica gata gade rua sokak straat huisnummer hausnummer postnummer "
+    "postleitzahl strasse woonadres zamieszkania bostadsadress postadres postadresse gatuadress ulice bydliste direccion indirizzo"
+)
+_PLACE_PHRASES = frozenset({("code", "postal"), ("codigo", "postal"), ("kod", "pocztowy"), ("posta", "kodu"), ("adresse", "postale"), ("mailing", "address"), ("codice", "postale"), ("post", "address")})  # fmt: skip
+_MAILS = _words(
+    "courriel mailadresse emailadresse emailadres epost eposta epostadress sahkoposti correo emailaddr emailaddress emailid mailaddress"
+)
+_MAIL_PHRASES = frozenset({("e", "mail"), ("e", "post"), ("e", "posta"), ("adresse", "mail"), ("correo", "electronico"), ("posta", "elettronica"), ("mail", "address"), ("mail", "id"), ("whats", "app")})  # fmt: skip
+_BIRTHS = _words(
+    "geburtsdatum geburtstag geburtsort naissance nacimiento nascita nascimento geboortedatum geboorteplaats urodzenia urodzin fodelsedatum fodselsdato fodselsdag "
+    "fodselsdag dogum narozeni syntymaaika szuletesi nasterii rodjenja birth"
+)
+
+
+def judge_personal(parts: list[str]) -> str | Role | None:
+    """Return the class of a name, a role if the class depends on the value, or None.
+
+    *parts* are the words of the name in lower case, without accents.
+    """
+    meant = [part for part in parts if part not in _LINKS] if len(parts) > 1 else parts
+    meant = [word for part in meant for word in _pieces(part)]
+    if not meant:
+        return None
+    found = _of_phrases(parts, meant) or _of_contact(meant)
+    if found is not None:
+        return found
+    named = _of_number(meant)
+    if named is not None:
+        return named
+    if len(meant) > 1 and (
+        (meant[-1] in _NAMES and meant[-2] in _PARTIES)
+        or (meant[0] in _NAMES and meant[1] in _PARTIES)
+    ):
+        return "name"
+    return _of_role(meant)
+
+
+def _pieces(part: str) -> Iterator[str]:
+    """Yield the two parts of a compound word (``kundennummer``, ``custname``), or *part* itself."""
+    if len(part) > 4:
+        if part in _NAMES_ALONE or part in _STATE_ALONE or part in _PHONES:
+            yield part
+            return
+        for ending in (*_NUMBER_ENDINGS, "name", "namn", "navn", "naam"):
+            if part.endswith(ending):
+                stem = part[: -len(ending)]
+                if stem in _SUBJECTS or (stem in _ROLES and ending[0] == "n" and len(stem) > 3):
+                    yield stem
+                    yield ending
+                    return
+        for ending in ("nummer", "number", "numero", "inhaber", "holder", "inhaberin"):
+            if part.endswith(ending):
+                for stem in (part[: -len(ending)].rstrip("s"), part[: -len(ending)]):
+                    last = _last_subject(stem)
+                    if last:
+                        yield last
+                        yield ending
+                        return
+    yield part
+
+
+def _last_subject(stem: str) -> str | None:
+    """Return the subject with which a compound word ends: ``krankenversicherungs`` ends with
+    ``versicherungs``.
+    """
+    for size in range(min(len(stem), 22), 4, -1):
+        if stem[-size:] in _SUBJECTS:
+            return stem[-size:]
+    return None
+
+
+def _of_phrases(parts: list[str], meant: list[str]) -> str | None:
+    head = meant[-1]
+    last, joined = tuple(meant[-2:]), set(pairwise(meant))
+    if head in _STATE_ALONE or joined & _STATE_PHRASES:
+        return "government_id"
+    if (
+        head in _PLATES_ALONE and not (len(parts) > 1 and parts[-2] in _NOT_A_PLATE)
+    ) or joined & _PLATE_PHRASES:
+        return "government_id"
+    if head in _DEVICES_ALONE or (
+        head in _NUMBERS and len(meant) > 1 and meant[-2] in _DEVICES_ALONE
+    ):
+        return "device"
+    if any(part in _BIRTHS for part in meant) and "certificate" not in meant:
+        return "dob"
+    if head in _NAMES_ALONE or last in _NAME_PHRASES or meant[0] in _NAMES_ALONE - {"surname"}:
+        return "name"
+    return None
+
+
+def _of_contact(meant: list[str]) -> str | None:
+    head, pairs = meant[-1], set(pairwise(meant))
+    if head in _PLACES or pairs & _PLACE_PHRASES:
+        return "address"
+    if head in _MAILS or pairs & _MAIL_PHRASES:
+        return "contact"
+    if any(part in _PHONES for part in (head, meant[0])) or (
+        len(meant) > 1 and meant[-2] in _PHONES and head in _NUMBERS - {"id", "code"}
+    ):
+        return "contact"
+    if head in _NUMBERS - {"id", "ids", "code", "ref", "reference"} and any(
+        part in _CALLS for part in meant[:-1]
+    ):
+        return "contact"
+    if meant[0] in {"numero", "number", "nr", "n"} and head in _CALLS:
+        return "contact"
+    return None
+
+
+def _of_number(meant: list[str]) -> str | Role | None:
+    """Return the classification of a name that begins or ends with a word for a number."""
+    rest = [part for part in meant if part not in _NUMBERS]
+    numbers = [part for part in meant if part in _NUMBERS]
+    if not rest or not numbers:
+        return None
+    if meant[-1] in _NUMBERS:
+        # Adjectives follow the noun in Romance languages.
+        subject = rest[0] if rest[-1] in _ADJECTIVES else rest[-1]
+    elif meant[0] in _NUMBERS:
+        subject = rest[0]
+    else:
+        return None
+    cls = _SUBJECTS.get(subject)
+    if cls is None:
+        return None
+    if subject in {"license", "licence"} and rest[0] not in _DRIVING:
+        return None
+    if not all(number in _WEAK_NUMBERS for number in numbers):
+        return cls
+    if subject in _ID_ONLY_NUMBER or (numbers[-1] == "code" and subject not in _WITH_CODE):
+        return None
+    return cls if cls == "government_id" else Role(cls, 0, any_digit=True)
+
+
+_WEAK_NUMBERS = _words("id ids code ref reference identifier")
+_ADJECTIVES = _words(
+    "bancaire bancaria bancario bancaria corriente corrente courant bankowego biezacego"
+)
+_DRIVING = _words("driver drivers driving")
+
+
+def _of_role(meant: list[str]) -> Role | None:
+    head = meant[-1]
+    if head in _ADDRESSES or tuple(meant[-2:]) in _ADDRESS_PAIRS:
+        return Role("device", 0, any_digit=True)
+    if len(meant) > 1 and head == "by" and meant[-2] in _BY:
+        return Role(None, 2)
+    if head == "kin":
+        return Role(None, 1)
+    if head in _NAMES_OF_ANYTHING and len(meant) == 1:
+        return Role(None, 1)
+    if meant == ["name"]:
+        return Role(None, 0)
+    number = _NUMBER_ALONE.get(head)
+    least = _ROLES.get(head, 0)
+    if least and number is None:
+        number = _SUBJECTS.get(head)
+    if (
+        number is None
+        and not least
+        and len(meant) == 2
+        and meant[0] in _NUMBER_ALONE
+        and head in {"from", "to"}
+    ):
+        number = _NUMBER_ALONE[meant[0]]
+    if (
+        number is None
+        and len(meant) > 1
+        and meant[0] in {"titular", "titulaire", "intestatario", "drzitel", "ziskatel", "posiadacz"}
+    ):
+        least = 1
+    return Role(number, least) if number or least else None
+
+
+# Names in scripts other than Latin, by stems.
+_SCRIPTS: dict[str, tuple[str, ...]] = {
+    "government_id": (
+        "паспорт", "снилс", "инн", "водительск", "госномер", "身份证", "身分證", "护照", "護照", "パスポート", "マイナンバー", "免許証", "车牌", "車牌", "ナンバープレート", "여권",
+        "주민등록", "차량번호", "운전면허", "διαβατ", "αφμ", "ταυτοτητ", "جواز", "رقم الهوية", "דרכון", "תעודת זהות", "आधार", "หนังสือเดินทาง", "บัตรประชาชน", "税号", "納税者番号", "사업자번호",
+    ),
+    "payment": (
+        "номер счет", "номер счёт", "расчетный счет", "номер карт", "账号", "帳號", "账户号", "卡号", "卡號", "银行账", "口座番号", "口座", "カード番号", "계좌", "카드번호", "카드 번호", "λογαριασμ",
+        "رقم الحساب", "رقم البطاقة", "מספר חשבון", "מספר כרטיס", "खाता", "เลขที่บัญชี", "เลขบัตร",
+    ),
+    "dob": ("дата рожд", "день рожд", "出生", "生年月日", "誕生日", "생년월일", "생일", "γεννηση", "تاريخ الميلاد", "תאריך לידה", "जन्म", "วันเกิด"),
+    "address": ("адрес прож", "домашний адрес", "адрес достав", "почтовый адрес", "地址", "住所", "주소", "διευθυνση", "العنوان", "כתובת", "पता", "ที่อยู่", "индекс", "邮编", "郵便番号", "우편번호"),
+    "contact": (
+        "телефон", "эл. почт", "электронная почта", "емейл", "电话", "電話", "手机", "手機", "携帯", "邮箱", "郵箱", "メールアドレス", "メール", "전화", "휴대폰", "이메일", "τηλεφων", "κινητο", "هاتف", "جوال",
+        "البريد", "טלפון", "נייד", "אימייל", "फोन", "फ़ोन", "मोबाइल", "โทรศัพท์", "อีเมล",
+    ),
+    "name": ("фамили", "отчеств", "фио", "имя клиент", "имя польз", "полное имя", "姓名", "氏名", "お名前", "名义人", "名義", "성명", "이름", "예금주", "ονοματεπωνυμο", "επωνυμο", "الاسم الكامل", "اسم العميل", "שם מלא", "שם פרטי", "שם משפחה", "पूरा नाम", "ชื่อ-นามสกุล", "นามสกุล"),
+    "person_id": (
+        "номер договор", "номер клиент", "лицевой счет", "лицевой счёт", "номер полис", "табельн", "合同", "合約編號", "客户号", "客户编号", "客戶編號", "会员号", "保单", "保單", "契約番号", "顧客番号", "会員番号", "証券番号", "お客様番号",
+        "患者番号", "계약번호", "고객번호", "회원번호", "증권번호", "사번", "αριθμος πελατη", "συμβολαι", "رقم العميل", "رقم العقد", "מספר לקוח", "מספר פוליסה",
+    ),
+}  # fmt: skip
+_NOT_PERSONAL = (
+    "тип",
+    "количеств",
+    "формат",
+    "类型",
+    "類型",
+    "数量",
+    "格式",
+    "種類",
+    "形式",
+    "유형",
+    "형식",
+    "개수",
+    "ip",
+    "mac",
+)
+
+
+def judge_script(name: str) -> str | None:
+    """Return the class of *name*, which is in a script other than Latin, or None."""
+    plain = _stem(name)
+    if any(word in plain for word in _NOT_PERSONAL):
+        return None
+    for cls, stems in _STEMS.items():
+        if any(stem in plain for stem in stems):
+            return cls
+    return None
+
+
+def _stem(text: str) -> str:
+    # Accents of Greek and the two dots of a Cyrillic letter are not written consistently.
+    plain = unicodedata.normalize("NFD", text).casefold()
+    plain = "".join(char for char in plain if not unicodedata.combining(char) or char == "\u0306")
+    return unicodedata.normalize("NFC", plain).replace("_", " ").replace("-", " ")
+
+
+_STEMS = {cls: tuple(map(_stem, stems)) for cls, stems in _SCRIPTS.items()}

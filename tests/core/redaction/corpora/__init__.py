@@ -1,0 +1,1 @@
+"""Generated corpora for measuring redaction. Everything in them is invented."""
