@@ -104,7 +104,7 @@ _TOLD = word_set("name names id ids policy policies no num n account next serial
 _SECRET = word_set(
     "password passwords passwd pwd pswd passphrase passphrases passcode secret secrets credential credentials creds cred "
     "authorization apikey apikeys accesskey secretkey privatekey authkey accesstoken authtoken refreshtoken clientsecret "
-    "cvv cvv2 cvc cvc2 csc cvn otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
+    "cvv cvv2 cvc cvc2 csc cvn puk puk1 puk2 otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
     "pw bindpw rootpw adminpw requirepass masterauth psk storepass keypass dbpass dbpw userpass smtppass mailpass sshpass"
 )
 _SECRET |= FOREIGN_SECRETS
@@ -136,7 +136,7 @@ _PASS_BENIGN = word_set(
     "boarding season day ski bus free all first second by test press hall single by train rail travel"
 )
 _CODE_SECRET = word_set(
-    "otp verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
+    "otp puk verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
     "one unlock door alarm invite device gate safe"
 )
 

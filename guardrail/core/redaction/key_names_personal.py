@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import NamedTuple
 
-__all__ = ["Role", "judge_personal", "judge_script"]
+__all__ = ["OF_OWNER", "Role", "judge_personal", "judge_script"]
 
 
 class Role(NamedTuple):
@@ -26,6 +26,10 @@ class Role(NamedTuple):
     """The least number of words that count as a person's name; 0 if the value is never one."""
     any_digit: bool = False
     """True if every value with a digit counts as an assigned number, as in ``account_id``."""
+
+
+OF_OWNER = Role(None, 0)
+"""The role of a name that says nothing without the key around it: ``{"account": {"number": ...}}``."""
 
 
 def _words(text: str) -> frozenset[str]:
@@ -51,7 +55,7 @@ _BANKING = (
 )
 _CUSTOMERS = (
     "customer cust client clients kunde kunden cliente klient klienta klant klanten kund kundens musteri asiakas asiakkaan zakaznik zakaznika "
-    "ugyfel cif subscriber sub abonne abonnent abonado assinante abonnement member mitglied mitglieds membre miembro socio "
+    "ugyfel cif subscriber sub abonne abonnent abonado assinante abonnement hospital payroll installation premise premises medicare gstin member mitglied mitglieds membre miembro socio "
     "membro lid medlem medlems uye patient patienten paciente paziente pacjenta hasta employee emp mitarbeiter employe "
     "empleado dipendente medewerker pracownika calisan personnel personal staff worker pensioner student matrikel citizen "
     "taxpayer beneficiary participant enrollee subscription"
@@ -146,13 +150,13 @@ _STRONG = (
     "paciente paziente pacjent hasta insured versicherter versicherungsnehmer assure asegurado assicurato verzekerde ubezpieczony sigortali claimant "
     "tomador contraente souscripteur driver fahrer conducteur conductor_es applicant antragsteller demandeur solicitante richiedente "
     "aanvrager wnioskodawca employee mitarbeiter empleado dipendente medewerker pracownik physician doctor arzt medecin medico lekarz dokter "
-    "surgeon clinician practitioner nurse spouse husband wife guarantor nominee signatory signer unterzeichner firmante signataire "
+    "surgeon clinician practitioner nurse spouse husband wife guarantor nominee signatory signer signee unterzeichner firmante signataire "
     "landlord mieter vermieter locataire inquilino huurder student schuler eleve alumno witness zeuge heir caller anrufer subscriber "
     "abonnent abonado attendee attendees participant participants invitee surname teilnehmer ansprechpartner kontaktperson contactpersoon kin "
     "dependant dependent borrower mortgagor lender_name donor"
 )
 _WEAK = (
-    "customer customers kunde cliente clienti klient klant kund musteri asiakas zakaznik ugyfel client person persona personne "
+    "counterparty customer customers kunde cliente clienti klient klant kund musteri asiakas zakaznik ugyfel client person persona personne "
     "recipient recipients destinataire destinatario ontvanger sender absender expediteur remitente mittente nadawca gonderen avsandare "
     "contact owner eigentumer proprietaire propietario proprietario eigenaar wlasciciel sahibi buyer seller kaufer acheteur comprador member "
     "resident tenant manager supervisor advisor adviser representative vertreter user attorney teacher nurse assignee citizen "
@@ -162,6 +166,8 @@ _WEAK = (
 _ROLES = {**dict.fromkeys(_WEAK.split(), 2), **dict.fromkeys(_STRONG.split(), 1)}
 _ADDRESSES = _words("ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip")
 _ADDRESS_PAIRS = frozenset({("ip", "address"), ("ip", "addresses"), ("ip", "addr"), ("ip", "adresse"), ("adresse", "ip"), ("direccion", "ip"), ("indirizzo", "ip"), ("remote", "addr"), ("remote", "address"), ("client", "addr"), ("forwarded", "for")})  # fmt: skip
+# Also the names of kinds of accounts: {"account_name": "Savings"}
+_NAME_OF_ANYONE = frozenset({("to", "name"), ("from", "name"), ("account", "name"), ("account", "title"), ("acct", "name"), ("card", "name"), ("name", "card"), ("name", "account")})  # fmt: skip
 _BY = _words(
     "requested approved signed created submitted authorised authorized prepared reported issued"
 )
@@ -330,8 +336,12 @@ def _of_role(meant: list[str]) -> Role | None:
         return Role(None, 1)
     if head in _NAMES_OF_ANYTHING and len(meant) == 1:
         return Role(None, 1)
-    if meant == ["name"]:
-        return Role(None, 0)
+    if meant == ["name"] or all(part in _NUMBERS for part in meant):
+        return OF_OWNER
+    if tuple(meant) in _NAME_OF_ANYONE:
+        return Role(None, 2)
+    if tuple(meant) == ("service", "number"):
+        return Role("person_id", 0)
     number = _NUMBER_ALONE.get(head)
     least = _ROLES.get(head, 0)
     if least and number is None:

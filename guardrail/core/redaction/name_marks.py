@@ -12,7 +12,7 @@ from guardrail.core.redaction.detectors.command import has_option, names_tool, p
 from guardrail.core.redaction.expressions import is_folder
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import Scope, classify
-from guardrail.core.redaction.key_names_personal import Role
+from guardrail.core.redaction.key_names_personal import OF_OWNER, Role
 from guardrail.core.redaction.person_names import MAX_NAME as MAX_PERSON
 from guardrail.core.redaction.person_names import is_person
 from guardrail.core.redaction.roles import mark_of_role
@@ -85,7 +85,7 @@ def mark_and_hint(
     mark, hint, only, _, valued = known
     if mark is None:
         if isinstance(only, Role):
-            return _mark_of_role(only, value, source, path), hint
+            return _mark_of_role(only, name, value, source, path), hint
         if not valued or len(source) > _FIELDS:
             return None, hint
         return _mark_of_siblings(name, value, source)
@@ -97,11 +97,14 @@ def mark_and_hint(
 
 
 def _mark_of_role(
-    role: Role, value: object, source: Mapping[str, object], path: Path
+    role: Role, name: str, value: object, source: Mapping[str, object], path: Path
 ) -> Mark | None:
-    """Return the classification of a value whose name means a role, or anything's name."""
-    if role.number is not None or role.words:
+    """Return the classification of a value whose name means a role, or anything's name or number."""
+    if role is not OF_OWNER:
         return mark_of_role(role, value)
+    if _last_word(name) != "name":
+        owned = _owned(_owner(path)[:_OWNER], name)
+        return None if owned is None else _of_value(owned, value)[0]
     # A name is a person's if it is in a field that means a person, or next to personal data.
     if isinstance(value, str) and 1 < len(value) <= MAX_PERSON:
         owner = _owner(path)
@@ -118,6 +121,26 @@ def _owner(path: Path) -> str:
     while path is not None and type(path[2]) is int:
         path = path[0]
     return "" if path is None else str(path[2])
+
+
+_OWNER = 40
+
+
+@lru_cache(maxsize=2048)
+def _owned(owner: str, name: str) -> Named | None:
+    """Return the classification of a number in an object under the key *owner*, or under its plural:
+    ``{"accounts": [{"number": ...}]}``.
+    """
+    if not owner:
+        return None
+    named = mark_of_key(f"{owner}_{name}")
+    if (named is None or _says_nothing(named)) and owner[-1] == "s":
+        named = mark_of_key(f"{owner[:-1]}_{name}")
+    return None if named is None or _says_nothing(named) else named
+
+
+def _says_nothing(named: Named) -> bool:
+    return named[0] is None and (not isinstance(named[2], Role) or named[2] is OF_OWNER)
 
 
 @lru_cache(maxsize=1024)

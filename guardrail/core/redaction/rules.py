@@ -93,11 +93,11 @@ class Rules:
             return found
         mark = Mark(cls, (f"key:{cls}",))
         if found is None:
-            return mark, None, False, False, False
-        built_in, _, boxed, odd, valued = found
+            return mark, None, None, False, False
+        built_in, _, only, odd, valued = found
         # A built-in class that applies only to containers must not apply to other values.
-        merged = mark if built_in is None or boxed else merge_marks(built_in, mark)
-        return merged, None, False, odd, valued
+        merged = mark if built_in is None or only else merge_marks(built_in, mark)
+        return merged, None, None, odd, valued
 
     def _scan(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
         return _merged(scan(text, spend), self._site_hits(text, spend))

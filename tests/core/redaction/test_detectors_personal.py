@@ -16,7 +16,7 @@ def _found(text: str) -> list[tuple[str, str]]:
     "text",
     [
         "+49 30 1234567", "+442079460123", "0033 6 12 34 56 78", "020 7946 0123", "07700 900123", "06 12 34 56 78", "(02) 9876 5432", "415-555-0123", "(415) 555-0123", "(11) 91234-5678", "+91 98765 43210", "030/23125010",
-        "0412 345 678", "call 612 34 56 78", "Tel.: 7946 0123", "Rückruf unter 2312501", "llámame al 612345678", "phone number is 5550123",
+        "0412 345 678", "call 612 34 56 78", "Tel.: 7946 0123", "Rückruf unter 2312501", "llámame al 612345678", "phone number is 5550123", "8 (495) 123-45-67", "8(916)1234567",
     ],
 )  # fmt: skip
 def test_telephone_numbers_of_many_countries(text: str) -> None:
@@ -110,7 +110,7 @@ def test_other_check_digits_are_no_national_id(number: str) -> None:
     "text",
     [
         "Dear Anna Bauer,", "Hi Anna!", "Mr. Bauer called", "on behalf of Anna Bauer.", "Herr Bauer ruft an", "my name is Anna", "Kind regards,\nAnna Bauer", "The account holder is Anna Bauer", "Passenger Anna Bauer is late", "Payee: Anna Bauer", "Sra. Bauer llama",
-        "signed by Anna Bauer", "je m'appelle Anna Bauer", 'customer "Anna Bauer" left',
+        "signed by Anna Bauer", "je m'appelle Anna Bauer", "Complaint from Anna Bauer", 'customer "Anna Bauer" left',
     ],
 )  # fmt: skip
 def test_names_in_prose_are_announced(text: str) -> None:

@@ -49,7 +49,7 @@ def test_a_name_that_only_shares_a_word_gives_no_class(name: str) -> None:
     [
         ("account", "12-3456-78", "payment"), ("account", 12345678, "payment"), ("account_id", "acc_x7", "payment"), ("account_id", 7, "payment"), ("contract", "CT-2021-48113", "person_id"),
         ("customer", "Anna Bauer", "name"), ("customer", "C-481139", "person_id"), ("passenger", "Bauer", "name"), ("approved_by", "Anna Bauer", "name"), ("next_of_kin", "Anna", "name"), ("nome", "Anna", "name"),
-        ("passengers", ["Anna Bauer", "Jonas Weiß"], "name"), ("client_ip", "10.0.0.7", "device"), ("person", "王小明", "name"), ("titular_cuenta_principal", "Anna Bauer", "name"), ("account_from", "12345678", "payment"),
+        ("passengers", ["Anna Bauer", "Jonas Weiß"], "name"), ("client_ip", "10.0.0.7", "device"), ("person", "王小明", "name"), ("titular_cuenta_principal", "Anna Bauer", "name"), ("account_from", "12345678", "payment"), ("account_name", "Anna Bauer", "name"), ("service_number", "447700900", "person_id"), ("counterparty", "Anna Bauer", "name"),
     ],
 )  # fmt: skip
 def test_a_role_gives_the_class_of_a_value_that_fits(key: str, value: Any, cls: str) -> None:
@@ -86,6 +86,28 @@ def test_a_name_next_to_personal_data_is_the_name_of_a_person() -> None:
         {"name": "Anna Bauer"} | {str(index): index for index in range(30)},
     ):
         assert view(harmless).value == harmless
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"account": {"number": "4711"}}, {"accounts": [{"number": "4711"}]}, {"customer": {"id": "4711"}}, {"policy": {"no": "4711"}}, {"meters": [{"serial": "4711"}]}, {"contract": {"name": "x", "nr": 4711}}, {"verification": {"code": "4711"}},
+    ],
+)  # fmt: skip
+def test_a_number_goes_by_the_key_around_it(args: dict[str, Any]) -> None:
+    """Of an account, a customer, a policy: directly, or in a list under the plural."""
+    assert "4711" not in str(view(args).value)
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"number": "4711"}, {"order": {"number": "4711"}}, {"orders": [{"id": "4711"}]}, {"numbers": [{"id": "4711"}]}, [{"id": "4711"}], {"status": {"code": 4711}},
+    ],
+)  # fmt: skip
+def test_a_number_of_something_else_stays(args: Any) -> None:
+    """Of an order, of a list, or of nothing."""
+    assert view({"a": args} if isinstance(args, list) else args).changed is False
 
 
 def test_a_pair_is_judged_by_its_value_as_well() -> None:

@@ -43,7 +43,7 @@ _ONE = (
 )
 _TWO = (
     "behalf of|the name of|name of|im auftrag von|auftrag von|im namen von|namen von|nom de|la part de|nombre de|a nome di|nome di|nome de|namens|imieniu|vegne af|vegne av|uppdrag av|name is|"
-    "signed by|spoke to|spoke with|talked to|this is|i am|i m|issued to|payable to|registered to|addressed to|belongs to|gesprochen mit|ausgestellt auf|parle avec|hable con"
+    "complaint from|letter from|refund to|payment to|signed by|spoke to|spoke with|talked to|this is|i am|i m|issued to|payable to|registered to|addressed to|belongs to|gesprochen mit|ausgestellt auf|parle avec|hable con"
 )
 _NAMED = dict.fromkeys(_ONE.split("|"), 1) | dict.fromkeys(_TWO.split("|"), 2)
 """Phrases before a name, with the least number of words that the name has."""

@@ -21,10 +21,11 @@ __all__ = ["phones"]
 _INTERNATIONAL = re.compile(
     r"(?:\+|(?<![0-9.\-/])00 ?)[1-9][0-9]{0,2}(?:[ .\-/]{0,2}\(?[0-9]{1,12}\)?){1,7}"
 )
-# North America and Brazil, whose forms are distinctive.
+# North America, Brazil and Russia, whose forms are distinctive.
 _DISTINCT = re.compile(
     r"(?<![0-9.\-])(?:1[ .\-])?(?:\([2-9][0-9]{2}\) ?|[2-9][0-9]{2}[.\- ])[0-9]{3}[.\- ][0-9]{4}(?![0-9\-])"
     r"|\([1-9][0-9]\) ?9?[0-9]{4}-[0-9]{4}(?![0-9\-])"
+    r"|(?<![0-9.\-])[78] ?\([3-9][0-9]{2}\) ?[0-9]{3}-?[0-9]{2}-?[0-9]{2}(?![0-9\-])"
 )
 # With the trunk prefix 0, in groups.
 _TRUNK = re.compile(
