@@ -198,7 +198,7 @@ class RedactionSettings:
     profile: str = choice_field("standard/1", "standard/1", about="the set of built-in rules")
     keys: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
         "further names of keys, by the class of their values; write them in a table "
-        '[redaction.keys]: employee = ["staff_no", "personnel number"]'
+        '[redaction.keys]: employee = ["locker_no", "desk number"]'
     )
     patterns: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
         "further patterns of values, by class, in the syntax of RE2; write them in a table "

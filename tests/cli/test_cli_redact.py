@@ -162,10 +162,10 @@ def test_the_example_of_the_page(cli: Cli, folder: Path, monkeypatch: pytest.Mon
 
 
 def test_the_rules_of_the_settings_are_used_and_checked(cli: Cli, folder: Path) -> None:
-    written(folder, '{"staff_no": "4711"}')
+    written(folder, '{"locker_no": "4711"}')
     settings = folder / "guardrail.toml"
-    settings.write_text("[redaction.keys]\nemployee = 'staff no'\n")
-    assert "/staff_no  employee: key:employee" in cli("redact", "--explain", "value.json").out
+    settings.write_text("[redaction.keys]\nemployee = 'locker no'\n")
+    assert "/locker_no  employee: key:employee" in cli("redact", "--explain", "value.json").out
     settings.write_text("[redaction.patterns]\nemployee = '('\n")
     refused = cli("redact", "value.json")
     assert refused.code == Exit.UNKNOWN

@@ -11,7 +11,7 @@ from tests.support.guards import OPEN, guarded, records, ruled
 
 ALLOW = 'allow contains "any"'
 RULES = {
-    "keys": {"employee": ["staff no"]},
+    "keys": {"employee": ["locker no"]},
     "patterns": {"employee": ["EMP-[0-9]{6}"]},
 }
 
@@ -20,11 +20,11 @@ def test_a_guard_records_calls_by_the_rules_of_the_site(tmp_path: Path) -> None:
     with guarded(tmp_path, redaction=RULES) as guard:
         guard.declare("find", schema=OPEN)
         with guard.session(principal="ana", agent="bot"):
-            guard.call("find", {"staffNo": "4711", "text": "is EMP-123456 ill?"}, lambda **_: None)
+            guard.call("find", {"lockerNo": "4711", "text": "is EMP-123456 ill?"}, lambda **_: None)
     (record,) = records(tmp_path / "audit.db", "call.decision")
     assert record["redaction"]["profile"].startswith("standard/1+")
     assert record["redaction"]["removed"] == {
-        "/staffNo": ["employee", "key:employee"],
+        "/lockerNo": ["employee", "key:employee"],
         "/text": ["employee", "detector:site"],
     }
     assert b"123456" not in (tmp_path / "audit.db").read_bytes()

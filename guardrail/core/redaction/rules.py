@@ -53,7 +53,7 @@ class Rules:
         profile: str = "standard/1",
     ) -> None:
         """Add rules of a site. *names* maps names of keys to classes: a key has the class if its
-        last words are the words of the name, in any spelling (``staff_no``, ``employeeStaffNo``).
+        last words are the words of the name, in any spelling (``locker_no``, ``employeeLockerNo``).
         *profile* is the name of the rules, as records contain it.
         """
         self.profile = profile

@@ -33,7 +33,7 @@ def view(args: dict[str, Any], used: Rules) -> tuple[object, dict[str, list[str]
 
 SITE = """
 [redaction.keys]
-employee = ["staff_no", "personnel number"]
+employee = ["locker_no", "desk number"]
 secret = "door code"
 
 [redaction.patterns]
@@ -43,7 +43,7 @@ secret = ['\\bzz[a-z]{8}\\b']
 
 
 @pytest.mark.parametrize(
-    "key", ["staff_no", "staffNo", "employee-staff-no", "STAFF_NO", "Personnel Number"]
+    "key", ["locker_no", "lockerNo", "employee-locker-no", "LOCKER_NO", "Desk Number"]
 )
 def test_a_name_is_found_in_every_spelling(key: str, tmp_path: Path) -> None:
     value, removed = view({key: "4711", "staff": "4711"}, rules(SITE, tmp_path))
