@@ -53,6 +53,10 @@ BREAKING = {
         "tools/models.py",
         "jsonschema_rs",
     ),
+    "Only their detectors import the libraries of telephone and national numbers": (
+        "core/redaction/walk.py",
+        "phonenumbers",
+    ),
     "Only tools and the LangChain integration import pydantic": ("config/settings.py", "pydantic"),
     "Only the LangChain integration imports LangChain": ("tools/functions.py", "langchain_core"),
     "Only its integration imports deepagents": (
