@@ -101,7 +101,6 @@ class _RuleExaminer:
             )
         for part in head.dynamic:
             self.visit(part)
-        self._check_heads()
         for name in sorted({"input", "data"} & self.rule.local):
             message = f"{name} can't be used as the name of an argument or a variable"
             self.refuse(
@@ -120,54 +119,6 @@ class _RuleExaminer:
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
         )
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
-
-    def _check_heads(self) -> None:
-        """Reject a head that iterates with a variable not bound in the body. If the collection is
-        empty, the engine makes the whole rule undefined and skips its ``else``.
-        """
-        bodies = self.rule.node.get("bodies") or []
-        bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
-        values = [value for key, value in self._head_node().items() if key in {"key", "assign"}]
-        for value in [*values, *(body.get("assign") for body in bodies)]:
-            line = self._free_index_line(value, bound)
-            if line:
-                self.refuse(
-                    line,
-                    "head-iteration",
-                    (
-                        "the rule's head iterates over a collection: if the collection is empty, "
-                        "the whole rule is undefined in the embedded engine"
-                    ),
-                    f"write some x in xs in the body, or {SERVER}",
-                )
-
-    def _free_index_line(self, node: Any, bound: set[str]) -> int:
-        """Return the line of an index variable not bound in the body, or 0 if there is none."""
-        name = kind(node)
-        if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
-            return 0
-        if name == "RefBrack":
-            index = node["RefBrack"]["index"]
-            if kind(index) == "Var" and self._is_free(index["Var"]["value"], bound):
-                return line_of(node)
-        return next(
-            (
-                line
-                for line in (self._free_index_line(child, bound) for child in children(node))
-                if line
-            ),
-            0,
-        )
-
-    def _is_free(self, name: str, bound: set[str]) -> bool:
-        known = (
-            bound
-            | self.rule.local
-            | set(self.scope.own)
-            | set(self.scope.imports)
-            | {"input", "data"}
-        )
-        return name == "_" or name not in known
 
     def _head_node(self) -> dict[str, Any]:
         if "head" not in self.rule.node:

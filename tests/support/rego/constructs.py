@@ -71,6 +71,24 @@ class Constructs(Rewritten):
         )
         return "\n\n".join(chunks)
 
+    def headed(self) -> str:
+        """Return a rule whose head iterates."""
+        r, name = self.r, self.name("r")
+        source = self.reference(r.choice(["ints", "strs", "anys", "obj", "sets"]), Scope())
+        source = source or f"{ARGS}.xs"
+        item = r.choice([f"{source}[_]", f"{source}[i]", f"lower({source}[_])"])
+        item = r.choice([item, f'{{"a": {item}}}', f"[1, {item}]"])
+        head = r.choice(
+            [f"{name} contains {item}", f"{name} := {item}", f"{name}[i] := {source}[i]"]
+        )
+        form = "set" if " contains " in head else "object" if "[i] :=" in head else "value"
+        self.rules[name] = (form, {"set": "sets", "object": "obj"}.get(form, "any"))
+        if r.random() < 0.5:
+            head += f" if {self.condition(Scope())}"
+            if form == "value" and r.random() < 0.5:
+                head += f"\nelse := {r.choice([item, '1'])}"
+        return head
+
     def part(self, name: str, head: str) -> str:
         """Return one rule of an object."""
         scope = Scope()

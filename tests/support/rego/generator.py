@@ -39,7 +39,7 @@ class Generator(Constructs, Traps):
             r.choice(parts).append(self.tidy(self.function()))
         for _ in range(r.choice([1, 2, 3])):
             make = r.choice(
-                [self.records, self.records, self.rule, self.rule, self.rule, self.grouped]
+                [self.records, self.rule, self.rule, self.rule, self.grouped, self.headed]
             )
             r.choice(parts).append(self.line_ends(self.tidy(make())))
         teams = self.team() if r.random() < 0.2 else []
