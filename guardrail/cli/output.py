@@ -341,6 +341,15 @@ class Progress:
         sys.stderr.flush()
         self._shown = True
 
+    def about(self, what: str) -> Callable[[int, int], None]:
+        """Return a function that shows progress with another label on the same line."""
+
+        def show(done: int, total: int) -> None:
+            self._what = what
+            self(done, total)
+
+        return show
+
     def clear(self) -> None:
         """Remove the line, if it is shown."""
         if self._shown:

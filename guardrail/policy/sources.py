@@ -39,11 +39,18 @@ MAX_DATA = 4 * 1024 * 1024
 MAX_FILES = 500
 _LOOKS_LIKE_DATA = (".json", ".yaml", ".yml", ".tar.gz")
 """Extensions of other files that OPA reads from a folder: data and bundles."""
+MAX_REGO = 1024 * 1024
+"""Maximum size of all modules and tests together in bytes: 20 s and 400 MB to check them."""
 MAX_TOTAL = 16 * 1024 * 1024
+"""Maximum size of all files together in bytes."""
 MAX_INTEGER = 2**64 - 1
 MIN_INTEGER = -(2**63)
-
-
+_SMALLER_REGO = (
+    "keep tables of values in data.json, which is loaded faster, and write one rule for all of them"
+)
+_SMALLER_DATA = (
+    "keep only the data that policies compare with, and look up the rest before the call"
+)
 _LONGEST_ARRAY = 10_000_000
 """A number larger than the length of any array, because the sizes of data and calls are limited."""
 WHOLE_EXPONENT = (
@@ -179,6 +186,7 @@ class _SourceReader:
         self._own = {os.path.realpath(own / name) for name in ("guardrail", "lib", "opa")}
         self._seen: set[tuple[str, object]] = set()
         self._total = 0
+        self._rego = 0
 
     def refuse(self, file: str, code: str, message: str, hint: str = "", line: int = 0) -> None:
         self.findings.append(Finding(file, line, code, message, hint))
@@ -262,18 +270,7 @@ class _SourceReader:
         except OSError as error:
             self._unreadable(file, error)
             return None
-        self._total += len(raw)
-        if len(raw) > limit or self._total > MAX_TOTAL:
-            self.refuse(
-                str(file),
-                "too-large",
-                (
-                    f"it is larger than {counted(limit, 'byte')}, or all files together are "
-                    f"larger than {MAX_TOTAL} bytes"
-                ),
-                "keep only the data that policies compare with, and look up the rest before the "
-                "call",
-            )
+        if not self._fits(file, len(raw), limit):
             return None
         try:
             text = raw.decode("utf-8")
@@ -281,6 +278,28 @@ class _SourceReader:
             self.refuse(str(file), "encoding", "it is not UTF-8 text")
             return None
         return text.removeprefix("\ufeff")
+
+    def _fits(self, file: Path, size: int, limit: int) -> bool:
+        """Count *size* bytes of *file*. Refuse the file if it exceeds *limit*, and the first file
+        with which all files exceed theirs.
+        """
+        rego = file.suffix == ".rego"
+        hint = _SMALLER_REGO if rego else _SMALLER_DATA
+        if size > limit:
+            message = f"it is larger than {counted(limit, 'byte')}"
+            self.refuse(str(file), "too-large", message, hint)
+            return False
+        before = (self._rego, self._total)
+        self._rego += size if rego else 0
+        self._total += size
+        for known, count, most, noun in (
+            (before[0], self._rego, MAX_REGO, "modules and tests"),
+            (before[1], self._total, MAX_TOTAL, "files"),
+        ):
+            if known <= most < count:
+                message = f"all {noun} together are larger than {counted(most, 'byte')}"
+                self.refuse(str(file), "too-large", message, hint)
+        return self._rego <= MAX_REGO and self._total <= MAX_TOTAL
 
     def _add_module(self, file: Path, key: str) -> None:
         test = file.name.endswith("_test.rego")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -368,3 +369,33 @@ def test_policies_that_never_allow_are_remarked_on(tmp_path: Path) -> None:
     report = check([write(tmp_path, {"p.rego": text})])
     assert [(finding.code, finding.line) for finding in report.remarks] == [("no-allow", 1)]
     assert look(tmp_path, "").remarks == ()
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        'allow contains "r{n}" if input.resource.id == "{n}"\n',
+        'h if input.resource.id == "{n}"\n\nallow contains "r{n}" if h\n',
+        'f(x) := "r{n}" if x == "{n}"\n\nh if f(input.resource.id) == "r1"\n',
+    ],
+)
+def test_work_grows_in_proportion_to_the_number_of_rules(tmp_path: Path, rule: str) -> None:
+    """A name with many rules that many rules use is followed once. Every check is counted."""
+    counts = []
+    for size in (0, 60, 120):
+        done = 0
+
+        def count(_frame: object, event: str, _arg: object) -> None:
+            nonlocal done
+            done += event == "call"
+
+        text = ALLOW + "".join(rule.replace("{n}", str(number)) for number in range(size))
+        (tmp_path / "p.rego").write_text(text)
+        sys.setprofile(count)
+        try:
+            report = check([tmp_path / "p.rego"])
+        finally:
+            sys.setprofile(None)
+        assert report.ok
+        counts.append(done)
+    assert counts[2] - counts[0] < 2.3 * (counts[1] - counts[0]), counts

@@ -166,6 +166,15 @@ def test_large_files_and_many_files_are_refused(
     """Caps on size and count."""
     write(tmp_path, {"a.rego": ALLOW + "#" * sources.MAX_FILE})
     assert refused(tmp_path) == ["too-large"]
+    write(tmp_path, {f"{index}.rego": ALLOW for index in range(5)} | {"a.rego": ALLOW})
+    monkeypatch.setattr(sources, "MAX_REGO", 3 * len(ALLOW))
+    with pytest.raises(PolicyLoadError) as caught:
+        load_policies([tmp_path])
+    # One finding, about the first file that is too much.
+    [only] = caught.value.findings
+    assert (Path(only.file).name, only.code) == ("3.rego", "too-large")
+    assert "all modules and tests together" in only.message
+    assert "data.json" in only.hint
     monkeypatch.setattr(sources, "MAX_FILES", 3)
     write(tmp_path, {f"{index}.rego": ALLOW for index in range(5)})
     assert "too-many" in refused(tmp_path)

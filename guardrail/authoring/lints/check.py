@@ -8,7 +8,7 @@ their tests.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from guardrail.authoring.lints import (
@@ -75,9 +75,15 @@ class SuppressionFilter:
         return LintReport(kept, len(unique) - len(kept))
 
 
-def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> list[Lint]:
+def lint_modules(
+    modules: Sequence[Module],
+    data: str,
+    shape: InputShape,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Lint]:
     """Return the findings of all lints that do not evaluate policies. Suppressed findings are
-    included; a ``SuppressionFilter`` removes them.
+    included; a ``SuppressionFilter`` removes them. *progress* is called after each rule.
 
     *modules* includes guardrail's own modules and tests, but only the authors' rules are checked.
     """
@@ -88,12 +94,17 @@ def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> lis
     found = [
         lint for event in walk(flow) for check in _EVENTS for lint in check(event, flow, shape)
     ]
-    for definitions in flow.definitions.values():
-        for definition in definitions:
-            if definition.module.source.installed:
-                continue
-            for judge in _RULES:
-                found += judge(definition, flow, shape)
+    own = [
+        definition
+        for definitions in flow.definitions.values()
+        for definition in definitions
+        if not definition.module.source.installed
+    ]
+    for done, definition in enumerate(own):
+        for judge in _RULES:
+            found += judge(definition, flow, shape)
+        if progress is not None:
+            progress(done + 1, len(own))
     found += _comments(modules)
     if flow.exhausted:
         authors = [module for module in served if not module.source.installed]

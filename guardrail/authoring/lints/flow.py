@@ -96,8 +96,13 @@ class ValueFlow:
                 self.definitions.setdefault((module.package, rule.name), []).append(definition)
         self._collections: dict[int, dict[str, Node | None]] = {}
         self._origins_of: dict[tuple[int, int, Path], tuple[InputOrigin, ...]] = {}
+        self._rules_origins: dict[tuple[int, Path], tuple[InputOrigin, ...]] = {}
         self.guards_of: dict[int, frozenset[Any]] = {}
         """Results of ``lints.guards``, keyed by rule."""
+        self.guards_of_name: dict[tuple[int, int], frozenset[Any]] = {}
+        """Results of ``lints.guards``, keyed by the list in ``definitions`` and the depth."""
+        self.tools_of_name: dict[tuple[int, int], Tools] = {}
+        """The same for the tools that a name can apply to."""
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:
@@ -196,7 +201,8 @@ class ValueFlow:
             definitions, used = self.named(found, frame)
             if found.head == "data":
                 below = below[used:]
-            yield from self._rules(definitions, below, steps)
+            if definitions:
+                yield from self._origins_of_rules(definitions, below, steps)
 
     def _local(self, name: str, frame: RuleFrame, parts: Path, steps: int) -> Iterator[InputOrigin]:
         if name in frame.bindings:
@@ -236,6 +242,22 @@ class ValueFlow:
             if variable is not None:
                 known[variable] = None if variable in known else collection
         self._collections[definition.key] = known
+        return known
+
+    def _origins_of_rules(
+        self, definitions: Sequence[Definition], parts: Path, steps: int
+    ) -> tuple[InputOrigin, ...]:
+        """Return the origins of *parts* of the rules *definitions*, which must be one of the lists
+        in ``self.definitions``. They are computed once, so that many references to a name with many
+        rules take linear time.
+        """
+        key = (id(definitions), parts)
+        known = self._rules_origins.get(key)
+        if known is None:
+            # A recursive reference has no origins of its own.
+            self._rules_origins[key] = ()
+            found = dict.fromkeys(self._rules(definitions, parts, steps))
+            known = self._rules_origins[key] = tuple(found)[:_MAX_ORIGINS]
         return known
 
     def _rules(

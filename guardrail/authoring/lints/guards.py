@@ -87,9 +87,14 @@ def _guards_of(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Gua
         found = reference(node)
         assert found is not None
         definitions, _ = flow.named(found, frame)
-        return _common(
-            definitions, depth, lambda item: guards_of_rule(item, flow, RuleFrame(item), depth + 1)
-        )
+        key = (id(definitions), depth)
+        if definitions and key not in flow.guards_of_name:
+            flow.guards_of_name[key] = _common(
+                definitions,
+                depth,
+                lambda item: guards_of_rule(item, flow, RuleFrame(item), depth + 1),
+            )
+        return flow.guards_of_name[key] if definitions else frozenset()
     return frozenset()
 
 
@@ -223,10 +228,18 @@ def _tools(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Tools:
         found = reference(node)
         assert found is not None
         definitions, _ = flow.named(found, frame)
-        said_by = [item for item in definitions if not _is_default_false(item)]
-        if said_by and all(item.rule.form == "value" for item in said_by):
-            return _either(_tools_of_rule(item, flow, depth + 1) for item in said_by)
+        key = (id(definitions), depth)
+        if definitions and key not in flow.tools_of_name:
+            flow.tools_of_name[key] = _tools_of_name(definitions, flow, depth)
+        return flow.tools_of_name[key] if definitions else None
     return None
+
+
+def _tools_of_name(definitions: Sequence[Definition], flow: ValueFlow, depth: int) -> Tools:
+    said_by = [item for item in definitions if not _is_default_false(item)]
+    if not said_by or not all(item.rule.form == "value" for item in said_by):
+        return None
+    return _either(_tools_of_rule(item, flow, depth + 1) for item in said_by)
 
 
 def _tools_of_rule(definition: Definition, flow: ValueFlow, depth: int) -> Tools:

@@ -85,6 +85,10 @@ class _RuleWalker:
         self.events: list[Event] = []
         self._todo: list[tuple[RuleFrame, bool]] = []
         self._seen: set[object] = set()
+        self.followed: set[object] = set()
+        """The names that were followed in the same state, so that many references to a name with
+        many rules take linear time.
+        """
 
     def run(self) -> Iterator[Event]:
         """Walk the queued rules and the rules that they lead to, and yield their events."""
@@ -213,6 +217,11 @@ class _BodyWalker:
         self._follow(self.walker.flow.named(found, self.frame)[0])
 
     def _follow(self, definitions: Sequence[Definition]) -> None:
+        # A name always has the same list of rules.
+        key = (id(definitions), self.open, self.frame.tools)
+        if not definitions or key in self.walker.followed:
+            return
+        self.walker.followed.add(key)
         for definition in definitions:
             rule = definition.rule
             if definition.module.source.installed or rule.form == "function":

@@ -8,7 +8,7 @@ exactly the policies that a guard is about to use.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.cross_check.generated import generated_inputs
 from guardrail.policy.cross_check.mutants import mutants
-from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
+from guardrail.policy.embedded.compiled import CompiledPolicies, Progress, compile_policies
 from guardrail.policy.embedded.observed import DECISION, LISTING, observe
 from guardrail.policy.embedded.rehearsal import SAMPLES, TestOutcome, run_policy_tests
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
@@ -26,7 +26,7 @@ from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import PolicySet
 
-__all__ = ["CrossCheck", "Progress", "cross_check", "describe", "require_agreement"]
+__all__ = ["CrossCheck", "cross_check", "describe", "require_agreement"]
 
 GENERATED = 200
 """Number of generated calls."""
@@ -42,9 +42,6 @@ _HINT = (
     'set [policy] engine = "opa" for these policies, and report this: the embedded engine should '
     "have refused them"
 )
-
-Progress = Callable[[int, int], None]
-"""Called with the number of calls compared and the total number of calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +79,7 @@ def cross_check(
     progress: Progress | None = None,
 ) -> CrossCheck:
     """Compare the embedded engine with *program*, which is started as a private OPA, on *policies*.
-    *compiled* is their compiled form.
+    *compiled* is their compiled form. *progress* is called after each call.
 
     Raises ``PolicyLoadError`` if OPA refuses the policies, and ``PolicyError`` or ``ConfigError``
     if OPA can't be started.

@@ -6,7 +6,7 @@ Rejects policies that the engine would evaluate differently from OPA.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from guardrail.core.types import PolicyIdentity
@@ -30,6 +30,7 @@ from guardrail.policy.sources import ModuleSource, PolicySet
 
 __all__ = [
     "CompiledPolicies",
+    "Progress",
     "compile_policies",
     "compile_sources",
     "locate",
@@ -40,6 +41,8 @@ __all__ = [
 
 _AT = re.compile(r"--> (.+):(\d+):\d+")
 _ERROR = re.compile(r"error: (.+)")
+Progress = Callable[[int, int], None]
+"""Called with the number of steps done and the total number of steps."""
 _EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
 
 
@@ -62,18 +65,26 @@ class CompiledPolicies:
 
 
 def compile_policies(
-    policies: PolicySet, bench: Workbench, *, tests: bool = True
+    policies: PolicySet,
+    bench: Workbench,
+    *,
+    tests: bool = True,
+    progress: Progress | None = None,
 ) -> CompiledPolicies:
     """Parse and check *policies*, and merge each package into one module.
 
     Raises ``PolicyLoadError`` with every finding, not only the first. If *tests* is False, test
-    modules are skipped.
+    modules are skipped. *progress* is called after each step of rewriting.
     """
     identity = PolicyIdentity(
         engine=ENGINE, version=ENGINE_VERSION, digest=policies.digest, data=policies.data_digest
     )
     merged, parsed = compile_sources(
-        policies.modules, policies.tests if tests else (), policies.data, bench
+        policies.modules,
+        policies.tests if tests else (),
+        policies.data,
+        bench,
+        progress=progress,
     )
     test_packages = {module.package for module in parsed if module.test}
     return CompiledPolicies(
@@ -92,6 +103,7 @@ def compile_sources(
     bench: Workbench,
     *,
     contract_checks: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[list[MergedPackage], list[Module]]:
     """Return the merged modules and the parsed modules. Raises ``PolicyLoadError``.
 
@@ -99,7 +111,7 @@ def compile_sources(
     guard's policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
-    evaluated, problems = rewrite(parsed, data, bench)
+    evaluated, problems = rewrite(parsed, data, bench, progress=progress)
     findings += problems
     findings += examine(evaluated, data, contract_checks=contract_checks)
     merged, clashes = merge_served(evaluated, bench)
@@ -128,7 +140,7 @@ def parse_sources(
 
 
 def rewrite(
-    modules: Sequence[Module], data: str, bench: Workbench
+    modules: Sequence[Module], data: str, bench: Workbench, *, progress: Progress | None = None
 ) -> tuple[list[Module], list[Finding]]:
     """Return *modules* with unambiguous variable names, in Rego that both engines evaluate in the
     same way, and the findings for modules that can't be rewritten. *data* is the data document.
@@ -137,8 +149,11 @@ def rewrite(
     """
     findings: list[Finding] = []
     rewritten = list(modules)
-    for step in (renamed, *steps(data)):
+    sequence = (renamed, *steps(data))
+    for done, step in enumerate(sequence):
         rewritten = _rewritten(rewritten, step(rewritten), bench, findings)
+        if progress is not None:
+            progress(done + 1, len(sequence))
     return rewritten, findings
 
 
