@@ -18,9 +18,10 @@ from guardrail.errors import ConfigError, Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.compiled import compile_policies
 from guardrail.policy.embedded.observed import DECISION
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
-from guardrail.policy.embedded.rehearsal import refusal_finding, sample_input
+from guardrail.policy.embedded.rehearsal import check_samples, refusal_finding, sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.input_limits import check_input
+from guardrail.policy.opa import bundle
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import PolicySet, load_policies
@@ -89,13 +90,17 @@ def call_input(
 ) -> dict[str, Json]:
     """Return the policy input of a call, complete except for values that only a guard knows.
 
-    If *tools* contains a schema for *tool*, the arguments get its defaults. *now* is the time of
-    the call in UTC, as in records. Raises ``ArgumentsError`` if the schema refuses the arguments: a
-    guard denies such a call without asking the policy.
+    If *tools* contains a schema for *tool*, the arguments get its defaults; if *tools* is set but
+    does not contain *tool*, the tool is undeclared. *now* is the time of the call in UTC, as in
+    records. Raises ``ArgumentsError`` if the schema or the limits on arguments refuse the
+    arguments: a guard denies such a call without asking the policy.
     """
     schema = compile_tools(tools or {}).get(tool)
-    arrived = args if schema is None else snapshot(schema, args).args
-    document: dict[str, Any] = json.loads(sample_input(tool, declared=declared, args=dict(arrived)))
+    arrived = snapshot(schema, args).args
+    known = declared and (tools is None or schema is not None)
+    document: dict[str, Any] = json.loads(sample_input(tool, declared=known, args=dict(arrived)))
+    if schema is not None:
+        document["resource"]["properties"]["schema_digest"] = schema.digest
     document["subject"]["id"] = principal
     document["subject"]["properties"]["roles"] = list(roles)
     document["context"]["agent"]["id"] = agent
@@ -136,8 +141,12 @@ def _embedded(
     started = time.perf_counter()
     try:
         compiled = compile_policies(policies, bench, tests=False)
+        # A guard does not load policies that fail for one of these calls.
+        failing = check_samples(compiled, bench)
     except PolicyLoadError as error:
         return _failed("embedded", about, "refused", error.findings, started), ()
+    if failing:
+        return _failed("embedded", about, "refused", failing, started), ()
     bench.load(compiled.texts, compiled.data)
     started = time.perf_counter()
     try:
@@ -171,7 +180,13 @@ def _opa(policies: PolicySet, program: OpaProgram, text: str) -> EngineDecision:
         return _decision("opa", about, reply.document, started)
     except PolicyError as error:
         effect = "undefined" if error.cause == "undefined" else "error"
-        finding = Finding("-", 0, error.detail or error.code, error.message, error.hint)
+        message = error.message
+        for name, source in bundle.names(policies):
+            # OPA knows a module by its path in the bundle.
+            message = message.replace(f"/{name}, line ", f"{source.name}, line ")
+        # The policies' tests do not show why this call failed.
+        hint = "" if error.detail == "evaluation" else error.hint
+        finding = Finding("-", 0, error.detail or error.code, message, hint)
         return _failed("opa", about, effect, [finding], started)
     finally:
         engine.close()

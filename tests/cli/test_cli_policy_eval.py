@@ -168,6 +168,53 @@ def test_arguments_that_are_not_an_object_are_refused(
 def test_a_call_must_be_named_in_one_way(cli: Cli, policies: Path) -> None:
     for options in ((), ("--tool", "x", "--from", "3")):
         assert cli("policy", "eval", policies, *options).code == Exit.USAGE
+    for option in ("--principal", "--agent", "--role", "--args", "--tools"):
+        ran = cli("policy", "eval", policies, "--from", "3", option, "x")
+        assert ran.code == Exit.USAGE
+        assert option in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "code", "words"),
+    [
+        (("--tool", ""), {}, Exit.USAGE, "a tool name must be a non-empty string"),
+        (("--tool", "a\nb"), {}, Exit.USAGE, "a tool name contains line breaks"),
+        (("--tool", "other", "--principal", ""), {}, Exit.UNKNOWN, "--principal must have from 1"),
+        (("--tool", "other", "--agent", "x" * 513), {}, Exit.UNKNOWN, "--agent must have from 1"),
+        (("--tool", "other"), {"a": 10**30}, Exit.NO, "outside the 64-bit range"),
+        (("--tool", "other"), {"a": "x" * 2_100_000}, Exit.NO, "arguments are too large"),
+    ],
+    ids=range(6),
+)
+def test_calls_that_no_guard_passes_to_a_policy_are_not_evaluated(
+    cli: Cli, policies: Path, options: tuple[str, ...], given: object, code: int, words: str
+) -> None:
+    ran = cli("policy", "eval", policies, *options, "--args", args(policies, given))
+    assert ran.code == code
+    assert words in ran.out + ran.err
+    assert "ALLOWED" not in ran.out
+
+
+def test_a_tool_that_the_tools_file_does_not_contain_is_undeclared(
+    cli: Cli, policies: Path
+) -> None:
+    """As in a guard to which these tools were declared."""
+    tools = policies.parent / "tools.json"
+    tools.write_text(json.dumps({"transfer": {"type": "object"}}))
+    declared = {}
+    for tool in ("transfer", "tranfser"):
+        ran = cli("policy", "eval", policies, "--tool", tool, "--tools", tools, "--json")
+        declared[tool] = json.loads(ran.out)["input"]["resource"]["properties"]["declared"]
+    assert declared == {"transfer": True, "tranfser": False}
+
+
+def test_policies_that_fail_for_a_sample_call_are_refused(cli: Cli, policies: Path) -> None:
+    """As by a guard, although this call does not make them fail."""
+    rule = 'deny contains "q" if { input.context.session.id == "sample"; lower(5) == "x" }\n'
+    (policies / "q.rego").write_text(f"package guardrail.policy\n\n{rule}")
+    ran = cli("policy", "eval", policies, "--tool", "other")
+    assert ran.code == Exit.NO
+    assert ran.out.startswith("REFUSED  embedded")
 
 
 def test_a_failing_policy_is_not_a_decision(cli: Cli, policies: Path) -> None:

@@ -37,6 +37,8 @@ __all__ = ["evaluate"]
 
 _MAX_ARGS = 4 * 1024 * 1024
 _ARGS_HINT = '{"argument name": value, ...}'
+_MAX_SHOWN = 64 * 1024
+"""Maximum size of an input that is shown, in characters of JSON."""
 _SHOWN = 10
 _WIDTH = 60
 _WORDS = {"allow": ("ALLOWED", Style.GOOD), "require_approval": ("NEEDS APPROVAL", Style.WARN)}
@@ -52,9 +54,9 @@ _WORDS = {"allow": ("ALLOWED", Style.GOOD), "require_approval": ("NEEDS APPROVAL
     metavar="FILE",
     help="Arguments of the call, a JSON object; - reads standard input. Default: no arguments.",
 )
-@click.option("--principal", default="someone", show_default=True, metavar="ID", help="The caller.")
+@click.option("--principal", metavar="ID", help="The caller. Default: someone.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role of the caller.")
-@click.option("--agent", default="agent", show_default=True, metavar="ID", help="The agent.")
+@click.option("--agent", metavar="ID", help="The agent. Default: agent.")
 @click.option("--undeclared", is_flag=True, help="The guard does not know the tool.")
 @click.option(
     "--from",
@@ -75,9 +77,9 @@ def evaluate(
     paths: Sequence[Path],
     tool: str | None,
     args_file: Path | None,
-    principal: str,
+    principal: str | None,
     roles: Sequence[str],
-    agent: str,
+    agent: str | None,
     undeclared: bool,
     recorded: str | None,
     engine: str | None,
@@ -99,7 +101,8 @@ def evaluate(
     """
     from guardrail.authoring.evaluate import evaluate as run
 
-    _require_one_source(tool, recorded, args_file or roles or undeclared or tools)
+    others = (args_file, principal, roles or None, agent, undeclared or None, tools)
+    _require_one_source(tool, recorded, any(each is not None for each in others))
     chosen = policy_paths(paths, config)
     asked = engine or configured_engine(paths, config)
     document: dict[str, Any] | ArgumentsError
@@ -110,9 +113,9 @@ def evaluate(
             str(tool),
             _read_args(args_file),
             tools,
-            principal=principal,
+            principal="someone" if principal is None else principal,
             roles=roles,
-            agent=agent,
+            agent="agent" if agent is None else agent,
             declared=not undeclared,
         )
     if isinstance(document, ArgumentsError):
@@ -131,7 +134,7 @@ def evaluate(
     return code
 
 
-def _require_one_source(tool: str | None, recorded: str | None, described: object) -> None:
+def _require_one_source(tool: str | None, recorded: str | None, described: bool) -> None:
     """Raise ``click.UsageError`` unless the call is either described or taken from a record."""
     if (tool is None) == (recorded is None):
         raise click.UsageError(
@@ -139,20 +142,15 @@ def _require_one_source(tool: str | None, recorded: str | None, described: objec
         )
     if recorded is not None and described:
         raise click.UsageError(
-            "--from takes the whole input from the record: omit --args, --role, --undeclared and "
-            "--tools"
+            "--from takes the whole input from the record: omit --args, --principal, --role, "
+            "--agent, --undeclared and --tools"
         )
 
 
 def _opa(paths: Sequence[Path], config: Path | None) -> OpaProgram:
-    program = find_program(paths, config)
-    if program is None:
-        raise ConfigError(
-            "there is no opa program to ask",
-            code="config.opa",
-            hint="install OPA, and set GUARDRAIL_OPA or PATH; or use --engine embedded",
-        )
-    return program
+    from guardrail.policy.opa.program import require_opa
+
+    return find_program(paths, config) or require_opa(None)
 
 
 def _read_args(path: Path | None) -> dict[str, Any]:
@@ -169,7 +167,12 @@ def _described(
 ) -> dict[str, Any] | ArgumentsError:
     from guardrail.authoring.evaluate import call_input
     from guardrail.authoring.tools_file import load_tools
+    from guardrail.identity.principal import check_id
+    from guardrail.tools.tool import tool_name
 
+    tool_name(tool)
+    check_id(who["principal"], "--principal")
+    check_id(who["agent"], "--agent")
     schemas = load_tools(tools) if tools is not None else None
     try:
         return call_input(tool, args, now=record_time(datetime.now(UTC)), tools=schemas, **who)
@@ -224,6 +227,10 @@ def _print(found: PolicyEvaluation, *, fragment: bool) -> None:
         data(paint("Only the embedded engine can show which rules nearly fired.", Style.DIM))
     data()
     data(paint(f"Input ({'as recorded' if fragment else 'as the policy sees it'})", Style.STRONG))
+    size = len(json_text(found.input))
+    if size > _MAX_SHOWN:
+        data(f"{counted(size, 'character')} of JSON: --json shows them")
+        return
     for line in tree(found.input):
         data(line)
 
