@@ -14,7 +14,7 @@ from guardrail.errors import PolicyLoadError
 from guardrail.policy.embedded.compiled import compile_policies
 from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.opa import bundle
-from guardrail.policy.opa.check import contract_findings, opa_findings
+from guardrail.policy.opa.check import contract_findings, opa_findings, printing_findings
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.opa.revision import revision_of
 from guardrail.policy.rego.rewriting.prints import print_remarks
@@ -86,7 +86,7 @@ def _check_policies(
         with Workbench() as bench:
             compiled = compile_policies(policies, bench, tests=False)
         # The embedded engine drops calls of print. A server would write arguments to its log.
-        printing = list(print_remarks(compiled.parsed))
+        printing = printing_findings(print_remarks(compiled.parsed))
         if printing:
             raise PolicyLoadError(printing)
         return BundleChecker.EMBEDDED

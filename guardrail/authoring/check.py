@@ -5,7 +5,7 @@ calls, and runs the lints.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -23,15 +23,20 @@ from guardrail.errors import (
     PolicyError,
     PolicyLoadError,
 )
-from guardrail.policy.cross_check.comparison import Progress, cross_check, describe
-from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, parse_sources
+from guardrail.policy.cross_check.comparison import cross_check, describe
+from guardrail.policy.embedded.compiled import (
+    CompiledPolicies,
+    Progress,
+    compile_policies,
+    parse_sources,
+)
 from guardrail.policy.embedded.observed import fired, observe
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.rehearsal import check_samples
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.input_schema import schema_folder
 from guardrail.policy.opa.check import ask_opa, contract_findings, repeats
-from guardrail.policy.opa.program import OpaProgram
+from guardrail.policy.opa.program import OpaProgram, reason_without_opa
 from guardrail.policy.rego.contract import remarks
 from guardrail.policy.rego.rewriting.prints import print_remarks
 from guardrail.policy.rego.tree import Module
@@ -43,6 +48,8 @@ __all__ = ["CheckReport", "EngineResult", "EngineState", "EvaluatedPackage", "ch
 _MAX_MARKED = 200
 """Maximum number of findings for which a fix is looked for, because each takes time."""
 
+_INSTALL = "install OPA 1 on PATH, or set GUARDRAIL_OPA to its path"
+
 
 class EngineState(StrEnum):
     """The result of one engine's checks."""
@@ -52,7 +59,11 @@ class EngineState(StrEnum):
     NOT_FOUND = "not_found"
     """The engine's program is not installed, so only the other engine's checks ran."""
     FAILED = "failed"
-    """The engine's program failed without a result."""
+    """The engine's program failed without a result, or it is the only one that counts and is not
+    installed.
+    """
+    NOT_ASKED = "not_asked"
+    """The policies could not be read, so the engine was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,8 @@ class EngineResult:
     """The engine's own findings. Violations of guardrail's own rules, which apply with any engine,
     are listed under ``embedded``.
     """
+    hint: str = ""
+    """The next step if its program failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +149,7 @@ def check(
     opa: OpaProgram | None = None,
     opa_serves: bool = False,
     time_limit: float = 10.0,
-    progress: Progress | None = None,
+    progress: Callable[[str], Progress] | None = None,
     show_rewritten: bool = False,
 ) -> CheckReport:
     """Check the policies below *paths* and return every finding. Rejected policies are reported as
@@ -144,9 +157,10 @@ def check(
 
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
     complete calls, whose decisions must be well-formed. If *opa* is set, it checks the policies
-    too, and the decisions of both engines are compared; *progress* is called for each compared
-    call. If *opa_serves* is True, OPA will evaluate the policies, so only its findings and those of
-    the contract count. Lints are reported even if an engine rejects the policies. *tools* maps tool
+    too, and the decisions of both engines are compared. *progress* returns, for the name of a part
+    of the work, a function that is called with the number of steps done and the total number. If
+    *opa_serves* is True, OPA will evaluate the policies, so only its findings and those of the
+    contract count. Lints are reported even if an engine rejects the policies. *tools* maps tool
     names to the JSON Schemas of their arguments; without it, any argument may be missing.
     *time_limit* is the limit in seconds for each query to the embedded engine. If *show_rewritten*
     is True, the report contains the texts that are evaluated.
@@ -155,26 +169,25 @@ def check(
     try:
         policies = load_policies(paths, data=data)
     except PolicyLoadError as error:
-        result = _embedded_result(error.findings)
-        return CheckReport(
-            files=0,
-            findings=error.findings,
-            remarks=(),
-            digest=None,
-            milliseconds=(time.perf_counter() - started) * 1000,
-            engines=(result,),
-        )
+        return _unread(error, opa, (time.perf_counter() - started) * 1000)
+    watch = progress if progress is not None else _unwatched
     with Workbench(time_limit=time_limit) as bench:
-        findings, compiled = _compile_policies(policies, bench)
+        findings, compiled = _compile_policies(policies, bench, watch("rewriting policies: step"))
         parsed = _parsed_modules(policies, findings, compiled, bench)
-        lints = _lint(policies, parsed, compiled, InputShape(tools), bench)
+        watch_lints = watch("looking for mistakes: rule")
+        found = lint_modules(parsed, policies.data, InputShape(tools), progress=watch_lints)
+        lints = _lint(found, parsed, compiled, bench)
         engines = [_embedded_result(findings), _opa_result(opa, policies, schema_folder(paths))]
         if all(said.state is EngineState.ACCEPTED for said in engines):
-            engines.append(_compared(opa, policies, compiled, bench, progress))
+            engines.append(_compared(opa, policies, compiled, bench, watch("calls compared:")))
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
     counted = [each for said in engines for each in said.findings if each not in said_again]
-    if opa_serves and opa is not None:
+    if opa_serves:
         counted = [*contract_findings(policies), *engines[1].findings]
+        if opa is None and findings:
+            # Only OPA knows whether it loads policies that the embedded engine refuses.
+            about = f"{engines[1].about}, but OPA evaluates these policies: see [policy] engine"
+            engines[1] = EngineResult("opa", EngineState.FAILED, about, (), _INSTALL)
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
         findings=tuple(counted),
@@ -200,7 +213,7 @@ def findings_of(
         own = contract_findings(policies)
         return [*own, *_opa_result(opa, policies, schema_folder(paths)).findings]
     with Workbench() as bench:
-        return _compile_policies(policies, bench)[0]
+        return _compile_policies(policies, bench, lambda _done, _total: None)[0]
 
 
 def _fixable(
@@ -214,6 +227,17 @@ def _fixable(
             yield finding
 
 
+def _unread(error: PolicyLoadError, opa: OpaProgram | None, took: float) -> CheckReport:
+    return CheckReport(
+        files=0,
+        findings=error.findings,
+        remarks=(),
+        digest=None,
+        milliseconds=took,
+        engines=(_embedded_result(error.findings), _opa_result(opa, None)),
+    )
+
+
 def _evaluated(compiled: CompiledPolicies) -> tuple[EvaluatedPackage, ...]:
     """Return the texts of the authors' packages."""
     own = {module.package for module in compiled.parsed if not module.source.installed}
@@ -224,11 +248,15 @@ def _evaluated(compiled: CompiledPolicies) -> tuple[EvaluatedPackage, ...]:
     )
 
 
+def _unwatched(_: str) -> Progress:
+    return lambda _done, _total: None
+
+
 def _compile_policies(
-    policies: PolicySet, bench: Workbench
+    policies: PolicySet, bench: Workbench, progress: Progress
 ) -> tuple[Sequence[Finding], CompiledPolicies | None]:
     try:
-        compiled = compile_policies(policies, bench)
+        compiled = compile_policies(policies, bench, progress=progress)
     except PolicyLoadError as error:
         return error.findings, None
     return check_samples(compiled, bench), compiled
@@ -249,17 +277,19 @@ def _parsed_modules(
 
 
 def _lint(
-    policies: PolicySet,
+    found: list[Lint],
     parsed: Sequence[Module],
     compiled: CompiledPolicies | None,
-    shape: InputShape,
     bench: Workbench,
 ) -> LintReport:
-    found = lint_modules(parsed, policies.data, shape)
+    """Add the lints about rules that no test covers to *found*, and remove suppressed ones."""
     if compiled is not None:
         # Rules that can't be evaluated do not fire in any test; the findings give the reason.
         try:
-            found += check_tested(parsed, fired(compiled, bench, observe(compiled, bench)))
+            found = [
+                *found,
+                *check_tested(parsed, fired(compiled, bench, observe(compiled, bench))),
+            ]
         except EngineRefusal:
             pass
     return SuppressionFilter(parsed).filter(found)
@@ -275,7 +305,7 @@ def _compared(
     policies: PolicySet,
     compiled: CompiledPolicies | None,
     bench: Workbench,
-    progress: Progress | None,
+    progress: Progress,
 ) -> EngineResult:
     assert program is not None
     assert compiled is not None
@@ -284,23 +314,24 @@ def _compared(
     except PolicyLoadError as error:
         return EngineResult("both", EngineState.REFUSED, "not compared", error.findings)
     except (PolicyError, ConfigError, EngineRefusal) as error:
-        reason = error.message if isinstance(error, GuardrailError) else "the tests can't be loaded"
-        return EngineResult("both", EngineState.FAILED, reason, ())
+        if isinstance(error, GuardrailError):
+            return EngineResult("both", EngineState.FAILED, error.message, (), error.hint)
+        return EngineResult("both", EngineState.FAILED, "the tests can't be loaded", ())
     if found.findings:
         return EngineResult("both", EngineState.REFUSED, "the decisions differ", found.findings)
     return EngineResult("both", EngineState.ACCEPTED, f"same decisions: {describe(found)}", ())
 
 
 def _opa_result(
-    program: OpaProgram | None, policies: PolicySet, schemas: Path | None
+    program: OpaProgram | None, policies: PolicySet | None, schemas: Path | None = None
 ) -> EngineResult:
     if program is None:
-        about = "GUARDRAIL_OPA is not set, and PATH does not contain opa"
-        return EngineResult("opa", EngineState.NOT_FOUND, about, ())
-    found = ask_opa(program, (*policies.modules, *policies.tests), schemas=schemas)
-    # Errors that OPA reports have OPA's codes.
-    troubles = [finding for finding in found if finding.code == "opa"]
-    if troubles:
-        return EngineResult("opa", EngineState.FAILED, troubles[0].message, ())
+        return EngineResult("opa", EngineState.NOT_FOUND, reason_without_opa(), ())
+    if policies is None:
+        return EngineResult("opa", EngineState.NOT_ASKED, "the policies can't be read", ())
+    try:
+        found = ask_opa(program, (*policies.modules, *policies.tests), schemas=schemas)
+    except ConfigError as error:
+        return EngineResult("opa", EngineState.FAILED, error.message, (), error.hint)
     state = EngineState.REFUSED if found else EngineState.ACCEPTED
     return EngineResult("opa", state, f"opa check --strict, {program.path}", tuple(found))

@@ -8,10 +8,21 @@ from pathlib import Path
 
 import pytest
 
+from guardrail.authoring.bundle import make_bundle
 from guardrail.authoring.check import EngineState, check
+from guardrail.authoring.evaluate import call_input, evaluate
+from guardrail.authoring.test import run_tests
+from guardrail.errors import PolicyLoadError
 from guardrail.policy.opa.program import OpaProgram, find_opa
 from guardrail.policy.sources import installed_folder
 from tests.support.lints import ALLOW, write
+
+PRINTS_TEST = """package guardrail.policy_test
+
+import data.guardrail.main
+
+test_a if main.decision.effect == "allow" with input as {"resource": {"id": "a"}}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -117,6 +128,62 @@ def test_one_fault_that_both_engines_see_is_named_once(
     assert report.findings[0].hint
     assert report.engines[1].state is EngineState.REFUSED
     assert report.engines[1].findings
+
+
+PRINTS = """package guardrail.policy
+
+allow contains "x" if {
+	name := input.resource.id
+	print("called", name, input.action.properties.args.missing)
+	name == "a"
+}
+"""
+
+
+def test_both_engines_drop_print(tmp_path: Path, opa: OpaProgram) -> None:
+    """Only a bundle can't contain it, whichever engine checks the bundle."""
+    folder = write(tmp_path, {"p.rego": PRINTS, "p_test.rego": PRINTS_TEST})
+    report = check([folder], opa=opa)
+    assert [said.state for said in report.engines] == [EngineState.ACCEPTED] * 3
+    assert [(each.line, each.code) for each in report.remarks] == [(5, "print")]
+    tested = run_tests([folder], opa=opa)
+    assert [each.outcome for each in tested.results] == ["pass"], tested
+    call = call_input("a", {}, principal="p", now="2026-01-01T00:00:00Z")
+    decided = evaluate([folder], call, opa=opa)
+    assert [each.effect for each in decided.engines] == ["allow", "allow"]
+    findings = []
+    for program in (opa, None):
+        with pytest.raises(PolicyLoadError) as caught:
+            make_bundle([folder], opa=program)
+        findings.append(caught.value.findings)
+    assert findings[0] == findings[1]
+    assert [(each.line, each.code) for each in findings[0]] == [(5, "print")]
+
+
+def test_a_variable_that_is_printed_too_early_is_explained(tmp_path: Path, opa: OpaProgram) -> None:
+    """OPA's own message does not mention print."""
+    text = PRINTS.replace("name := input.resource.id", "some i").replace("name, ", "i, ")
+    folder = write(tmp_path, {"p.rego": text.replace("name ==", '["a"][i] ==')})
+    [finding] = check([folder], opa=opa).findings
+    assert finding.line == 5
+    assert "remove print" in finding.hint
+
+
+def test_without_opa_nothing_is_refused_that_only_opa_judges(tmp_path: Path) -> None:
+    """With ``[policy] engine = "opa"``, the embedded engine's own reasons do not count."""
+    folder = write(tmp_path, {"p.rego": ALLOW + 'deny contains "d" if time.now_ns() > 5\n'})
+    report = check([folder], opa_serves=True)
+    assert (report.ok, report.answered) == (True, False)
+    assert report.engines[1].hint
+    assert not check([folder]).ok
+
+
+def test_policies_that_can_not_be_read_are_no_reason_to_hide_opa(
+    tmp_path: Path, opa: OpaProgram
+) -> None:
+    (tmp_path / "p.rego").write_bytes(b"\xff")
+    states = [said.state for said in check([tmp_path], opa=opa).engines]
+    assert states == [EngineState.REFUSED, EngineState.NOT_ASKED]
 
 
 def test_both_engines_accept_what_the_host_adds_to_the_subject(

@@ -191,14 +191,14 @@ def test(
 
 def _serving_opa(paths: Sequence[Path], config: Path | None) -> OpaProgram | None:
     """Return the program that runs the tests if OPA evaluates the policies, otherwise None."""
-    from guardrail.policy.opa.program import find_opa, require_opa
+    from guardrail.policy.opa.program import optional_opa, require_opa
 
     settings = settings_about(paths, config)
     if settings is None or settings.policy.engine != "opa":
         return None
     section = settings.trusted_opa
     # A server elsewhere needs no program here.
-    return find_opa() if section.url else require_opa(section.program)
+    return (optional_opa if section.url else require_opa)(section.program)
 
 
 def _test_code(report: TestReport) -> Exit:

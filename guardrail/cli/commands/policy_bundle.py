@@ -14,6 +14,7 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.commands.policy import PATHS, policy_paths, print_untested
+from guardrail.cli.commands.policy_check import find_program
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, paint, remark
@@ -85,12 +86,11 @@ def bundle(
     refused; 3: they could not be read.
     """
     from guardrail.authoring.bundle import make_bundle
-    from guardrail.policy.opa.program import find_opa
 
     try:
         made = make_bundle(
             policy_paths(paths, config),
-            opa=find_opa(),
+            opa=find_program(paths, config),
             signer=_signer(signing_key, signing_alg, key_id),
             unsafe_impure=unsafe_impure,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +23,7 @@ from guardrail.cli.findings import print_finding, print_findings
 from guardrail.cli.options import config_option, json_option
 from guardrail.cli.output import Progress, Style, data, emit_json, field, paint, prose, sentence
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, Finding
+from guardrail.errors import Finding
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -86,14 +85,14 @@ def check(
     chosen, opa = policy_paths(paths, config), find_program(paths, config)
     opa_serves = configured_engine(paths, config) == "opa"
     fixed = policy_fix.run(chosen, opa, opa_serves=opa_serves, dry_run=dry_run) if fix else None
-    progress = Progress("calls compared:")
+    progress = Progress("checked")
     try:
         report = look(
             chosen,
             tools=schemas,
             opa=opa,
             opa_serves=opa_serves,
-            progress=progress,
+            progress=progress.about,
             show_rewritten=show_rewritten,
         )
     finally:
@@ -118,17 +117,12 @@ def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | Non
 
     Raises ``ConfigError`` if the program that the settings or ``GUARDRAIL_OPA`` name can't be used.
     """
-    from guardrail.policy.opa.program import find_opa, require_opa
+    from guardrail.policy.opa.program import optional_opa
 
     settings = settings_about(paths, config)
-    if settings is not None and settings.opa.program is not None:
-        return require_opa(settings.trusted_opa.program)
-    program = find_opa()
-    if program is None and os.environ.get("GUARDRAIL_OPA"):
-        raise ConfigError(
-            "GUARDRAIL_OPA is not the path of an executable program", code="config.opa"
-        )
-    return program
+    if settings is None or settings.opa.program is None:
+        return optional_opa(None)
+    return optional_opa(settings.trusted_opa.program)
 
 
 def _show(report: CheckReport, tools: Collection[str] | None, *, strict: bool) -> None:
@@ -177,6 +171,8 @@ def _engine(result: EngineResult) -> None:
     state = paint(f"{result.state.replace('_', ' '):<9}", looks.get(result.state, Style.BAD))
     first, *rest = prose(one_line(result.about), indent=_INDENT)
     data(f"{result.engine:<8}  {state}  {first}")
+    if result.hint:
+        rest += prose(one_line(f"next: {result.hint}"), indent=_INDENT)
     for line in rest:
         data(" " * _INDENT + line)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 import stat
 import subprocess
 import sys
@@ -29,6 +30,7 @@ from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.sources import PolicySet
 from guardrail.system.http import Endpoint
 from guardrail.system.input_files import version_of
+from guardrail.system.temporary import PREFIX, hold, remove_abandoned
 from guardrail.system.threads import BackgroundThread
 
 __all__ = ["PrivateServer", "PrivateTarget", "private_target"]
@@ -81,12 +83,16 @@ class PrivateServer:
         # its folder only if it starts a server.
         self._folder = _new_folder_name()
         self.socket = self._folder / _SOCKET
+        self._hold: int | None = None
 
     def _make_folder(self) -> None:
         """Create the folder, if it does not exist. Raises ``ConfigError``."""
         try:
             with contextlib.suppress(FileExistsError):
                 self._folder.mkdir(mode=0o700)
+                self._release()
+                self._hold = hold(self._folder)
+                remove_abandoned(self._folder.parent)
             found = self._folder.lstat()
         except OSError as error:
             raise ConfigError(
@@ -125,7 +131,7 @@ class PrivateServer:
             if failure is not None and not self._has_listened:
                 raise failure
             if time.monotonic() >= end:
-                raise failure or _starting()
+                raise failure or self._not_ready()
             time.sleep(_POLL)
         raise PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
@@ -158,8 +164,28 @@ class PrivateServer:
                 if pipe is not None:
                     # While any process holds this end, the watchdog believes that its guard lives.
                     pipe.close()
+        self._release()
         self._lock = threading.Lock()
         self._reset()
+
+    def _release(self) -> None:
+        if self._hold is not None:
+            os.close(self._hold)
+            self._hold = None
+
+    def _not_ready(self) -> PolicyError:
+        program = self.program.path
+        silent = self._process is not None and not self._has_listened
+        return PolicyError(
+            f"{program}: the program runs, but does not listen on its socket"
+            if silent
+            else "the private OPA is not ready yet",
+            cause="unreachable",
+            detail="starting",
+            hint=f"see what it prints: {program} run --server --addr unix:///tmp/opa.sock"
+            if silent
+            else "guardrail doctor",
+        )
 
     def _start(self) -> None:
         with self._lock:
@@ -258,15 +284,14 @@ class PrivateServer:
                 (self._folder / name).unlink()
 
     def _remove_folder(self) -> None:
-        with contextlib.suppress(OSError):
-            self._remove_files()
-            self._folder.rmdir()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._release()
 
 
 class PrivateTarget(OpaTarget):
     """The address of a private OPA. Connections to any other process are refused."""
 
-    unreachable_hint = "see what guardrail doctor says about opa"
+    unreachable_hint = "guardrail doctor"
     restarts = True
 
     def __init__(self, section: OpaSection, server: PrivateServer) -> None:
@@ -344,7 +369,7 @@ def _new_folder_name() -> Path:
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) > _LONGEST_PATH - len("/guardrail-opa-0123456789abcdef"):
         base = "/tmp"  # noqa: S108 - nobody can guess the name of the folder in it
-    return Path(base, f"guardrail-opa-{secrets.token_hex(8)}")
+    return Path(base, f"{PREFIX}{secrets.token_hex(8)}")
 
 
 def _end(watchdog: subprocess.Popen[bytes]) -> None:
@@ -379,13 +404,4 @@ def _ended(program: Path, words: str) -> PolicyError:
         cause="unreachable",
         detail="program",
         hint="see if the program is OPA 1 and can serve these policies: guardrail policy check",
-    )
-
-
-def _starting() -> PolicyError:
-    return PolicyError(
-        "the private OPA is not ready yet",
-        cause="unreachable",
-        detail="starting",
-        hint="see what guardrail doctor says about opa",
     )

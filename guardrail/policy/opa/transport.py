@@ -21,10 +21,17 @@ MAX_REPLY = 1 << 20
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
     "name": "the OPA server's host name has no address",
+    "process": "the process that listens on the private OPA's socket is not the one that "
+    "guardrail started",
     "certificate": "the OPA server's certificate is not trusted",
     "tls": "the TLS handshake with the OPA server failed",
 }
 """Messages for some details of ``unreachable``, in place of the HTTP client's messages."""
+_HINTS = {
+    "process": "if the program is a script, start opa in its last line with exec; or set [opa] "
+    "program or GUARDRAIL_OPA to opa itself"
+}
+"""Hints for some details, in place of the target's."""
 
 
 class OpaTransport(Protocol):
@@ -83,5 +90,5 @@ def _policy_error(error: TransportError, hint: str) -> PolicyError:
         words or f"the OPA server {error.message}",
         cause=error.cause.value,
         detail=error.detail,
-        hint=hint if unreachable else "",
+        hint=_HINTS.get(error.detail, hint) if unreachable else "",
     )

@@ -28,6 +28,9 @@ _RETRY = (0.05, 0.1, 0.2, 0.5)
 are denied in the meantime.
 """
 
+_MOST_STRANGERS = 3
+"""How often another process may listen on a private OPA's socket before waiting is given up."""
+
 
 @dataclass(frozen=True, slots=True)
 class InspectionResult:
@@ -208,13 +211,16 @@ def wait_for(look: Callable[[], InspectionResult], limit: float) -> InspectionRe
     Errors that waiting can't fix are raised at once.
     """
     end = time.monotonic() + limit
-    tries = 0
+    tries = strangers = 0
     while True:
         try:
             return look()
         except PolicyError as error:
+            # The process may also be unexpected because the server has just been restarted.
+            strangers += error.detail == "process"
             if (
                 error.detail in {"certificate", "evaluation", "impure", "program"}
+                or strangers > _MOST_STRANGERS
                 or time.monotonic() >= end
             ):
                 raise

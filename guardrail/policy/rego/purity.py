@@ -14,7 +14,7 @@ from typing import Any
 
 from guardrail.policy.sources import installed_folder
 
-__all__ = ["capabilities_file", "impurities", "pure_functions"]
+__all__ = ["capabilities_file", "capabilities_with_print", "impurities", "pure_functions"]
 
 _SYSTEM = ("data", "system")
 _OWN_HEADS = frozenset({"data", "input"})
@@ -30,12 +30,34 @@ _KNOWN_IMPURE = (
 redirects calls of ``f`` to them.
 """
 
+_PRINT = (
+    {"name": "print", "decl": {"type": "function", "variadic": {"type": "any"}}},
+    {
+        "name": "internal.print",
+        "decl": {
+            "type": "function",
+            "args": [{"type": "array", "dynamic": {"type": "set", "of": {"type": "any"}}}],
+        },
+    },
+)
+"""The function that OPA compiles calls of ``print`` to, and ``print``."""
+
 
 def capabilities_file() -> Path:
     """Return the path of the list of functions that pure policies may call, in the format of ``opa
     check --capabilities``.
     """
     return installed_folder() / "opa" / "capabilities.json"
+
+
+@cache
+def capabilities_with_print() -> str:
+    """Return the same list with ``print``, for policies that only guardrail evaluates: a private
+    OPA drops calls of ``print`` when it compiles them, as the embedded engine does.
+    """
+    document = json.loads(capabilities_file().read_text("utf-8"))
+    document["builtins"] += _PRINT
+    return json.dumps(document)
 
 
 @cache

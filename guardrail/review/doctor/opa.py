@@ -122,4 +122,6 @@ def _fix(hint: str, section: OpaSection) -> str:
 
     if hint == UNREACHABLE:
         return f"start the server, or correct [opa] url: {section.url}"
+    if hint == "guardrail doctor":
+        return "guardrail policy check, which shows if the program can load the policies"
     return hint or "check the server's own log"

@@ -122,7 +122,7 @@ def test_a_bundle_holds_policies_library_schema_and_mask_and_no_tests(tmp_path: 
         ("x := opa.runtime()", "rego_type_error"),
         ('x := uuid.rfc4122("a")', "rego_type_error"),
         ('x := net.lookup_ip_addr("a")', "rego_type_error"),
-        ('x if print("a")', "rego_type_error"),
+        ('x if print("a")', "print"),
         ("x := nothing(1)", "rego_type_error"),
         ("x := )", "rego_parse_error"),
     ],

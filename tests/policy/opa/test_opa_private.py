@@ -25,8 +25,15 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.private import PrivateTarget
-from guardrail.policy.opa.program import OpaProgram, find_opa
+from guardrail.policy.opa.program import (
+    OpaProgram,
+    find_opa,
+    optional_opa,
+    reason_without_opa,
+    require_opa,
+)
 from guardrail.policy.sources import load_policies
+from guardrail.system.temporary import temporary_folder
 from tests.support.guards import records
 from tests.support.opa_server import STARTER
 from tests.support.waiting import PATIENCE, until
@@ -159,7 +166,7 @@ def test_only_this_user_can_reach_the_server(opa_program: Path) -> None:
         folder = folder_of(engine)
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         modes = {each.name: stat.S_IMODE(each.stat().st_mode) for each in folder.iterdir()}
-        assert modes == {"opa.sock": 0o600, "bundle.tar.gz": 0o600}
+        assert modes == {"opa.sock": 0o600, "bundle.tar.gz": 0o600, "owner.lock": 0o600}
         environment = Path(f"/proc/{server_of(engine)}/environ").read_bytes()
         assert environment == b""
 
@@ -295,7 +302,7 @@ def test_a_program_that_is_not_opa_1_is_refused(text: str, words: str, tmp_path:
     ("serve", "detail", "words"),
     [
         ("echo some reason >&2; exit 1", "program", "the private OPA ended: some reason"),
-        ("exec sleep 600", "starting", "the private OPA is not ready yet"),
+        ("exec sleep 600", "starting", "does not listen on its socket"),
     ],
 )
 def test_a_program_that_dies_or_never_listens_is_refused(
@@ -303,7 +310,8 @@ def test_a_program_that_dies_or_never_listens_is_refused(
 ) -> None:
     text = f'case "$1" in version) echo "Version: 1.9.0";; check) ;; *) {serve};; esac'
     program = script(tmp_path / "opa", text)
-    with pytest.raises(PolicyError, match=words) as caught, started(program=program, start_limit_ms=300):  # fmt: skip
+    limit = 300 if detail == "starting" else int(PATIENCE * 1000)
+    with pytest.raises(PolicyError, match=words) as caught, started(program=program, start_limit_ms=limit):  # fmt: skip
         pass
     assert (caught.value.cause, caught.value.detail) == ("unreachable", detail)
     assert caught.value.hint
@@ -312,9 +320,10 @@ def test_a_program_that_dies_or_never_listens_is_refused(
 def test_an_answer_from_another_process_is_refused(opa_program: Path, tmp_path: Path) -> None:
     # This wrapper stays the process that the guard started, and another one listens.
     program = script(tmp_path / "opa", f'{opa_program} "$@"; exit $?')
-    with pytest.raises(PolicyError, match="is not the expected process") as caught, started(program=program, start_limit_ms=1500):  # fmt: skip
+    with pytest.raises(PolicyError, match="is not the one that guardrail started") as caught, started(program=program, start_limit_ms=1500):  # fmt: skip
         pass
     assert (caught.value.cause, caught.value.detail) == ("unreachable", "process")
+    assert "with exec" in caught.value.hint
 
 
 def test_a_replaced_program_is_not_run(opa_program: Path, tmp_path: Path) -> None:
@@ -355,12 +364,74 @@ def test_a_program_that_only_ends_well_judges_nothing(tmp_path: Path) -> None:
         'package guardrail.policy\n\nallow contains "x" if http.send({}).status_code == 200\n'
     )
     program = OpaProgram(script(tmp_path / "opa", "exit 0"))
-    with pytest.raises(PolicyLoadError, match="the program is not OPA"):
+    with pytest.raises(ConfigError, match="the program is not OPA"):
         make_bundle([tmp_path / "p.rego"], opa=program)
     report = check([tmp_path / "p.rego"], opa=program)
     assert not report.answered
     with pytest.raises(ConfigError, match="the program is not OPA"):
         program.test(tmp_path, capabilities=tmp_path)
+
+
+def test_a_program_that_does_not_end_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the processes that it started, which hold its output open."""
+    text = f'case "$1" in version) echo "Version: 1.9.0";; *) sleep 600 & echo $! > {tmp_path}/pid; wait;; esac'
+    program = OpaProgram(script(tmp_path / "opa", text))
+    monkeypatch.setattr("guardrail.policy.opa.program.CHECK_LIMIT", 0.3)
+    (tmp_path / "p.rego").write_text(NAMES.replace(".names", ""))
+    report = check([tmp_path / "p.rego"], opa=program)
+    assert not report.answered
+    assert report.engines[1].about == f"{program.path}: opa check did not end within 0.3 s"
+    assert report.engines[1].hint
+    child = int((tmp_path / "pid").read_text())
+    until(lambda: not alive(child))
+    with pytest.raises(ConfigError, match="opa check did not end"), started(program=program.path):
+        pass
+
+
+def test_a_variable_that_names_no_safe_program_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By everything that looks for a program, in the same words."""
+    folder = tmp_path / "open"
+    folder.mkdir()
+    script(folder / "opa", "exit 0")
+    folder.chmod(0o777)
+    for value, words in (
+        (str(tmp_path / "none"), "not the absolute path of a program"),
+        ("opa", "not the absolute path of a program"),
+        (str(folder / "opa"), f"other users can write to {folder}"),
+    ):
+        monkeypatch.setenv("GUARDRAIL_OPA", value)
+        assert find_opa() is None
+        for find in (optional_opa, require_opa):
+            with pytest.raises(ConfigError, match=words) as caught:
+                find(None)
+            assert caught.value.message.startswith(f"GUARDRAIL_OPA is {value}, ")
+            assert caught.value.hint
+    monkeypatch.delenv("GUARDRAIL_OPA")
+    monkeypatch.setenv("PATH", str(folder))
+    assert optional_opa(None) is None
+    assert f"other users can write to {folder}" in reason_without_opa()
+
+
+def test_what_a_killed_guard_left_behind_is_removed_by_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """If its watchdog, which otherwise does that, was killed too."""
+    with tempfile.TemporaryDirectory() as place:
+        monkeypatch.setattr(tempfile, "tempdir", place)
+        with started() as engine:
+            folder = folder_of(engine)
+            with temporary_folder() as other:
+                assert {folder, other} == set(Path(place).iterdir())
+            kept = Path(place, f"{folder.name[:-1]}{'0' if folder.name[-1] != '0' else '1'}")
+            shutil.copytree(folder, kept, ignore=shutil.ignore_patterns("*.sock"))
+            kept.chmod(0o700)
+            with started() as second:
+                assert {folder, folder_of(second)} == set(Path(place).iterdir())
+        assert list(Path(place).iterdir()) == []
 
 
 def test_a_missing_program_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

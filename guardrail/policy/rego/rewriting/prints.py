@@ -35,8 +35,8 @@ def print_remarks(modules: Sequence[Module]) -> Iterator[Finding]:
                 module.source.name,
                 line,
                 "print",
-                "print is dropped when the policies are loaded",
-                "remove it; guardrail policy test shows the decision of each failed test",
+                "print is dropped when the policies are loaded, and a bundle can't contain it",
+                "remove it; guardrail policy eval --tool NAME shows the values that a rule sees",
             )
 
 
