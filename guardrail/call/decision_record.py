@@ -123,25 +123,24 @@ class Recorder:
         """Return the recorded form of the policy input."""
         request = prepared.request
         state, context, grant = request.state, request.options.context, prepared.grant
-        state.refresh()
+        # Other calls of the session can make it learn of values, or free its cache, at any time.
+        who = state.recorded()
         name, said = _recorded_tool_name(request), as_recorded(context, state)
         if view is None:
-            document = self._input(request, state.recorded, {}, {}, grant, said=said, name=name)
+            document = self._input(request, who, {}, {}, grant, said=said, name=name)
             return RecordedInput(document, said, ())
         texts = fields.strings(view.value)
         unchanged = (
             self.raw_input
             and not view.changed
-            and state.recorded is state.raw
+            and who is state.raw
             and name == request.tool.name
             and (context is None or said == as_said(context))
         )
         if unchanged and prepared.document:
             return RecordedInput(prepared.document, said, texts)
         value = cast("Json", view.value)
-        document = self._input(
-            request, state.recorded, value, view.classes, grant, said=said, name=name
-        )
+        document = self._input(request, who, value, view.classes, grant, said=said, name=name)
         return RecordedInput(document, said, texts)
 
     def full(
@@ -232,7 +231,7 @@ class Recorder:
         the tool's name but no values.
         """
         state, tool = request.state, request.tool
-        state.refresh()
+        state.recorded()
         where = state.origin(request.origin)
         server = tool.server
         named = {

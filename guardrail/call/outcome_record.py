@@ -153,6 +153,6 @@ def _recorded_value(admitted: Admitted, ended: Ended) -> _Parts:
         # Except for a logged value, only the name of the type comes from the tool.
         leaves = fields.strings(shown) if tool.log_output else [str(shown["type"])]
     # The result may show that values in the session attributes are sensitive too.
-    state.refresh()
+    state.recorded()
     hit = redactor.gate(leaves, memory)
     return (shown, failure, None) if hit is None else (None, None, f"gate:{hit}")

@@ -301,7 +301,7 @@ class Throttle:
         if exceeded.state is None:
             return {"tenant": None, "principal": None}
         try:
-            exceeded.state.refresh()
+            exceeded.state.recorded()
         except RedactionError:
             said = exceeded.state.bare
         else:

@@ -122,13 +122,6 @@ class SessionState:
         return self._views().raw
 
     @property
-    def recorded(self) -> SessionInput:
-        """The recorded view, as of the last ``refresh``. It is the same object as ``raw`` if
-        nothing had to be removed.
-        """
-        return self._views().recorded
-
-    @property
     def fields(self) -> CallFields:
         """The common fields of the session's records."""
         return self._views().fields
@@ -161,14 +154,15 @@ class SessionState:
         """Recorded forms of short texts from the program or the policy."""
         return self._views().supplied_texts
 
-    def refresh(self) -> None:
-        """Redact the attributes again if the session has learned of more sensitive values.
+    def recorded(self) -> SessionInput:
+        """Return the recorded view, without the values known to be sensitive when this was called.
+        It is the same object as ``raw`` if nothing had to be removed. Raises ``RedactionError``.
 
         An attribute is recorded in clear text until a part of it is known to be sensitive, and is
         redacted from then on. Ids, roles and delegation never change: a page that a tool read can't
         remove the actor from the record.
         """
-        self._views().refresh(self.redactor, self.memory)
+        return self._views().recorded(self.redactor, self.memory)
 
     def facts(self) -> SessionInput:
         """Return the session for a policy that decides on recorded data. Values known to the

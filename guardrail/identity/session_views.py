@@ -33,6 +33,7 @@ class SessionViews:
     """Session data that is derived from the session's identity and can be computed again."""
 
     __slots__ = (
+        "_last",
         "_recorded_ids",
         "_shown",
         "bare",
@@ -40,8 +41,6 @@ class SessionViews:
         "facts",
         "fields",
         "raw",
-        "recorded",
-        "seen",
         "supplied_texts",
         "texts",
     )
@@ -61,14 +60,14 @@ class SessionViews:
         )
         self._shown = shown = _shown(session, redactor, keys)
         self._recorded_ids = ids = _ids(session, redactor, keys, form)
-        self.recorded, delegation = _recorded(shown, self.raw, ids, redactor, BLANK)
-        """The recorded form of the session; the same object as ``raw`` if nothing had to be
-        removed.
+        self.facts, delegation = _recorded(shown, self.raw, ids, redactor, BLANK)
+        """The recorded form before any value became known to be sensitive; the same object as
+        ``raw`` if nothing had to be removed.
         """
-        self.facts = self.recorded
-        """``recorded`` as it was before any value became known to be sensitive."""
-        self.seen = 0
-        """Value of ``memory.added`` when ``recorded`` was computed."""
+        self._last = 0, self.facts
+        """The value of ``memory.added``, and the recorded form computed then. Both are replaced
+        together, so a slow thread can't pass off an old form as a new one.
+        """
         self.fields = _fields(log, shown, ids, delegation)
         self.bare: CallFields | None = None
         self.commitment: Commitment | None = None
@@ -81,14 +80,16 @@ class SessionViews:
             self.bare = _bare(log, self._shown, keys)
         return self.bare
 
-    def refresh(self, redactor: Redactor, memory: Memory) -> None:
-        """Redact the attributes again if *memory* has grown. Raises ``RedactionError``."""
-        seen = memory.added
-        if seen != self.seen:
+    def recorded(self, redactor: Redactor, memory: Memory) -> SessionInput:
+        """Return the recorded form, without the values that *memory* knew when this was called; the
+        same object as ``raw`` if nothing had to be removed. Raises ``RedactionError``.
+        """
+        added, (seen, found) = memory.added, self._last
+        if seen != added:
             if _attributes(self._shown):  # nothing else depends on the known values
-                ids = self._recorded_ids
-                self.recorded, _ = _recorded(self._shown, self.raw, ids, redactor, memory)
-            self.seen = seen
+                found, _ = _recorded(self._shown, self.raw, self._recorded_ids, redactor, memory)
+            self._last = added, found
+        return found
 
 
 def _attributes(session: Session) -> dict[str, Json]:

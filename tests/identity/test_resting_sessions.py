@@ -8,6 +8,8 @@ import re
 import sys
 from typing import Any
 
+import pytest
+
 from guardrail.core.types import Principal
 from guardrail.identity.session import MOST_AWAKE
 from guardrail.testing import StaticPolicy, allow, memory_guard
@@ -43,6 +45,33 @@ def test_records_of_a_session_are_the_same_after_it_rested() -> None:
     assert VALUE not in str(ledger.records[-4:])
     assert rested == awake
     assert "north" in str(rested)
+
+
+def test_no_call_gets_the_recorded_attributes_that_a_slower_call_made(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A value that the session has learned stays hidden, even if another call of the session that
+    began before then ends later, or the session rests.
+    """
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    state = guard.session(Principal("alice", attributes={"unit": VALUE}), "bot").state
+    state.memory.remember("Tr0ub4dor-9x-EVE", "contact")
+    hide = state.redactor.value
+    faster: list[str] = []
+
+    def slow(value: Any, memory: Any) -> Any:
+        view = hide(value, memory)
+        if memory is state.memory and state.memory.added == 1:
+            state.memory.remember(VALUE, "secret")  # as another call in the session does
+            faster.append(str(state.recorded()))
+        return view
+
+    monkeypatch.setattr(type(state.redactor), "value", lambda _, *each: slow(*each))
+    assert VALUE in str(state.recorded())  # the slower call began before the value was known
+    assert VALUE not in faster[0]
+    assert VALUE not in str(state.recorded())
+    state.free_cache()
+    assert VALUE not in str(state.recorded())
 
 
 def test_texts_that_were_recorded_before_show_nothing_that_was_learned_since() -> None:
