@@ -67,10 +67,8 @@ def _setting(section: str, item: Any, value: object) -> Iterator[str]:
     elif "low" in meta:
         about += f" ({meta['low']} to {meta['high']})"
     yield f"# {about}"
-    if "classes" in meta:  # the description shows the table
-        return
     mark = "" if (section, item.name) in _ACTIVE else "# "
-    yield f"{mark}{item.name} = {_toml(value)}"
+    yield f"{mark}{item.name} = {_toml(value) if 'classes' not in meta else '{}'}"
 
 
 def _toml(value: object) -> str:

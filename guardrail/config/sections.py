@@ -197,12 +197,11 @@ class RedactionSettings:
 
     profile: str = choice_field("standard/1", "standard/1", about="the set of built-in rules")
     keys: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
-        "further names of keys, by the class of their values; write them in a table "
-        '[redaction.keys]: employee = ["locker_no", "desk number"]'
+        "further names of keys: a table that maps classes of values to lists of names "
+        "(docs/redaction.md)"
     )
     patterns: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
-        "further patterns of values, by class, in the syntax of RE2; write them in a table "
-        "[redaction.patterns]: employee = ['EMP-[0-9]{6}']"
+        "further patterns of values: a table that maps classes to lists of RE2 patterns"
     )
 
 
