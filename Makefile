@@ -33,7 +33,7 @@ FAST := tests/core tests/call tests/guard tests/integrations tests/access_log te
 	$(filter-out tests/system/test_input_files.py tests/system/test_disk_full.py tests/system/test_listener.py, \
 		$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
-.PHONY: help demo test test-fast lint types api policies node bench soak clean
+.PHONY: help demo test test-fast lint types api policies node bench redaction-report soak clean
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -101,6 +101,9 @@ node: $(NODE) ## install the Node clients that the proxy tests run
 
 bench: $(READY) ## run the benchmarks: ratios, with limits measured in the same run (QUICK=1: one round of every script)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
+
+redaction-report: $(READY) ## print how much the redactor finds, and how much it removes needlessly
+	@$(BIN)/python -m tests.core.redaction.report
 
 # MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run
 soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, a minute of broken streams, half an hour of kills
