@@ -19,8 +19,9 @@ from collections.abc import Callable
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.lane_errors import closed_error, dead_error, full_error, late_error
-from guardrail.policy.embedded.pipe import READER_PATIENCE, TICK, Pipe, WorkerEnd
+from guardrail.policy.embedded.pipe import READER_PATIENCE, Pipe, WorkerEnd
 from guardrail.policy.embedded.process import (
+    TICK,
     Frame,
     WorkerDeath,
     WorkerProcess,
@@ -352,13 +353,13 @@ class Lane:
         elif crowded:
             self._mend()
 
-    def _fail_expired(self, now: float) -> None:
+    def _fail_expired(self, now: float, other: EngineRequest | None = None) -> None:
         pipe = self._pipe
         with pipe.lock:
             if pipe.torn:
                 return
             # The worker still answers requests in the pipe, so they stay registered.
-            late = [request for request in pipe.sent if now >= request.deadline]
+            late = [each for each in (*pipe.sent, other) if each and now >= each.deadline]
             late += pipe.queue.take(lambda request: now >= request.deadline)
         for request in late:
             request.fail(late_error())
@@ -370,7 +371,8 @@ class Lane:
         pipe = self._pipe
         worker = pipe.worker
         assert worker is not None
-        how = worker.reap(1.0) if ending.death is None else worker.kill()
+        victim, patience = ending.victim, 0.0 if ending.death else 1.0
+        how = worker.reap(patience, lambda: self._fail_expired(time.monotonic(), victim))
         death = ending.death or how
         now = time.monotonic()
         with pipe.lock:
@@ -387,10 +389,10 @@ class Lane:
             self._mend()
         if not ending.was_ready:
             self._handle_start_failure("worker_start")
-        elif ending.victim is not None:
-            self._breaker.record(ending.victim.shard, death.cause, now)
+        elif victim is not None:
+            self._breaker.record(victim.shard, death.cause, now)
             self._divert_suspects(now)
-            ending.victim.fail(dead_error(death))
+            victim.fail(dead_error(death))
 
     def _divert_suspects(self, now: float) -> None:
         """Move the requests of suspect principals to another lane, away from the others."""

@@ -24,7 +24,7 @@ from collections import deque
 from typing import NamedTuple
 
 from guardrail.policy.embedded.lane_errors import late_error
-from guardrail.policy.embedded.process import Frame, FrameError, WorkerDeath, WorkerProcess
+from guardrail.policy.embedded.process import TICK, Frame, FrameError, WorkerDeath, WorkerProcess
 from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.fair_queue import FairQueue
 
@@ -35,7 +35,6 @@ __all__ = [
     "MAX_WAITING",
     "MAX_WAITING_BYTES",
     "READER_PATIENCE",
-    "TICK",
     "Pipe",
     "WorkerEnd",
 ]
@@ -58,10 +57,6 @@ evaluated, and the next one. More would delay the requests of others.
 AHEAD = 0.02
 """Maximum number of seconds that the requests of a principal in the pipe take, according to the
 last answers, if nobody else has a request. A request that arrives then has to wait for them.
-"""
-TICK = 0.025
-"""Seconds between checks of the limits while requests are running, and therefore the maximum delay
-in enforcing a limit.
 """
 GIVE_WAY = 2 * TICK
 """Seconds of one evaluation after which a principal with more than ``IN_PIPE_OF_ONE`` requests in

@@ -14,7 +14,8 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +27,7 @@ __all__ = [
     "ENGINE",
     "ENGINE_VERSION",
     "HEADER",
+    "TICK",
     "Frame",
     "FrameError",
     "WorkerDeath",
@@ -41,6 +43,10 @@ ENGINE_VERSION = "0.13.0"
 
 HEADER = struct.Struct(">I16sc")
 _HEADER_SIZE = HEADER.size
+TICK = 0.025
+"""Seconds between checks of the limits while requests are running, and therefore the maximum delay
+in enforcing a limit.
+"""
 _ID_AND_KIND = 17
 _PIPE_SIZE = 1 << 20
 _READ_SIZE = 1 << 16
@@ -280,15 +286,19 @@ class WorkerProcess:
         self._close_streams()
         return death
 
-    def reap(self, timeout: float) -> WorkerDeath:
+    def reap(self, timeout: float, check: Callable[[], None] = lambda: None) -> WorkerDeath:
         """Wait until a process that closed its pipe has ended, and return how it ended.
 
-        The process is killed after *timeout* seconds.
+        *check* is called at every ``TICK`` until then. The process is killed after *timeout*
+        seconds.
         """
-        try:
-            self._popen.wait(timeout)
-        except subprocess.TimeoutExpired:
-            pass
+        end = time.monotonic() + timeout
+        while (left := end - time.monotonic()) > 0:
+            try:
+                self._popen.wait(min(left, TICK))
+                break
+            except subprocess.TimeoutExpired:
+                check()
         return self.kill()
 
     def abandon(self) -> None:

@@ -223,6 +223,19 @@ def test_a_call_that_waits_too_long_is_undecided(start: Start) -> None:
     assert time.monotonic() - started < 1.5
 
 
+def test_deadlines_hold_while_a_worker_that_closed_its_output_ends(start: Start) -> None:
+    """Both for the call that the worker was on, and for one that waits behind it. The worker's end
+    would decide the first, and its successor the second.
+    """
+    engine = start(worker_script=FAULTY)
+    assert ask(engine).result(10)
+    calls = [
+        ask(engine, "first", deadline=0.1, fault="shut"),
+        ask(engine, "second", deadline=0.1),
+    ]
+    assert [failure(call) for call in calls] == [("timeout", "deadline")] * 2
+
+
 @pytest.mark.parametrize("deadline", [0.0, 0.05])
 def test_an_answer_that_comes_after_its_deadline_does_not_count(
     start: Start, deadline: float

@@ -43,6 +43,7 @@ def main() -> None:
             b"slow",
             b"twice",
             b"cut",
+            b"shut",
         ):
             if kind == b"D" and b'"fault": "' + name + b'"' in body:
                 fault[0] = name
@@ -52,6 +53,9 @@ def main() -> None:
             time.sleep(60)
         if fault[0] == b"slow":
             time.sleep(0.15)
+        if fault[0] == b"shut":  # closes its output, but does not end
+            os.close(1)
+            time.sleep(60)
         if fault[0] == b"exit":
             os._exit(7)
         if fault[0] == b"kill":
