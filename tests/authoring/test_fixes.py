@@ -66,6 +66,11 @@ NOT_MECHANICAL: Mapping[str, str] = {
     # A set is always true where the rule was read.
     "read.rego": f"{P}deny {IF}\nspared if not deny\n",
     "read_default.rego": f"{P}default hide := false\n\nhide {IF}\nshown if not hide\n",
+    "bracket.rego": f'{P}hide {IF}\nspared if data.guardrail.policy["hide"]\n',
+    # Without it, calls are allowed.
+    "stops.rego": f'{P}default require_approval := true\n\nrequire_approval contains "s" {IF}',
+    # An approval would cover both rules.
+    "same_id.rego": f'{P}redact contains "/a\u200b" {IF}\nredact contains "/a" {IF}',
     "else.rego": f"{P}require_approval {{\n\tfalse\n}} else := true\n",
     "value.rego": f"{P}allow := false {IF}",
     "function.rego": f"{P}redact(x) if x\n",

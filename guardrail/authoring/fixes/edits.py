@@ -7,6 +7,7 @@ A change returns None if it does not apply. The caller checks the changed polici
 from __future__ import annotations
 
 import ast
+import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
@@ -15,7 +16,7 @@ from decimal import Decimal
 from itertools import count
 from typing import TypeAlias
 
-from guardrail.authoring.fixes.code_text import CodeText
+from guardrail.authoring.fixes.code_text import CodeText, Written
 from guardrail.authoring.fixes.packages import fix_package
 from guardrail.errors import ConfigError, Finding
 from guardrail.policy.opa.program import OpaProgram
@@ -43,7 +44,7 @@ _OLD_SYNTAX = "opa fmt --v0-v1"
 _KEYWORDS = re.compile(r"\s*import\s+(?:rego\.v1|future\.keywords(?:\.\w+)?)\s*$")
 _ESCAPE = re.compile(r"\\(.)")
 _VALID_ESCAPES = '"\\/bfnrtu'
-_DEFAULT = re.compile(r"default\s+(\w+)\s*:?=\s*(?:true|false|set\(\s*\)|\{\s*\}|\[\s*\])\s*$")
+_DEFAULT = re.compile(r"default\s+(\w+)\s*:?=\s*(true|false|set\(\s*\)|\{\s*\}|\[\s*\])\s*$")
 _HEAD = re.compile(r"(allow|deny|require_approval|hide)(\s*:?=\s*)?")
 _IF = re.compile(r"\s+if\b|\s*$")
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -105,11 +106,15 @@ def _converted(text: str, opa: OpaProgram | None) -> str | None:
 
 
 def _fix_form(code: CodeText, finding: Finding, context: FixContext) -> str | None:
-    """Remove the default of a set, or make a rule with the value true add a member to the set."""
+    """Remove the default of a set, or make a rule with the value true add a member to the set.
+
+    ``default deny := true`` stays: without it, calls would be allowed that no other rule denies.
+    """
     start, end = code.line(finding.line)
     default = _DEFAULT.match(code.code, start, end)
     if default is not None:
-        if _is_read(default[1], context) or _has_metadata(code, finding.line):
+        stops = default[1] != "allow" and default[2] == "true"
+        if stops or _is_read(default[1], context) or _has_metadata(code, finding.line):
             return None
         return code.without_line(finding.line)
     head = _HEAD.match(code.code, start, end)
@@ -149,10 +154,27 @@ def _is_read(name: str, context: FixContext) -> bool:
     heads = re.compile(rf"^(?:default\s+)?{name}\b", re.MULTILINE)
     others = re.compile(rf"^{name}\b(?!\s+contains\b)", re.MULTILINE)
     mentions = re.compile(rf"\b{name}\b")
-    codes = [CodeText(text).code for text in context.texts.values()]
-    if not any(others.search(code) for code in codes):
+    codes = [CodeText(text) for text in context.texts.values()]
+    if not any(others.search(code.code) for code in codes):
         return False
-    return any(len(mentions.findall(code)) > len(heads.findall(code)) for code in codes)
+    return any(
+        len(mentions.findall(code.code)) > len(heads.findall(code.code))
+        or any(_is_index(code, string, name) for string in code.strings)
+        for code in codes
+    )
+
+
+def _is_index(code: CodeText, string: Written, name: str) -> bool:
+    """Return True if *string* may be *name* in brackets, ``policy["deny"]``."""
+    return code.code[: string.start].rstrip().endswith("[") and _unquoted(string.text) == name
+
+
+def _unquoted(text: str) -> str:
+    """Return the value of a string, or its text if it is not valid."""
+    try:
+        return text[1:-1] if text.startswith("`") else str(json.loads(text))
+    except ValueError:
+        return text
 
 
 def _new_id(name: str, context: FixContext) -> str:
@@ -208,17 +230,25 @@ def _fix_entry(code: CodeText, finding: Finding, _: FixContext) -> str | None:
     return None
 
 
-def _fix_id(code: CodeText, finding: Finding, _: FixContext) -> str | None:
-    """Remove control, formatting and invisible characters from the strings in a rule's head."""
+def _fix_id(code: CodeText, finding: Finding, context: FixContext) -> str | None:
+    """Remove control, formatting and invisible characters from the strings in a rule's head, unless
+    a string of the policies is equal then: an approval covers an id, so each rule needs its own.
+    """
     start, end = code.statement(finding.line)
     body = re.compile(r"\sif\b").search(code.code, start, end)
     text = code.text
     for string in reversed(code.strings_in(start, body.start() if body else end)):
         shown = "".join(_visible(string.text))
-        if shown in {'""', "``"}:
+        if shown != string.text and (shown in {'""', "``"} or _is_written(shown, context)):
             return None
         text = text[: string.start] + shown + text[string.end :]
     return text
+
+
+def _is_written(text: str, context: FixContext) -> bool:
+    wanted = _unquoted(text)
+    strings = (each.text for other in context.texts.values() for each in CodeText(other).strings)
+    return any(_unquoted(each) == wanted for each in strings)
 
 
 def _visible(text: str) -> Iterator[str]:
