@@ -89,7 +89,17 @@ class _RuleExaminer:
     def run(self) -> None:
         head = self.rule.head
         keyed = self.rule.form == "object" and "Set" not in self.rule.node.get("head", {})
-        if head.parts and not (keyed and len(head.parts) == 1 and not head.static):
+        if self.rule.always_has_key:
+            self.refuse(
+                self.rule.line,
+                "ref-head",
+                (
+                    "a number, boolean or null in the rule's head is always a key in OPA, but in "
+                    "the embedded engine only if the rule fires"
+                ),
+                f'write a string in the brackets, name["1"] contains value, or {SERVER}',
+            )
+        elif head.parts and not (keyed and len(head.parts) == 1 and not head.static):
             self.refuse(
                 self.rule.line,
                 "ref-head",

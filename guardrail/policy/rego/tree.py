@@ -86,6 +86,20 @@ class RegoRule:
     local: frozenset[str]
     """Names that are bound anywhere in the rule: by arguments, ``some``, ``:=`` or ``every``."""
 
+    @property
+    def always_has_key(self) -> bool:
+        """True if in OPA a key that is not a string, such as the 1 in ``p[1] contains x`` and
+        ``p[1].r := x``, exists even if the rule does not fire.
+        """
+        parts = self.head.parts
+        kept = len(parts) if "Set" in self.node.get("head", {}) else len(parts) - 1
+        for part in parts[: max(kept, 0)]:
+            if isinstance(part, str):
+                continue
+            value = part["UnaryExpr"]["expr"] if kind(part) == "UnaryExpr" else part
+            return kind(value) in {"Number", "Bool", "Null"}
+        return False
+
 
 @dataclass(frozen=True, slots=True)
 class Module:

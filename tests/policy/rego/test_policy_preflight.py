@@ -131,6 +131,8 @@ REFUSED = [
     ("too few arguments", 'deny contains "d" if sprintf()\n', "arity"),
     ("too many arguments", 'deny contains "d" if startswith("a", "b", "c", "d")\n', "arity"),
     ("heads of different lengths", 'a[x].b := 1 if x := "k"\n\na[x].c.d := 1 if x := "k"\n', "ref-head"),
+    ("a key that is always there", "p[1] contains 2 if input.no\n", "ref-head"),
+    ("a negative key in front", "p.a[-1].b := 2 if input.no\n", "ref-head"),
     ("a default below a computed part", 'a[x].b := 1 if x := "k"\n\ndefault a.k.b := 1\n', "ref-head"),
     ("set and value", "a contains 1\n\na := 2\n", "mixed-rule"),
     ("two arities", "f(x) := x\n\nf(x, y) := x\n", "mixed-rule"),

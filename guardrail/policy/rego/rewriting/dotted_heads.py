@@ -103,7 +103,7 @@ class _HeadWriter:
         """Write the rules of one name. Raises ``_NoPlainForm`` before anything is changed."""
         root = _PlaceOfRules(point[1])
         for head in heads:
-            if len(head.rule.head.parts) > _LONGEST:
+            if len(head.rule.head.parts) > _LONGEST or head.rule.always_has_key:
                 raise _NoPlainForm
         _grow(root, [(head, head.rule.head.parts) for head in heads], self._fresh)
         found: dict[int, list[Splice]] = {}

@@ -50,7 +50,8 @@ def with_objects_of_sets(modules: Sequence[Module]) -> list[str]:
 
 def _is_keyed_set(rule: RegoRule) -> bool:
     head = next(iter(rule.node["head"])) if "head" in rule.node else ""
-    return head == "Set" and len(rule.head.parts) == 1 and not rule.head.static
+    keyed = head == "Set" and len(rule.head.parts) == 1 and not rule.head.static
+    return keyed and not rule.always_has_key
 
 
 def _object(name: str, pairs: str) -> str:
