@@ -140,6 +140,11 @@ WHOLE = [
         1,
     ),
     (
+        "every element missing",
+        'default x := 0\n\nx := 1 if every k, v in ["q"] { not {"a": 1}[v]; not {"a"}[k] }\n',
+        1,
+    ),
+    (
         "every element equal",
         "default x := 0\n\nx := 1 if every v in [2] { v = input.half }\n",
         0,

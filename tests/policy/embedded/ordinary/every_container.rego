@@ -18,3 +18,12 @@ bad[i] := extra if {
 	extra := {p | some p in container.ports} - {p | some p in input.allowed}
 	count(extra) > 0
 }
+
+none_allowed if {
+	every container in input.containers {
+		every port in container.ports {
+			not input.allowed[port]
+			not input.names[container.image][port]
+		}
+	}
+}
