@@ -102,19 +102,17 @@ class Guard(ToolDeclarations):
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
         self.calls = CallSteps(
             callers=self._callers,
-            engine=lambda: self._policies.engine,
+            policies=self._policies,
             journal=journal,
             recorder=self._recorder,
             approvals=ApprovalSteps(journal, self._recorder, terms, clock),
-            deadline=lambda: self._policies.deadline,
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
         """The steps of a call, for integrations that run them."""
         self._listings = Listings(
             callers=self._callers,
-            engine=lambda: self._policies.engine,
-            deadline=lambda: self._policies.deadline,
+            policies=self._policies,
             recorder=self._recorder,
             journal=journal,
         )

@@ -25,6 +25,7 @@ from guardrail.policy.opa import bundle
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import PolicySet, load_policies
+from guardrail.system.zones import ZoneTable
 
 __all__ = ["EngineDecision", "PolicyEvaluation", "call_input", "evaluate"]
 
@@ -61,6 +62,10 @@ class PolicyEvaluation:
     """The policy input."""
     digest: str | None
     engines: tuple[EngineDecision, ...]
+    zones: tuple[str, ...]
+    """Time zones that the policies name and that the input had no offset for. Their offsets, from
+    this machine's zone data, were added.
+    """
     missed: tuple[NearMiss, ...]
     """Rules that did not fire, each with its first failed condition. Empty if the embedded engine
     did not load the policies.
@@ -114,14 +119,20 @@ def evaluate(
     *,
     embedded: bool = True,
     opa: OpaProgram | None = None,
+    zones: Sequence[str] = (),
 ) -> PolicyEvaluation:
     """Evaluate the policies below *paths* for *policy_input*: with the embedded engine if
-    *embedded* is True, and with *opa* if it is given.
+    *embedded* is True, and with *opa* if it is given. *zones* are time zones that the policies get
+    although they do not name them.
+
+    The input gets the offsets that it lacks, from this machine's zone data, at the time in the
+    input. Offsets in the input are not changed, so a recorded decision is explained as it was made.
 
     Policies that an engine refuses are reported, not raised. Raises ``PolicyLoadError`` if the
     policies can't be read.
     """
     policies = load_policies(paths)
+    policy_input, added = _with_zones(policy_input, [*policies.zones, *zones])
     text = json.dumps(policy_input, sort_keys=True)
     engines: list[EngineDecision] = []
     missed: tuple[NearMiss, ...] = ()
@@ -131,7 +142,25 @@ def evaluate(
         engines.append(said)
     if opa is not None:
         engines.append(_opa(policies, opa, text))
-    return PolicyEvaluation(policy_input, policies.digest, tuple(engines), missed)
+    return PolicyEvaluation(policy_input, policies.digest, tuple(engines), added, missed)
+
+
+def _with_zones(
+    policy_input: dict[str, Json], zones: Sequence[str]
+) -> tuple[dict[str, Json], tuple[str, ...]]:
+    """Return *policy_input* with the offsets of *zones* that it lacks, and the names of these."""
+    context = policy_input.get("context")
+    if not isinstance(context, dict):
+        return policy_input, ()
+    known, moment = context.get("zones"), context.get("time")
+    if not isinstance(moment, str) or not (known is None or isinstance(known, dict)):
+        return policy_input, ()
+    try:
+        offsets = {**ZoneTable(zones).at(moment), **(known or {})}
+    except ValueError:  # a record can contain any text
+        return policy_input, ()
+    added = tuple(sorted(offsets.keys() - (known or {})))
+    return {**policy_input, "context": {**context, "zones": offsets}}, added
 
 
 def _embedded(

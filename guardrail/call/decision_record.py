@@ -112,6 +112,7 @@ class Recorder:
                 args=args,
                 arg_classes=classes,
                 time=request.time,
+                zones=request.zones,
                 adapter=str(request.options.adapter),
                 approval=None if grant is None else grant.context(),
                 model=said.model,
@@ -230,10 +231,9 @@ class Recorder:
         """Return the record of a call that a framework rejected before its body ran. It contains
         the tool's name but no values.
         """
-        state, tool = request.state, request.tool
+        state, tool, server = request.state, request.tool, request.tool.server
         state.recorded()
         where = state.origin(request.origin)
-        server = tool.server
         named = {
             "name": _recorded_tool_name(request),
             "server": server if server is None else _recorded_name(request, server),

@@ -11,7 +11,7 @@ import hashlib
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from itertools import islice
@@ -33,7 +33,7 @@ from guardrail.system.waiting import LARGE, Steps, Wait, Work
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
+    from guardrail.policy.engine import Engine, PoliciesInUse
 
 __all__ = ["Listings"]
 
@@ -69,16 +69,13 @@ class Listings:
         self,
         *,
         callers: Callers,
-        engine: Callable[[], Engine],
-        deadline: Callable[[], float],
+        policies: PoliciesInUse,
         recorder: Recorder,
         journal: Journal,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*deadline* returns the number of seconds that one answer may take."""
         self._callers = callers
-        self._engine = engine
-        self._deadline = deadline
+        self._policies = policies
         self._recorder = recorder
         self._journal = journal
         self._now = now
@@ -98,7 +95,7 @@ class Listings:
         state = self._callers.find(session).state
         who = self._who(state)
         subject = _digest(who)
-        engine = self._engine()
+        engine = self._policies.engine
         offered: dict[int, bool] = {}
         asking: list[tuple[int, Tool]] = []
         for at, tool in enumerate(tools):
@@ -143,10 +140,11 @@ class Listings:
         adapter: str,
     ) -> list[Future[EngineReply]]:
         """Query the policy about each tool in *batch*."""
-        time_, deadline = utc_timestamp(), self._deadline()
+        time_, deadline = utc_timestamp(), self._policies.deadline
+        zones = self._policies.zones.at(time_)
         futures: list[Future[EngineReply]] = []
         for _, tool in batch:
-            document = _document(who, tool, time_, adapter)
+            document = _document(who, tool, time_, zones, adapter)
             try:
                 where = shard_of(session, tool)
                 futures.append(engine.listing(document, shard=where, deadline=deadline))
@@ -156,7 +154,7 @@ class Listings:
         return futures
 
     def _answer(self, future: Future[EngineReply]) -> Steps[tuple[bool, PolicyIdentity] | _Failure]:
-        deadline = self._deadline()
+        deadline = self._policies.deadline
         try:
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
         except PolicyError as error:
@@ -210,7 +208,9 @@ def _digest(who: SessionInput) -> str:
     return hashlib.sha256(parts).hexdigest()
 
 
-def _document(who: SessionInput, tool: Tool, time_: str, adapter: str) -> bytes:
+def _document(
+    who: SessionInput, tool: Tool, time_: str, zones: Mapping[str, int], adapter: str
+) -> bytes:
     schema = None if tool.schema is None else tool.schema.digest
     described = tool_input(
         declared=tool.declared, server=tool.server, schema_digest=schema, labels=tool.labels
@@ -224,6 +224,7 @@ def _document(who: SessionInput, tool: Tool, time_: str, adapter: str) -> bytes:
             args={},
             arg_classes={},
             time=time_,
+            zones=zones,
             adapter=adapter,
             action="tools/list",
         )

@@ -32,6 +32,7 @@ from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.tools.tool import Tool
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_ZONES: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_OPTIONS: Final = CallOptions()
 
 
@@ -89,6 +90,8 @@ class Request(NamedTuple):
     """
     asked: ApprovalRequired | None = None
     """The exception that requested an approval in an earlier attempt at this call, or None."""
+    zones: Mapping[str, int] = _NO_ZONES
+    """Offsets of the policies' time zones at ``time``, once step (4) has begun."""
     tries: int = 0
     """Number of earlier attempts at this call. An attempt is repeated if another record of the same
     approval or session was written first.

@@ -62,7 +62,7 @@ from guardrail.system.waiting import Shielded, Steps, Wait, in_background
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
+    from guardrail.policy.engine import PoliciesInUse
 
 __all__ = ["CallSteps"]
 
@@ -79,28 +79,24 @@ class CallSteps:
         self,
         *,
         callers: Callers,
-        engine: Callable[[], Engine],
+        policies: PoliciesInUse,
         journal: Journal,
         recorder: Recorder,
         approvals: ApprovalSteps,
-        deadline: Callable[[], float],
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
         """*anchors* reports whether calls must be denied because the anchors contradict the ledger
         or lag behind it.
-
-        *deadline* returns the number of seconds that a decision may take.
         """
         self.callers = callers
         """Finds the session of the current code."""
-        self._current_engine = engine
+        self._policies = policies
         self._throttle = throttle
         self._anchors = anchors
         self._approvals = approvals
         self._journal = journal
         self._recorder = recorder
-        self._deadline = deadline
         self._writer = DecisionWriter(recorder, approvals)
 
     def steps(
@@ -249,6 +245,7 @@ class CallSteps:
         """Return the call with its complete policy input: a missing key would make a deny rule
         undefined.
         """
+        request = request._replace(zones=self._policies.zones.at(request.time))
         snapshot, arguments = copied
         args, encoded, presented = snapshot.args, snapshot.encoded, request.approval
         grant: Grant | None = None
@@ -275,9 +272,9 @@ class CallSteps:
         if why:
             # If the ledger was truncated or rolled back, no further call may run on it.
             raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
-        engine = self._current_engine()
+        engine = self._policies.engine
         try:
-            deadline, where = self._deadline(), shard(prepared.request)
+            deadline, where = self._policies.deadline, shard(prepared.request)
             future = engine.decide(prepared.document, shard=where, deadline=deadline)
             prepared = prepared._replace(ahead=self._writer.make_ahead(prepared))
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)

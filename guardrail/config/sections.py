@@ -135,6 +135,7 @@ class PolicySettings:
         "before a guard starts or reloads policies, compare the decisions of both engines, which "
         "needs an opa program"
     )
+    time_zones: tuple[str, ...] = texts_field("more time zones whose offsets the policy gets")
     keep_data: bool = switch_on_field(
         "keep the policies' data next to the ledger, as their sources are; otherwise, decisions "
         "of policies with data can't be derived again"

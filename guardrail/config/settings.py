@@ -218,6 +218,8 @@ class Settings:
             governed["policy"]["keep_data"] = False
         if self.policy.cross_check:
             governed["policy"]["cross_check"] = True
+        if self.policy.time_zones:
+            governed["policy"]["time_zones"] = sorted(self.policy.time_zones)
         if self.ledger.outcome != "before_release":
             governed["ledger"]["outcome"] = self.ledger.outcome
         if self.redaction != RedactionSettings():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from guardrail.core.decision import CONTRACT
 from guardrail.core.types import Assurance, Json, JsonObject, Session
@@ -22,6 +23,8 @@ __all__ = [
     "targets",
     "tool_input",
 ]
+
+_NO_ZONES: Mapping[str, int] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +122,11 @@ def build(
     model: JsonObject | None = None,
     framework: JsonObject | None = None,
     action: str = "tools/call",
+    zones: Mapping[str, int] = _NO_ZONES,
 ) -> JsonObject:
     """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
-    ``model_input`` and ``framework_input``.
+    ``model_input`` and ``framework_input``. *zones* maps the names of time zones to the seconds by
+    which they are ahead of UTC at *time*.
     """
     return {
         "subject": session.subject,
@@ -138,6 +143,7 @@ def build(
             "delegation": session.delegation,
             "session": session.session,
             "time": time,
+            "zones": dict(zones),
             "model": model,
             "approval": approval,
             "origin": {"adapter": adapter, "framework": framework},

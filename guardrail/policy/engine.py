@@ -7,8 +7,9 @@ from typing import Protocol
 
 from guardrail.core.types import EngineReply, PolicyIdentity
 from guardrail.policy.sources import PolicySet
+from guardrail.system.zones import ZoneTable
 
-__all__ = ["Engine", "LoadedEngine"]
+__all__ = ["Engine", "LoadedEngine", "PoliciesInUse"]
 
 
 class Engine(Protocol):
@@ -51,3 +52,19 @@ class LoadedEngine(Engine, Protocol):
     @property
     def sources(self) -> PolicySet | None:
         """The policies identified by ``identity``, or None if they are not on this machine."""
+
+
+class PoliciesInUse(Protocol):
+    """The policies that decide calls now. A reload replaces all three parts."""
+
+    @property
+    def engine(self) -> Engine:
+        """The engine that decides."""
+
+    @property
+    def deadline(self) -> float:
+        """Number of seconds that a decision may take."""
+
+    @property
+    def zones(self) -> ZoneTable:
+        """The time zones whose offsets each policy input contains."""

@@ -15,7 +15,9 @@ from pathlib import Path
 from guardrail.core.types import Json
 from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
+from guardrail.policy.data_merge import merge_data
 from guardrail.policy.folder import PolicyFolder
+from guardrail.policy.named_zones import named_zones, unknown_zones
 from guardrail.policy.source_bytes import to_bytes
 from guardrail.system.input_files import open_input
 from guardrail.system.ownership import explain_error
@@ -95,6 +97,12 @@ class PolicySet:
     """SHA-256 of the keys and bytes of ``modules``, 64 hex characters."""
     data_digest: str
     """SHA-256 of ``data``."""
+
+    @property
+    def zones(self) -> tuple[str, ...]:
+        """Names of time zones in the modules and the data, sorted; see ``named_zones``."""
+        texts = [source.text for source in self.modules if not source.installed]
+        return named_zones(texts, self.data)
 
 
 def installed_folder() -> Path:
@@ -306,6 +314,8 @@ class _SourceReader:
         text = self._read_text(file, MAX_FILE, "test" if test else "module")
         if text is not None:
             into = self.tests if test else self.modules
+            if not test:
+                self.findings += unknown_zones(str(file), text)
             into.append(ModuleSource(name=str(file), key=key, text=text))
 
     def _add_data(self, file: Path, place: tuple[str, ...]) -> None:
@@ -341,32 +351,13 @@ class _SourceReader:
             return
         for name in reversed(place):
             value = {name: value}
-        clash = _merge(self.data, value, ())
+        clash = merge_data(self.data, value, ())
         if clash is not None:
             self.refuse(
                 file,
                 "data-conflict",
                 f"data.{'.'.join(clash)} is already set in another file",
             )
-
-
-def _merge(
-    into: dict[str, Json], value: dict[str, Json], at: tuple[str, ...]
-) -> tuple[str, ...] | None:
-    for key, item in value.items():
-        if key not in into:
-            into[key] = item
-            continue
-        present = into[key]
-        if isinstance(present, dict) and isinstance(item, dict):
-            clash = _merge(present, item, (*at, key))
-            if clash is not None:
-                return clash
-        else:
-            # This is rejected even if both values are equal. Otherwise, the duplicate would be
-            # noticed only after one of them is edited.
-            return (*at, key)
-    return None
 
 
 def rounded(value: float) -> bool:

@@ -11,6 +11,7 @@ from guardrail.core.types import Json
 from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.wiring.kept_sources import keep_sources
 from guardrail.wiring.reload import RetiredEngines, load_again, settings_reader
+from guardrail.wiring.zones import zone_table
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
@@ -36,6 +37,8 @@ class CurrentPolicies:
         self._hold = PolicyHold()
         self.settings = settings
         self.engine = engine
+        self.zones = zone_table(settings, engine)
+        """The offsets of the policies' time zones."""
         self._data = data
         self._record = record
         self._read = settings_reader(settings)
@@ -67,6 +70,7 @@ class CurrentPolicies:
             # Decisions in progress may still finish on the old engine, and their records identify
             # it.
             longest = max(each.policy.deadline_ms for each in (self.settings, settings))
+            self.zones = zone_table(settings, engine)
             self.engine, self.settings = engine, settings
             self._retired.add(previous, self._hold, 2 * longest / 1000)
             self._hold = hold

@@ -11,6 +11,7 @@ from guardrail.errors import ConfigError, PolicyLoadError
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import PolicySet, load_policies
 from guardrail.wiring.missing_policies import way_to_policies
+from guardrail.wiring.zones import require_known_zones
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import LoadedEngine
@@ -26,6 +27,7 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     started or the server does not serve the expected policies.
     """
     policy = settings.policy
+    require_known_zones(settings)
     if policy.cross_check:
         _cross_check(settings, policy_data)
     if policy.engine == "opa":
@@ -57,10 +59,16 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Load
 
     opa = settings.opa
     if opa.url and (opa.revisions or opa.unsafe_unpinned_policy):
-        return OpaEngine.connect(settings.trusted_opa, local=_served_sources(settings, policy_data))
+        return OpaEngine.connect(
+            settings.trusted_opa,
+            local=_served_sources(settings, policy_data),
+            zones=settings.policy.time_zones,
+        )
     _require_policies(settings)
     return OpaEngine.connect(
-        settings.trusted_opa, local=load_policies(settings.policy.path, data=policy_data)
+        settings.trusted_opa,
+        local=load_policies(settings.policy.path, data=policy_data),
+        zones=settings.policy.time_zones,
     )
 
 

@@ -53,6 +53,7 @@ def test_every_documented_key_exists() -> None:
         "delegation",
         "session",
         "time",
+        "zones",
         "model",
         "approval",
         "origin",

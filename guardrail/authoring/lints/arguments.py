@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
 from guardrail.authoring.lints.flow import ValueFlow
-from guardrail.authoring.lints.shape import ARGS, CONTEXT, InputShape, Path, written
+from guardrail.authoring.lints.shape import ARGS, CONTEXT, ZONES, InputShape, Path, written
 from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import reference
 
@@ -31,6 +31,8 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
         about = _context(path)
         if about and not (origin.sure or shape.unknown(path) or _is_checked(path, checked)):
             yield _unsaid(event, path, about)
+        if path[: len(ZONES)] == ZONES and len(path) > len(ZONES) and not origin.sure:
+            yield _zone(event)
         if path[: len(ARGS)] != ARGS or len(path) == len(ARGS) or origin.sure:
             continue
         if path[len(ARGS)] is None or path in checked or shape.always(path, tools):
@@ -106,6 +108,15 @@ def _unsaid(event: Event, path: Path, about: str) -> Lint:
         f"input.{about} is null if the program does not set it; {_effect(event)}",
         f"negate a rule that describes the allowed calls; or add is_string(input.{written(path)}) "
         "to the same body",
+    )
+
+
+def _zone(event: Event) -> Lint:
+    return lint(
+        event,
+        Code.OPTIONAL_CONTEXT,
+        f"input.context.zones may lack this time zone; {_effect(event)}",
+        "use data.guardrail.lib.time, whose functions fail the decision instead",
     )
 
 

@@ -19,7 +19,7 @@ from guardrail.authoring.lints.schema_nodes import (
 from guardrail.policy.input_schema import input_schema_path
 from guardrail.policy.rego.world import ENVELOPE
 
-__all__ = ["ARGS", "CONSTANTS", "CONTEXT", "InputShape", "Path", "Tools", "written"]
+__all__ = ["ARGS", "CONSTANTS", "CONTEXT", "ZONES", "InputShape", "Path", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
 """A path below ``input``, as names. None stands for an index that is not a literal."""
@@ -29,6 +29,8 @@ Tools: TypeAlias = "frozenset[str] | None"
 ARGS: Path = ("action", "properties", "args")
 CONTEXT: tuple[Path, ...] = (("context", "model"), ("context", "origin", "framework"))
 """Objects that are null unless the program supplies them."""
+ZONES: Path = ("context", "zones")
+"""The offsets of the time zones that the policies name."""
 CONSTANTS: Mapping[str, tuple[str, str]] = {
     "input.action.name": ("tools/call", "use input.resource.id, which is the tool's name"),
     "input.resource.type": ("tool", "remove the condition: the policy decides only tool calls"),

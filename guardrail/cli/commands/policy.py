@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "PATHS",
     "configured_engine",
+    "configured_zones",
     "policy",
     "policy_paths",
     "reload",
@@ -119,6 +120,17 @@ def configured_engine(paths: Sequence[Path], config: Path | None) -> str:
     """Return ``[policy] engine`` for the policies at *paths*; see ``settings_about``."""
     settings = settings_about(paths, config)
     return "embedded" if settings is None else settings.policy.engine
+
+
+def configured_zones(paths: Sequence[Path], config: Path | None) -> Sequence[str]:
+    """Return ``[policy] time_zones`` for the policies at *paths*; see ``settings_about``."""
+    from guardrail.wiring.zones import require_known_zones
+
+    settings = settings_about(paths, config)
+    if settings is None:
+        return ()
+    require_known_zones(settings)
+    return settings.policy.time_zones
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:

@@ -14,6 +14,7 @@ from guardrail.cli.app import Exit
 from guardrail.cli.commands.policy import (
     PATHS,
     configured_engine,
+    configured_zones,
     policy_paths,
     tools_option,
 )
@@ -125,12 +126,18 @@ def evaluate(
         document,
         embedded=asked != "opa",
         opa=None if asked == "embedded" else _opa(paths, config),
+        zones=configured_zones(paths, config),
     )
+    return _answer(found, as_json=as_json, fragment=recorded is not None)
+
+
+def _answer(found: PolicyEvaluation, *, as_json: bool, fragment: bool) -> Exit:
+    """Print the result, and return the exit code."""
     code = _exit_code(found)
     if as_json:
         emit_json({"exit": int(code), "agreed": found.agreed, **asdict(found)})
-        return code
-    _print(found, fragment=recorded is not None)
+    else:
+        _print(found, fragment=fragment)
     return code
 
 
@@ -225,6 +232,13 @@ def _print(found: PolicyEvaluation, *, fragment: bool) -> None:
     elif found.engines[0].engine != "embedded" or found.engines[0].effect == "refused":
         data()
         data(paint("Only the embedded engine can show which rules nearly fired.", Style.DIM))
+    if fragment and found.zones:
+        zones = ", ".join(map(one_line, found.zones))
+        data()
+        for line in prose(
+            f"The record has no offset for {zones}: it was added from this machine's zone data."
+        ):
+            data(paint(line, Style.DIM))
     data()
     data(paint(f"Input ({'as recorded' if fragment else 'as the policy sees it'})", Style.STRONG))
     size = len(json_text(found.input))

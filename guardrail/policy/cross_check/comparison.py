@@ -19,7 +19,7 @@ from guardrail.policy.cross_check.generated import generated_inputs
 from guardrail.policy.cross_check.mutants import mutants
 from guardrail.policy.embedded.compiled import CompiledPolicies, Progress, compile_policies
 from guardrail.policy.embedded.observed import DECISION, LISTING, observe
-from guardrail.policy.embedded.rehearsal import SAMPLES, TestOutcome, run_policy_tests
+from guardrail.policy.embedded.rehearsal import TestOutcome, run_policy_tests, samples
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.opa.check import test_results
 from guardrail.policy.opa.engine import OpaEngine
@@ -90,11 +90,11 @@ def cross_check(
         _Call(f"a call in {each.test}", each.input) for each in seen if each.data == compiled.data
     ]
     changed = _mutants(calls)
-    others = [_Call(about, text) for about, text in SAMPLES]
+    others = [_Call(about, text) for about, text in samples(compiled.zones)]
     seed = compiled.identity.digest or ""
     others += [
         _Call("a generated call", text)
-        for text in generated_inputs(compiled.parsed, GENERATED, seed)
+        for text in generated_inputs(compiled.parsed, GENERATED, seed, compiled.zones)
     ]
     work = [*calls, *changed, *others]
     bench.load(compiled.texts, compiled.data)

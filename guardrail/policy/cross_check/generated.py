@@ -27,12 +27,18 @@ _TIMES = (
     "2026-11-01T23:59:59.999999Z",
 )
 
+_OFFSETS = (0, 3600, 7200, 20_700, 50_400, -12_600, -36_000)
+"""Offsets of time zones in seconds."""
 
-def generated_inputs(modules: Sequence[Module], count: int, seed: str) -> Iterator[str]:
+
+def generated_inputs(
+    modules: Sequence[Module], count: int, seed: str, zones: Sequence[str] = ()
+) -> Iterator[str]:
     """Yield *count* policy inputs as JSON: complete calls, with arguments that are missing, of the
-    wrong type, or equal or close to the literals in *modules*. The same seed gives the same inputs.
+    wrong type, or equal or close to the literals in *modules*, and any offset for each time zone in
+    *zones*. The same seed gives the same inputs.
     """
-    words = _Words(modules)
+    words = _Words(modules, zones)
     choice = random.Random(seed)  # noqa: S311 - no secret
     for _ in range(count):
         yield _input(words, choice)
@@ -41,7 +47,8 @@ def generated_inputs(modules: Sequence[Module], count: int, seed: str) -> Iterat
 class _Words:
     """The names and literals in the authors' modules."""
 
-    def __init__(self, modules: Sequence[Module]) -> None:
+    def __init__(self, modules: Sequence[Module], zones: Sequence[str]) -> None:
+        self.zones = zones
         texts: set[str] = set()
         numbers: set[float | int] = set()
         args: set[str] = set()
@@ -90,6 +97,7 @@ def _input(words: _Words, choice: random.Random) -> str:
     properties["roles"] = choice.sample(words.texts, min(len(words.texts), choice.randrange(3)))
     document["context"]["agent"]["id"] = choice.choice(words.texts) or "agent"
     document["context"]["time"] = choice.choice(_TIMES)
+    document["context"]["zones"] = {zone: choice.choice(_OFFSETS) for zone in words.zones}
     return json.dumps(document)
 
 

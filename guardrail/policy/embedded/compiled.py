@@ -57,6 +57,8 @@ class CompiledPolicies:
     """All parsed files, including tests. Used for reports."""
     data: str
     identity: PolicyIdentity
+    zones: tuple[str, ...] = ()
+    """Names of the time zones whose offsets the policies need."""
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -93,6 +95,7 @@ def compile_policies(
         parsed=tuple(parsed),
         data=policies.data,
         identity=identity,
+        zones=policies.zones,
     )
 
 

@@ -20,7 +20,7 @@ from guardrail.policy.embedded.canaries import CANARIES
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, locate
 from guardrail.policy.embedded.lane import Lane
 from guardrail.policy.embedded.process import Frame, error_body, frame
-from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, rehearse
+from guardrail.policy.embedded.rehearsal import rehearse, sample_input
 from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.embedded.spares import SpareWorkers, WorkerSettings
 from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
@@ -266,7 +266,7 @@ def _load_message(compiled: CompiledPolicies, timer: float) -> bytes:
         "modules": [list(item) for item in compiled.texts],
         "data": compiled.data,
         "canaries": CANARIES,
-        "warmup": SAMPLE_INPUT,
+        "warmup": sample_input(zones=compiled.zones),
         "limit": timer,
     }
     return json.dumps(message).encode("ascii")

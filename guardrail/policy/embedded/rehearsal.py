@@ -4,11 +4,12 @@ the modules in different orders.
 
 from __future__ import annotations
 
+import functools
 import json
 import random
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -17,16 +18,17 @@ from guardrail.core.types import Cause
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, locate
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
+from guardrail.policy.named_zones import TIME_ZONES
+from guardrail.policy.sources import INSTALLED
 
 __all__ = [
-    "SAMPLES",
-    "SAMPLE_INPUT",
     "TestOutcome",
     "TestResult",
     "refusal_finding",
     "rehearse",
     "run_policy_tests",
     "sample_input",
+    "samples",
     "test_rules",
 ]
 
@@ -39,6 +41,13 @@ _UNDEFINED = re.compile(r"use of undefined variable `(\w{1,64})`")
 _UNDEFINED_HINT = (
     'define {0} in a rule, or bind it with := or some before it is used under "not"; if you mean '
     'a string, quote it: "{0}"'
+)
+_RAISED = re.compile(r'to_number\("([^"\n]+)"\)')
+"""Guardrail's own functions raise an error by this call, whose text is the reason."""
+_NO_OFFSET = "input.context.zones has no offset for this time zone"
+_ZONES_HINT = (
+    f"add a zone that comes from the call to {TIME_ZONES}; in a test, set input.context.zones, for "
+    'example to {"Europe/Berlin": 3600}'
 )
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
@@ -53,8 +62,11 @@ def sample_input(
     name: str = "tools/call",
     model: dict[str, str] | None = None,
     framework: dict[str, str] | None = None,
+    zones: Iterable[str] = (),
 ) -> str:
-    """Return a complete policy input, with every documented key, as JSON."""
+    """Return a complete policy input, with every documented key, as JSON. The offset of each time
+    zone in *zones* is 0.
+    """
     document = {
         "subject": {
             "type": "user",
@@ -90,6 +102,7 @@ def sample_input(
             "delegation": [],
             "session": {"id": "sample"},
             "time": "2026-01-01T00:00:00.000000Z",
+            "zones": dict.fromkeys(zones, 0),
             "model": model,
             "approval": None,
             "origin": {"adapter": "python", "framework": framework},
@@ -99,29 +112,32 @@ def sample_input(
     return json.dumps(document)
 
 
-SAMPLE_INPUT = sample_input()
-SAMPLES: tuple[tuple[str, str], ...] = (
-    ("a declared tool without arguments", SAMPLE_INPUT),
-    ("an undeclared tool", sample_input(declared=False)),
-    (
-        "a tool with arguments of every type",
-        sample_input(
-            args={
-                "text": "x",
-                "number": 5,
-                "flag": True,
-                "list": [1, "a"],
-                "object": {"k": "v"},
-                "none": None,
-            },
-            model={"name": "model", "response": "response", "assurance": "asserted"},
-            framework={"name": "framework", "version": "1.0", "assurance": "asserted"},
+def samples(zones: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:
+    """Return sample calls, as (description, input), for which every policy must return a
+    well-formed decision. *zones* are the time zones that the policies name.
+    """
+    sample = functools.partial(sample_input, zones=tuple(zones))
+    every_type = {
+        "text": "x",
+        "number": 5,
+        "flag": True,
+        "list": [1, "a"],
+        "object": {"k": "v"},
+        "none": None,
+    }
+    return (
+        ("a declared tool without arguments", sample()),
+        ("an undeclared tool", sample(declared=False)),
+        (
+            "a tool with arguments of every type",
+            sample(
+                args=every_type,
+                model={"name": "model", "response": "response", "assurance": "asserted"},
+                framework={"name": "framework", "version": "1.0", "assurance": "asserted"},
+            ),
         ),
-    ),
-    ("a listing", sample_input(name="tools/list")),
-)
-"""Sample calls, as (description, input), for which every policy must return a well-formed decision.
-"""
+        ("a listing", sample(name="tools/list")),
+    )
 
 
 class TestOutcome(StrEnum):
@@ -176,11 +192,11 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 
 
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
-    """Return the problems with the decisions on the calls in ``SAMPLES``."""
+    """Return the problems with the decisions on the sample calls."""
     findings: list[Finding] = []
     seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
-    for about, policy_input in SAMPLES:
+    for about, policy_input in samples(compiled.zones):
         try:
             document = bench.rule(_ENTRY, policy_input)
         except EngineRefusal as refusal:
@@ -282,7 +298,7 @@ def _compare_orders(
             got = [
                 _evaluate(bench, path, document)
                 for path in (_ENTRY, _LISTING)
-                for _, document in SAMPLES
+                for _, document in samples(compiled.zones)
             ]
             got += [_evaluate(bench, f"data.{name}", "{}") for name in tests]
         except EngineRefusal as refusal:
@@ -315,7 +331,11 @@ def refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: s
     place = locate(refusal.text, [*compiled.modules, *compiled.tests])
     lines = refusal.text.rpartition("error: ")[2].strip().splitlines()
     message = lines[0] if lines else "the engine raised an error"
+    raised = _RAISED.search(refusal.text)
+    if raised is not None and place is not None and place.file.startswith(INSTALLED):
+        message = raised[1]
     hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
+    hint = _ZONES_HINT if message == _NO_OFFSET else hint
     undefined = _UNDEFINED.search(message)
     if undefined is not None:
         hint = _UNDEFINED_HINT.format(undefined[1])

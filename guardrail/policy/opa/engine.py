@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
@@ -68,11 +68,13 @@ class OpaEngine:
         *,
         local: PolicySet | None = None,
         program: OpaProgram | None = None,
+        zones: Sequence[str] = (),
     ) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
         ``section.revisions`` or, if that is empty, the bundle built from the policies *local*,
         which become the engine's ``sources``. If ``section.url`` is empty, start a private OPA that
-        serves *local*: *program* or, if it is None, the program that *section* names.
+        serves *local*: *program* or, if it is None, the program that *section* names. *zones* are
+        the time zones whose offsets calls contain, besides those that *local* names.
 
         Raises ``ConfigError`` for settings that expose arguments or do not specify a revision, or
         if there is no program for a private OPA; ``PolicyLoadError`` if a private OPA would refuse
@@ -96,11 +98,11 @@ class OpaEngine:
             unsafe_unpinned=section.unsafe_unpinned_policy,
         )
         if section.url:
-            return cls(section, OpaTarget(section), acceptance, sources=local)
+            return cls(section, OpaTarget(section), acceptance, sources=local, zones=zones)
         target, digest = private_target(section, local, program)
         acceptance = RevisionAcceptance(revisions, program=digest)
         try:
-            return cls(section, target, acceptance, sources=local)
+            return cls(section, target, acceptance, sources=local, zones=zones)
         except BaseException:
             target.close()
             raise
@@ -112,9 +114,11 @@ class OpaEngine:
         acceptance: RevisionAcceptance,
         *,
         sources: PolicySet | None = None,
+        zones: Sequence[str] = (),
     ) -> None:
         self.sources = sources
         """Policies on this machine that the server may serve, or None if there are none."""
+        self._zones = (*zones, *(() if sources is None else sources.zones))
         self._section = section
         self._target = target
         self._acceptance = acceptance
@@ -132,7 +136,7 @@ class OpaEngine:
     def _new_inspector(self) -> ServerInspector:
         longest = _PRIVATE_LOOK_LIMIT if self._target.restarts else _LOOK_LIMIT
         limit = min(longest, self._section.start_limit_ms / 1000)
-        return ServerInspector(self._target, self._acceptance, timeout=limit)
+        return ServerInspector(self._target, self._acceptance, timeout=limit, zones=self._zones)
 
     def _start_components(self) -> None:
         self._refusal: PolicyError | None = None

@@ -6,13 +6,13 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from guardrail.core.decision import parse
 from guardrail.core.types import Cause, PolicyIdentity
 from guardrail.errors import PolicyError
-from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT
+from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.admin import BundleState, OpaAdmin
 from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, OpaReply, read_answer
 from guardrail.policy.opa.revision import RevisionAcceptance
@@ -45,8 +45,15 @@ class ServerInspector:
     """Checks a server over its own connections. Used by one thread at a time."""
 
     def __init__(
-        self, target: OpaTarget, acceptance: RevisionAcceptance, *, timeout: float
+        self,
+        target: OpaTarget,
+        acceptance: RevisionAcceptance,
+        *,
+        timeout: float,
+        zones: Sequence[str] = (),
     ) -> None:
+        """*zones* are the time zones whose offsets the policies on the server need."""
+        self._sample = sample_input(zones=zones).encode()
         self._target = target
         self._acceptance = acceptance
         self._timeout = timeout
@@ -84,7 +91,7 @@ class ServerInspector:
 
     def _ask_canary(self) -> OpaReply:
         end = time.monotonic() + self._timeout
-        question = OpaQuestion.about(SAMPLE_INPUT.encode())
+        question = OpaQuestion.about(self._sample)
         reply = self._connection.ask("POST", DECISION_PATH, question.body, end)
         try:
             return read_answer(reply, question.echo)

@@ -9,16 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from guardrail.policy.named_zones import nearest_zone
 from guardrail.policy.rego.pattern_classes import explicit_classes, least_length
 from guardrail.policy.rego.patterns import glob_problem, regex_problem, template_problem
 from guardrail.policy.rego.tree import Node, kind
 from guardrail.policy.rego.world import RuleScope
 from guardrail.policy.sources import MAX_INTEGER
+from guardrail.system.zones import is_zone
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
 SERVER = 'set [policy] engine = "opa", which supports this'
 _RANGE = 10_000
+_LOCAL = frozenset({"time.clock", "time.date", "time.weekday"})
+"""Functions that guardrail's library has for local time."""
 _UNSUPPORTED = re.compile(r"%[-+# 0]*[0-9]*(?:\.[0-9]*)?([*\[p])|%%")
 """Verbs with widths or indexes from arguments, and addresses. The second half skips ``%%``."""
 
@@ -175,11 +179,20 @@ def _zone(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
         zone = _literal(items[1]) if len(items) > 1 else None
         if isinstance(zone, str) and zone not in {"UTC", ""}:
             message = (
-                f"{name} receives a time zone other than UTC, for which the engines may use "
-                "different tables"
+                f"{name} receives a time zone other than UTC: the data of zones differ between "
+                "machines and engines, so the decision might not be reproducible"
             )
-            return ConstructRefusal("time", message)
+            return ConstructRefusal("time", message, _local_time(name, zone))
     return None
+
+
+def _local_time(name: str, zone: str) -> str:
+    """Return the function of the library that replaces *name* with a time zone, as a hint."""
+    if not is_zone(zone):
+        return nearest_zone(zone)[1]
+    if name in _LOCAL:
+        return f'write data.guardrail.lib.{name}("{zone}") for the local time of the call'
+    return f"data.guardrail.lib.time computes the local time of the call; or {SERVER}"
 
 
 def _certificate(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:

@@ -29,7 +29,7 @@ def _envelope() -> frozenset[tuple[str, ...]]:
         ),
         "context": (
             "agent.id agent.version agent.framework agent.assurance agent.method delegation"
-            " session.id time model approval origin.adapter origin.framework contract"
+            " session.id time zones model approval origin.adapter origin.framework contract"
         ),
     }
     found: set[tuple[str, ...]] = set()

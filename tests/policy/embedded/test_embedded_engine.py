@@ -19,7 +19,7 @@ from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.embedded import process
 from guardrail.policy.embedded.canaries import CANARIES
 from guardrail.policy.embedded.engine import EmbeddedEngine
-from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, sample_input
+from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
 from guardrail.policy.input_limits import MAX_INPUT, check_input
@@ -75,7 +75,7 @@ def failure(engine: Engine, policy_input: bytes) -> tuple[str, str]:
 
 def test_a_reply_names_what_it_was_derived_from(engine: EmbeddedEngine) -> None:
     """Engine, version, digests of modules and data."""
-    reply = ask(engine, SAMPLE_INPUT.encode())
+    reply = ask(engine, sample_input().encode())
     assert reply.policy == engine.identity
     assert reply.policy.engine == "regorus"
     assert reply.policy.version == "0.13.0"
