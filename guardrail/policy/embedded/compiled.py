@@ -13,6 +13,7 @@ from guardrail.core.types import PolicyIdentity
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.rego.iterated import with_checked_collections
 from guardrail.policy.rego.library import LIBRARY, with_library_functions
 from guardrail.policy.rego.membership import with_defined_memberships
 from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
@@ -170,7 +171,10 @@ def merge_served(
     defined = _rewritten(modules, with_defined_memberships(modules), bench, findings)
     if findings:
         return [], findings
-    sized = _rewritten(defined, with_library_functions(defined), bench, findings)
+    iterated = _rewritten(defined, with_checked_collections(defined), bench, findings)
+    if findings:
+        return [], findings
+    sized = _rewritten(iterated, with_library_functions(iterated), bench, findings)
     served = _rewritten(sized, with_ascii_classes(sized), bench, findings)
     if findings:
         return [], findings

@@ -41,6 +41,8 @@ size(value) := count(value) if not is_string(value)
 
 member(value, values) := value in values
 
+collection(values) := values if type_name(values) in {"array", "object", "set"}
+
 filter(value, paths) := json.filter(value, listed(paths))
 
 remove(value, paths) := json.remove(value, listed(paths))
