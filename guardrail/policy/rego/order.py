@@ -104,7 +104,23 @@ def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def late_call_nodes(scope: RuleScope) -> Iterator[Node]:
-    """Yield the calls about which ``deferred_calls`` reports."""
+    """Yield the calls about which ``deferred_calls`` reports, and those of ``walk`` in rules with
+    a variable as an index: for ``xs[v]``, where ``v`` is or depends on a result of ``walk``, the
+    embedded engine may iterate over ``xs`` before ``v`` has a value.
+    """
+    indices = {
+        content["index"]["Var"]["value"]
+        for name, content in nodes(scope.rule.node)
+        if name == "RefBrack" and kind(content["index"]) == "Var"
+    }
+    for lines in _bodies(scope.rule.node) if indices else ():
+        for line in lines:
+            node = line.get("Expr", {}).get("expr") or {}
+            if kind(node) == "Call" and _callee(node) == "walk" and len(node["Call"]["params"]) > 1:
+                used = indices & _variable_names(node["Call"]["params"][-1])
+                # The rewritten form is alone in the body of a comprehension.
+                if used or len(lines) > 1:
+                    yield node
     for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
             node = line.get("Expr", {}).get("expr") or {}

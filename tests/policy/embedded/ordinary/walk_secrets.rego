@@ -18,3 +18,9 @@ found if {
 	walk(input.spec, [path, "abc"])
 	path[0] == "env"
 }
+
+unlisted contains value if {
+	walk(input.spec, [_, value])
+	is_string(value)
+	not input.listed[value]
+}
