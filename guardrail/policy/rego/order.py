@@ -4,8 +4,7 @@ other engine an earlier step already determines that they do not fire.
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
 lines in order. The embedded engine iterates first, and defers calls that return their result in an
 argument. If the collection is empty, the embedded engine never makes a call whose error would have
-made the decision fail. The same applies to the calls in a list, set or object: OPA makes them
-first, whereas the engine builds the collection item by item and stops at the first undefined item.
+made the decision fail. The set operators ``&`` and ``|`` are calls in this sense.
 """
 
 from __future__ import annotations
@@ -16,17 +15,21 @@ from typing import Any
 from guardrail.policy.rego.builtins import ALLOWED
 from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.heads import deferred_results, head_terms
-from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
+from guardrail.policy.rego.tree import Node, children, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
 __all__ = [
+    "CALLS",
+    "COMPREHENSIONS",
+    "LITERALS",
+    "calls_of",
+    "can_fail",
     "deferred_calls",
     "early_call_nodes",
     "early_calls",
     "late_call_nodes",
+    "operands_of",
     "result_call_nodes",
-    "skipped_call_nodes",
-    "skipped_calls",
 ]
 
 _SAFE = frozenset(
@@ -41,8 +44,45 @@ _SAFE = frozenset(
         "type_name",
     ]
 )
-_LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
-_COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr", "Every"})
+CALLS = frozenset({"Call", "BinExpr"})
+"""Kinds of nodes that OPA evaluates as calls before it reads the references of a line."""
+LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
+_SAFE_ON_STRINGS = frozenset(
+    [
+        "base64.encode",
+        "base64url.encode",
+        "concat",
+        "contains",
+        "count",
+        "crypto.md5",
+        "crypto.sha1",
+        "crypto.sha256",
+        "endswith",
+        "glob.match",
+        "hex.encode",
+        "indexof",
+        "json.is_valid",
+        "lower",
+        "regex.match",
+        "replace",
+        "split",
+        "sprintf",
+        "startswith",
+        "strings.any_prefix_match",
+        "strings.any_suffix_match",
+        "strings.reverse",
+        "trim",
+        "trim_left",
+        "trim_prefix",
+        "trim_right",
+        "trim_space",
+        "trim_suffix",
+        "upper",
+        "urlquery.encode",
+    ]
+)
+"""Functions that return a value for any strings. Literal patterns are checked at load."""
+COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr", "Every"})
 _TEXTS = frozenset(
     {
         ("action", "name"),
@@ -90,8 +130,8 @@ def early_call_nodes(scope: RuleScope) -> Iterator[Node]:
         if not iterated:
             continue
         names = {node["Var"]["value"] for node in iterated} - {"_"}
-        for call in _calls(statement):
-            if not _depends_on(call, names, scope, open_names) and _can_fail(call, scope):
+        for call in calls_of(statement):
+            if not _depends_on(call, names, scope, open_names) and can_fail(call, scope):
                 yield call
 
 
@@ -128,9 +168,9 @@ def late_call_nodes(scope: RuleScope) -> Iterator[Node]:
                 together = _lines_needing(lines[index + 1 :], node["Call"]["params"][-1])
                 # walk accepts any value.
                 walk = _callee(node) == "walk"
-                own = list(_calls(node["Call"]["params"])) if walk else [node]
+                own = list(calls_of(node["Call"]["params"])) if walk else [node]
                 if together is not None and any(
-                    _can_fail(call, scope) for call in (*own, *_calls(together))
+                    can_fail(call, scope) for call in (*own, *calls_of(together))
                 ):
                     yield node
 
@@ -145,112 +185,6 @@ def result_call_nodes(scope: RuleScope) -> Iterator[Node]:
             own = kind(node) == "Call" and _callee(node) != "walk"
             if own and _takes_result_argument(node, scope):
                 yield node
-
-
-def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls in a list, set or object that can fail and that follow an item that can be
-    undefined.
-    """
-    for call in skipped_call_nodes(scope):
-        yield line_of(call) or scope.rule.line, _SKIPPED
-
-
-def skipped_call_nodes(scope: RuleScope) -> Iterator[Node]:
-    """Yield the calls about which ``skipped_calls`` reports."""
-    known = _defined_references(scope)
-    for composite in _composites(scope.rule.node):
-        name = kind(composite) or ""
-        begin = composite[name]["span"]["start"]
-        there = {dotted for dotted, end in known if end <= begin}
-        missing = False
-        for item in _ordered_items(composite):
-            found = reference(item)
-            if found is not None:
-                missing = missing or not (found.dotted in there or scope.is_total(item))
-            elif missing and kind(item) not in _COMPREHENSIONS:
-                yield from (call for call in _calls(item) if _can_fail(call, scope))
-
-
-def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
-    """Return the references that are certainly defined after some line of the rule's only body,
-    with the end of that line.
-    """
-    bodies = scope.rule.node.get("bodies") or []
-    found: list[tuple[str, int]] = []
-    if len(bodies) != 1:
-        return found
-    for statement in bodies[0]["query"]["stmts"]:
-        if "Expr" in statement["literal"]:
-            end = statement["span"]["end"]
-            found += [
-                (dotted, end)
-                for dotted in _required_references(statement["literal"]["Expr"]["expr"])
-            ]
-    return found
-
-
-def _required_references(node: Any) -> Iterator[str]:
-    """Yield the references that must be defined if *node* is true."""
-    if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
-        return
-    found = reference(node)
-    if found is not None and found.dotted is not None:
-        yield found.dotted
-        return
-    for child in children(node):
-        yield from _required_references(child)
-
-
-def _composites(node: Any) -> Iterator[Node]:
-    """Yield every list, set and object that is not nested in another."""
-    if _collection_items(node) is not None:
-        yield node
-        for item in _ordered_items(node):
-            if kind(item) not in REFERENCES:
-                yield from _composites(item)
-        return
-    for child in children(node):
-        yield from _composites(child)
-
-
-def _ordered_items(composite: Node) -> Iterator[Node]:
-    """Yield the items of a list, set or object in order. The items of nested collections are
-    yielded in place of the collections.
-    """
-    for item in _collection_items(composite) or ():
-        if _collection_items(item) is not None:
-            yield from _ordered_items(item)
-            continue
-        found = reference(item)
-        for part in found.dynamic if found is not None else ():
-            yield from _calls(part)
-        yield item
-
-
-def _collection_items(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, including its keys, or None for any other node. A
-    rule head that the tree calls an object is not a collection.
-    """
-    name = kind(node)
-    if name in {"Array", "Set"}:
-        items: list[Node] | None = node[name].get("items")
-        return items
-    fields = node[name].get("fields") if name == "Object" else None
-    return None if fields is None else [item for field in fields for item in field[1:]]
-
-
-_SKIPPED = ConstructRefusal(
-    "skipped-call",
-    (
-        "a call in a list, set or object follows an item that may be missing: OPA makes "
-        "the call first, which may fail, but the embedded engine stops at the missing "
-        "item"
-    ),
-    (
-        "write y := call(...), or a condition that needs the item, on a separate line before it, "
-        f"or {SERVER}"
-    ),
-)
 
 
 def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
@@ -321,19 +255,26 @@ def _variable_names(tree: Any) -> set[str]:
     return found - {"_", "input", "data"}
 
 
-def _can_fail(call: Node, scope: RuleScope) -> bool:
+def can_fail(call: Node, scope: RuleScope) -> bool:
     """Return True if *call* can raise an error for some arguments."""
+    if kind(call) == "BinExpr":
+        return not all(scope.is_set(operand) for operand in operands_of(call))
     content = call["Call"]
     callee = reference(content["fcn"])
-    if callee is not None and callee.dotted in _SAFE and callee.head not in scope.own:
+    name = callee.dotted if callee is not None and callee.head not in scope.own else None
+    if name in _SAFE or all(kind(parameter) in LITERALS for parameter in content["params"]):
         return False
-    return not all(_is_literal_or_string(parameter, scope) for parameter in content["params"])
+    if name in {"glob.match", "regex.match"} and kind(content["params"][0]) not in LITERALS:
+        return True
+    return name not in _SAFE_ON_STRINGS or not all(
+        _is_literal_or_string(parameter, scope) for parameter in content["params"]
+    )
 
 
 def _is_literal_or_string(node: Node, scope: RuleScope) -> bool:
     """Return True if *node* is a literal, or is certainly a string."""
     name = kind(node)
-    if name in _LITERALS:
+    if name in LITERALS:
         return True
     if name in {"Array", "Set"}:
         return all(_is_literal_or_string(item, scope) for item in node[name]["items"])
@@ -370,7 +311,7 @@ def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[N
     because their bodies are separate.
     """
     name = kind(node)
-    if name in _COMPREHENSIONS:
+    if name in COMPREHENSIONS:
         return
     if name == "RefBrack":
         index = node["RefBrack"]["index"]
@@ -385,16 +326,24 @@ def _is_free(name: str, scope: RuleScope, open_names: set[str]) -> bool:
     return name == "_" or name not in bound | {"input", "data"}
 
 
-def _calls(node: Any) -> Iterator[Node]:
-    if kind(node) == "Call":
+def calls_of(node: Any) -> Iterator[Node]:
+    if kind(node) in CALLS:
         yield node
     for child in children(node):
-        yield from _calls(child)
+        yield from calls_of(child)
+
+
+def operands_of(call: Node) -> list[Node]:
+    if kind(call) == "Call":
+        operands: list[Node] = call["Call"]["params"]
+        return operands
+    content = call["BinExpr"]
+    return [content["lhs"], content["rhs"]]
 
 
 def _depends_on(call: Node, names: set[str], scope: RuleScope, open_names: set[str]) -> bool:
     """Return True if *call* needs a value from the iteration, or itself iterates."""
-    parameters = call["Call"]["params"]
+    parameters = operands_of(call)
     if any(True for _ in _iterations(parameters, scope, open_names)):
         return True
     return any(name == "Var" and content["value"] in names for name, content in nodes(parameters))

@@ -15,12 +15,13 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding
 from guardrail.policy.rego import contract, layout
 from guardrail.policy.rego.builtins import ADDED, ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
+from guardrail.policy.rego.collection_order import skipped_calls, sorted_calls
 from guardrail.policy.rego.conditions import CONDITIONS, SERVER, ConstructRefusal
 from guardrail.policy.rego.heads import chained_bodies
 from guardrail.policy.rego.layout import Point, finding_at, nearest
 from guardrail.policy.rego.matching import ambiguous_patterns, compared_functions, result_pattern
 from guardrail.policy.rego.numbers import arithmetic, comparison, number
-from guardrail.policy.rego.order import deferred_calls, early_calls, skipped_calls
+from guardrail.policy.rego.order import deferred_calls, early_calls
 from guardrail.policy.rego.purity import pure_functions
 from guardrail.policy.rego.rewriting.keys import equal_keys
 from guardrail.policy.rego.tree import (
@@ -122,6 +123,7 @@ class _RuleExaminer:
             early_calls,
             deferred_calls,
             skipped_calls,
+            sorted_calls,
             chained_bodies,
         ):
             self._refuse_all(check(self.scope))

@@ -12,11 +12,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.policy.rego.collection_order import skipped_call_nodes, sorted_call_nodes
 from guardrail.policy.rego.order import (
+    CALLS,
     early_call_nodes,
     late_call_nodes,
     result_call_nodes,
-    skipped_call_nodes,
 )
 from guardrail.policy.rego.rewriting.splices import (
     Extents,
@@ -75,7 +76,7 @@ class _Hoister:
                 return False
             start, end = extents.of(node)
             given = self.fresh().encode()
-            calls = any(name == "Call" for name, _ in nodes(node))
+            calls = any(name in CALLS for name, _ in nodes(node))
             lines.append((not calls, given + b" := " + written + changes))
             places.append(Splice(start, end, extents.blank_lines(node) + given))
         # OPA makes the calls of a line before it reads references.
@@ -194,7 +195,7 @@ def _calling_parts(node: Node) -> Iterator[Node]:
     for part in parts:
         found = reference(part)
         inner = [part] if found is None else [*found.dynamic, *([found.base] if found.base else [])]
-        yield from (each for each in inner if any(name == "Call" for name, _ in nodes(each)))
+        yield from (each for each in inner if any(name in CALLS for name, _ in nodes(each)))
 
 
 def _needed_indices(node: Node, scope: RuleScope) -> Iterator[Node]:
@@ -242,6 +243,8 @@ def _calls(hoister: _Hoister, rule: RegoRule, scope: RuleScope) -> None:
     late = [*result_call_nodes(scope), *late_call_nodes(scope)]
     if not wanted and not late:
         return
+    if any(True for _ in sorted_call_nodes(scope)):
+        return  # the order of the source is not that of OPA
     homes = _Homes(rule, hoister.raw)
     placed: dict[tuple[int, bool], tuple[_Home, list[Node]]] = {}
     for node in wanted:
@@ -376,7 +379,7 @@ class _Homes:
             content = node[name]
             if home is not None and "span" in content:
                 self._found.setdefault(_span(node), home)
-                if name == "Call":
+                if name in CALLS:
                     self._calls.append((node, home))
             if name in _COMPREHENSIONS or name == "Every":
                 inner = home if name == "Every" else self._last(content["query"])
