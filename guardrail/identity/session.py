@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -13,7 +14,7 @@ from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
 from guardrail.core.policy_input import SessionInput
 from guardrail.core.redaction.redactor import Redactor, is_structured
-from guardrail.core.redaction.session_memory import BLANK, Memory
+from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
@@ -35,6 +36,9 @@ MOST_AWAKE = 512
 """Maximum number of a guard's sessions that are kept ready for a call."""
 _RANDOM = ":-:"
 """Text that occurs in every random mark. The rest of a mark differs each time."""
+
+
+os.register_at_fork(before=LOCK.acquire, after_in_parent=LOCK.release, after_in_child=LOCK.release)
 
 
 class SessionState:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import re
+import signal
 import sys
+import threading
 from typing import Any
 
 import pytest
 
+from guardrail.core.redaction.session_memory import LOCK
 from guardrail.core.types import Principal
 from guardrail.identity.session import MOST_AWAKE
 from guardrail.testing import StaticPolicy, allow, memory_guard
@@ -126,3 +130,29 @@ def _reachable(scope: Any) -> list[object]:
             found[id(each)] = each
             waiting.extend(gc.get_referents(each))
     return list(found.values())
+
+
+def test_a_child_forked_while_a_session_learns_of_a_value_can_use_the_session() -> None:
+    """The fork waits until the change is complete. The child has neither the thread that made it
+    nor a lock that nobody would release.
+    """
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    state = guard.session("alice", "bot").state
+    changing, complete = threading.Event(), threading.Event()
+
+    def learn() -> None:
+        with LOCK:  # as every change of a memory does
+            changing.set()
+            complete.wait(10)
+
+    thread = threading.Thread(target=learn)
+    thread.start()
+    changing.wait(10)
+    threading.Timer(0.05, complete.set).start()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        state.memory.remember(VALUE, "secret")
+        os._exit(0 if state.memory.knows(VALUE) == "secret" else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    thread.join()

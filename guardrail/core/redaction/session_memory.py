@@ -32,7 +32,7 @@ from guardrail.core.redaction.marks import (
 from guardrail.core.redaction.spans import JOINT
 from guardrail.core.words import counted
 
-__all__ = ["BLANK", "MIN_VALUE", "EmptyMemory", "Known", "Memory"]
+__all__ = ["BLANK", "LOCK", "MIN_VALUE", "EmptyMemory", "Known", "Memory"]
 
 MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
@@ -45,6 +45,11 @@ above which a value's forms are computed immediately.
 _CLEAN = 256
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
+
+LOCK: Final = threading.RLock()
+"""Held briefly while any memory is changed. Whoever forks this process must hold it, because a
+child would never get a lock that another thread held, and would find a memory half changed.
+"""
 
 _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 
@@ -76,7 +81,6 @@ class Memory:
         "_classes",
         "_clean",
         "_filed",
-        "_lock",
         "_names",
         "_ordinary",
         "_originals",
@@ -84,7 +88,6 @@ class Memory:
     )
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
         self._clean: set[str] | frozenset[str] = _NO_TEXTS
         self._filed = _EMPTY_INDEX
@@ -136,7 +139,7 @@ class Memory:
                 ordinary = self._ordinary = set()
             ordinary.add(value)
             return
-        with self._lock:
+        with LOCK:
             self._add(value, cls, original)
 
     def remember_name(self, name: str) -> None:
@@ -144,7 +147,7 @@ class Memory:
 
         Ignores a text that does not look like a name, and parts that are ordinary words.
         """
-        with self._lock:
+        with LOCK:
             known = KnownNames() if self._names is None else self._names
             if known.add(normalised(name) if needs_normalising(name) else name, "name"):
                 self._names = known
@@ -276,7 +279,7 @@ class Memory:
         """Remember that *texts*, which are short, contained no known value when the count ``added``
         was *added*. This holds until another value is added.
         """
-        with self._lock:
+        with LOCK:
             if len(self) and added == self._added:
                 clean = self._clean
                 if isinstance(clean, frozenset) or len(clean) > _CLEAN:
@@ -285,7 +288,7 @@ class Memory:
 
     def free_cache(self) -> None:
         """Discard the list of clean texts, but keep all values."""
-        with self._lock:
+        with LOCK:
             self._clean = _NO_TEXTS
 
     def clean(self) -> set[str] | frozenset[str]:
@@ -298,7 +301,7 @@ class Memory:
 
     def _candidates(self, text: str, spend: Callable[[int], None]) -> list[tuple[str, KnownForm]]:
         if self._pending:
-            with self._lock:
+            with LOCK:
                 self._file_pending()
         return self._filed.candidates(text, spend)
 
