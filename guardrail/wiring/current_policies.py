@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,10 @@ class CurrentPolicies:
         self._record = record
         self._read = settings_reader(settings)
         self._retired = RetiredEngines()
-        self._lock = threading.Lock()
+        self._locks: dict[int, threading.Lock] = {}
+        """The lock of each process: a reload can take seconds, and a child that is forked meanwhile
+        would never get the lock that its parent's thread holds.
+        """
 
     @property
     def deadline(self) -> float:
@@ -57,7 +61,7 @@ class CurrentPolicies:
         """
         from guardrail.wiring.engines import load_engine
 
-        with self._lock:
+        with self._lock():
             previous = self.engine
             settings, engine, hold = load_again(
                 self.settings,
@@ -81,6 +85,9 @@ class CurrentPolicies:
         Idempotent.
         """
         self.engine.close()
-        with self._lock:
+        with self._lock():
             self._retired.close()
             self._hold.release()
+
+    def _lock(self) -> threading.Lock:
+        return self._locks.setdefault(os.getpid(), threading.Lock())

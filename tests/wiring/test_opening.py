@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -28,6 +29,8 @@ from guardrail.errors import (
 )
 from guardrail.ledger.reader import LedgerReader
 from guardrail.testing import StaticPolicy, allow, memory_guard
+from guardrail.wiring import current_policies
+from guardrail.wiring.current_policies import CurrentPolicies
 from guardrail.wiring.reload import request
 from tests.support.projects import ALLOW_ALL, new_project
 from tests.support.waiting import until
@@ -328,6 +331,36 @@ def test_settings_that_change_while_a_guard_opens_are_applied_by_a_reload(tmp_pa
         guard.reload()
     (loaded,) = [each for each in records(tmp_path) if each["type"] == "admin.policy_loaded"]
     assert loaded["detail"]["changed"] == ["policy.deadline_ms"]  # type: ignore[index]
+
+
+def test_a_child_forked_during_a_reload_can_close_its_policies(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The child has no thread that would end the reload."""
+    policies = CurrentPolicies(Settings(), StaticPolicy(allow()), None, lambda *_: None)
+    reloading, end = threading.Event(), threading.Event()
+
+    def load_again(*_: object, **__: object) -> None:
+        reloading.set()
+        end.wait(10)
+        raise ConfigError("refused")
+
+    def reload() -> None:
+        with pytest.raises(ConfigError, match="refused"):
+            policies.reload()
+
+    monkeypatch.setattr(current_policies, "load_again", load_again)
+    thread = threading.Thread(target=reload)
+    thread.start()
+    reloading.wait(10)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)
+        policies.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    end.set()
+    thread.join()
 
 
 def test_policies_that_are_refused_leave_the_old_ones(guard: Guard, folder: Path) -> None:
