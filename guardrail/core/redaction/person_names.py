@@ -132,6 +132,12 @@ _COMMON = _words(
         "log main map master media mini name net none note null object open order other part path plan plus point premium print private pro product project "
         "query real request response root sample save search secure select send server service set shell sign single site sky source standard status "
         "string style super support system table target team temp test text time title token total track type union unit update user value version view "
-        "virtual visa vista web window word world zone sol luz paz cruz blanco rojo leon flores campo campos torres castillo reyes iglesias klein gross "
+        # what programs and calls do
+    "accept access add admit alert allow approve approved assert attack await block cancel cancelled class clear commit confirm connect constraint continue copy create debug declare decline def delete "
+    "deleted denied deny deploy deposit disable download drop enable error except exec execute export fail failed failure fatal fetch finally force format function get grant head html http https ignore "
+    "import index insert install into invoke join json kill limit lock login logout merge move overwrite password pay post pull purge push put reboot refund reject release remove rename replace "
+    "reset restart restore return revoke rollback rotate run script select send session share shutdown start stop string struct submit sudo suspend switch token transfer truncate undefined uninstall "
+    "unlock update upload urgent url users values void warning where wipe withdraw write xml "
+    "virtual visa vista web window word world zone sol luz paz cruz blanco rojo leon flores campo campos torres castillo reyes iglesias klein gross "
         "lang kurz jung weiss schwarz berg bach stein wolf fuchs vogel richter kaiser koch schmidt meister sommer winter morgen petit grand blanc noir roi roy"
 ) - {"smith", "clark", "taylor", "miller", "baker", "cooper", "carter", "parker", "walker", "turner", "schmidt", "jackson", "morgan", "washington", "webb", "reeves", "tom", "nick", "marsh", "sydney", "terry", "felicity", "goodman", "brooks", "weaver", "wheeler", "potter", "koch", "byrd", "pitt", "torres", "iglesias", "reyes", "weiss", "richter", "flores", "campos", "castillo"}  # fmt: skip

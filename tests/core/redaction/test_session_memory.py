@@ -346,3 +346,14 @@ def test_a_value_with_a_reserved_character_is_known_without_it(char: str) -> Non
     assert "92Lp" not in shown
     assert memory.class_of("Zq7!kd92LpX") == "secret"
     assert memory.knows(json.dumps(f"{char}Zq7!kd{char}92LpX")) == "secret"
+
+
+def test_names_that_say_what_a_call_does_are_not_remembered() -> None:
+    """Otherwise, a page with ``first_name: DELETE`` would hide a statement from later records."""
+    memory = Memory()
+    for name in ("DELETE", "Transfer", "Drop Table", "Refund Approve", "GET", "Mark"):
+        memory.remember_name(name)
+    assert len(memory) == 0
+    memory.remember_name("Delete Bauer")
+    found = [hit.value for hit in memory.find("DELETE FROM users; Delete Bauer")]
+    assert found == ["Bauer"]
