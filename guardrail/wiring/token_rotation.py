@@ -140,13 +140,25 @@ def _obstacle(
     """
     if not secrets.may_destroy(epoch):
         return "it also protects commitments and heads, because an earlier version made it", ()
-    seq, ts = uses.replaced.get(epoch.kid, (0, ""))
+    seq, ts = _replacement(secrets, epoch, uses)
     last = uses.named.get(epoch.kid)
     if last is not None and not (oldest and ts and ts < oldest):
         return f"record {last} names it", ()
     # A process that started later has never seen it as the current key.
     users = tuple(name for name in running if uses.starts.get(name, -1) <= seq)
     return ("a running process may still use it", users) if users else ("", ())
+
+
+def _replacement(secrets: TokenSecrets, epoch: TokenEpoch, uses: _Uses) -> tuple[int, str]:
+    """Return number and time of the record that states that *epoch* was replaced.
+
+    If the process that replaced it was killed before it wrote that record, the record of the next
+    replacement counts: *epoch* was replaced before it.
+    """
+    for each in secrets.replaced:
+        if each.number >= epoch.number and each.kid in uses.replaced:
+            return uses.replaced[each.kid]
+    return 0, ""
 
 
 def _uses_of(reader: LedgerReader, secrets: TokenSecrets) -> _Uses:

@@ -294,3 +294,16 @@ def test_keys_that_can_not_be_written_stay_as_they_are(
     assert caught.value.code == "keys.write"
     assert caught.value.hint
     assert secrets_of(folder) == before
+
+
+def test_a_rotation_without_its_last_record_delays_no_destruction(folder: Path) -> None:
+    """The key that it replaced was replaced before the next rotation at the latest. A process that
+    started before that may use it.
+    """
+    first = secrets_of(folder).epoch.kid
+    with pytest.raises(Killed):
+        rotate(folder, 3)
+    with guarded(folder):
+        rotate(folder)
+    done = destroy(folder, lookup_days=1, now=LATER)
+    assert first in done.destroyed
