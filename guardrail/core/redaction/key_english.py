@@ -46,19 +46,21 @@ _NOT_A_HOME = word_set(
 _BIRTH = word_set(
     "dob birthday birthdate dateofbirth geburtsdatum birthyear birthplace fechanacimiento"
 )
+_NOT_A_BIRTH = word_set("certificate rate rates weight order control")
 _GOVERNMENT = word_set(
     "ssn passport passports aadhaar aadhar cpf cnpj curp dni nie nif bsn pesel itin tin ein nino idnumber nationalid taxid "
     "socialsecurity driverslicense driverlicense drivinglicense drivinglicence personnummer steuernummer"
 )
 _LICENCE = word_set("license licence licenses licences")
 _PAYMENT = word_set(
-    "iban bban pan ccnumber cardnumber creditcard debitcard cardno accountnumber routingnumber sortcode bic swift "
+    "iban bban pan ccnumber cardnumber creditcard debitcard cardno accountnumber routingnumber sortcode bic swift upi "
     "ccnum aba clabe bsb vpa"
 )
 _CARD_OWNERS = word_set("credit debit payment bank gift saved stored charge prepaid sim id")
 _ACCOUNT_OWNERS = word_set(
     "bank checking savings brokerage payee beneficiary debit credit from to source destination iban"
 )
+_BANKED = word_set("bank checking savings brokerage payee beneficiary debit")
 _PAYMENT_BOXES = word_set(
     "method methods detail details info information instrument instruments data profile profiles"
 )
@@ -141,6 +143,8 @@ def _judge_payment(parts: list[str], head: str, before: str) -> str | None:
         return "payment"
     if "card" in parts[:-1] and head in {"expiry", "expiration", "month", "year", "date"}:
         return "payment"
+    if head in {"acc", "acct", "accts"} and before in _BANKED:
+        return "payment"
     if head in {"account", "accounts"}:
         return "payment" if before in _ACCOUNT_OWNERS and before != "credit" else None
     if before in {"account", "acct", "routing", "sort"} and head in {
@@ -170,7 +174,13 @@ def _judge_health(parts: list[str], head: str, before: str) -> str | None:
         return "special"
     if head in _BIOMETRIC or parts[0] in {"biometric", "biometrics"}:
         return "biometric"
-    if head in _FINANCIAL or (before, head) in {("credit", "score"), ("net", "worth")}:
+    if head in _FINANCIAL or (before, head) in {
+        ("credit", "score"),
+        ("net", "worth"),
+        ("annual", "income"),
+        ("monthly", "income"),
+        ("household", "income"),
+    }:
         return "financial"
     if head in _DEVICE or (before, head) == ("advertising", "id"):
         return "device"
@@ -178,7 +188,7 @@ def _judge_health(parts: list[str], head: str, before: str) -> str | None:
 
 
 def _judge_person(parts: list[str], head: str, before: str) -> str | None:
-    if head in _BIRTH or ("birth" in parts and head != "certificate"):
+    if head in _BIRTH or ("birth" in parts and head not in _NOT_A_BIRTH):
         return "dob"
     if head in _EMAIL or (before in _EMAIL and head in {"address", "addresses", "addr"}):
         return "contact"

@@ -137,7 +137,7 @@ _PASS_BENIGN = word_set(
 )
 _CODE_SECRET = word_set(
     "otp puk verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
-    "one unlock door alarm invite device gate safe"
+    "one unlock door alarm invite device gate safe keypad lockbox garage buzzer"
 )
 
 
@@ -214,7 +214,7 @@ def _judge(parts: list[str]) -> tuple[str | None, Scope]:
 def _is_secret(parts: list[str], head: str, before: str) -> bool:
     if head in _SECRET or head in {"auth", "authentication"}:
         return True
-    if head.endswith(_SECRET_ENDINGS) or _is_foreign_secret(parts):
+    if head.endswith(_SECRET_ENDINGS) or _is_foreign_secret(parts) or _opens(head, before):
         return True
     if head in {"signature", "sig"}:
         return before in _SIGNED_URLS
@@ -238,6 +238,16 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
     if head in {"number", "value", "num"}:
         return before in {"verification", "pin"}
     return head == "connection" and before in {"db", "database"}
+
+
+def _opens(head: str, before: str) -> bool:
+    """Return True for a token in one word (csrftoken, but not pagetoken) and for the combination of
+    a lock.
+    """
+    if head in {"combo", "combination"}:
+        return before in {"lock", "lockbox", "padlock", "safe", "vault"}
+    stem = head.removesuffix("token")
+    return stem not in {head, ""} and stem not in _TOKEN_BENIGN
 
 
 def _is_foreign_secret(parts: list[str]) -> bool:

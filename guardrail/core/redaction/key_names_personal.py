@@ -87,13 +87,13 @@ _STATE = (
 )
 _STATE_ALONE = _words(
     "nin pesel nie dni nif cpf cnpj curp bsn oib jmbg emso cpr nino ssn itin nric bvn aadhaar tckn tcno vkn snils personnummer personnr "
-    "kennitala henkilotunnus hetu fodselsnummer personalausweisnummer steuernummer steuerid passnummer reisepass passeport pasaporte passaporto "
+    "kennitala henkilotunnus hetu fodselsnummer fnr kvnr personalausweisnummer steuernummer steuerid passnummer reisepass passeport pasaporte passaporto "
     "passaporte paspoort paszport personalausweis nip vatid vatin ustid ustidnr uid codicefiscale tfn"
 ) - {"uid"}  # fmt: skip
 _STATE_PHRASES = frozenset(
     {("codice", "fiscale"), ("partita", "iva"), ("rodne", "cislo"), ("securite", "sociale"), ("seguridad", "social"), ("prawo", "jazdy"), ("permis", "conduire"), ("permiso", "conducir"), ("carta", "identita"),
      ("carte", "identite"), ("documento", "identidad"), ("dowod", "osobisty"), ("tc", "kimlik"), ("national", "id"), ("citizen", "id"), ("state", "id"), ("voter", "id"), ("vat", "id"), ("steuer", "id"), ("ust", "id"),
-     ("numero", "fiscal"), ("ni", "number"), ("ni", "no"), ("tax", "file"), ("tax", "identifier"), ("social", "insurance"), ("health", "card"), ("driver", "licence"), ("driver", "license"), ("drivers", "licence"), ("emirates", "id"), ("hong", "kong")}
+     ("numero", "fiscal"), ("ni", "number"), ("ni", "no"), ("tax", "file"), ("tax", "identifier"), ("social", "insurance"), ("health", "card"), ("driver", "licence"), ("driver", "license"), ("drivers", "licence"), ("emirates", "id"), ("hong", "kong"), ("known", "traveler"), ("known", "traveller"), ("redress", "number")}
 )  # fmt: skip
 _PLATES_ALONE = _words(
     "plate plates licenseplate licenceplate numberplate vrm vrn vin kennzeichen autokennzeichen immatriculation matricula targa kenteken rejestracyjny "
@@ -125,7 +125,7 @@ _WITH_CODE = _words("sort routing bank bic swift clabe iban customer client kund
 _NUMBER_ALONE: dict[str, str] = {
     **dict.fromkeys(("account", "acct", "konto", "compte", "cuenta", "conta", "rekening", "hesap", "tili"), "payment"),
     **dict.fromkeys(("contract", "agreement", "policy", "claim", "loan", "meter", "mpan", "mprn", "membership", "vertrag", "contrat", "contrato", "contratto", "umowa", "polizza", "poliza", "apolice", "polis", "cif"), "person_id"),
-    **dict.fromkeys(("sim", "esim"), "device"), **dict.fromkeys(("passport",), "government_id"),
+    **dict.fromkeys(("sim", "esim"), "device"), **dict.fromkeys(("passport", "documento"), "government_id"),
 }  # fmt: skip
 
 _NAMES = _words(
@@ -153,7 +153,7 @@ _STRONG = (
     "surgeon clinician practitioner nurse spouse husband wife guarantor nominee signatory signer signee unterzeichner firmante signataire "
     "landlord mieter vermieter locataire inquilino huurder student schuler eleve alumno witness zeuge heir caller anrufer subscriber "
     "abonnent abonado attendee attendees participant participants invitee surname teilnehmer ansprechpartner kontaktperson contactpersoon kin "
-    "dependant dependent borrower mortgagor lender_name donor"
+    "dependant dependent borrower mortgagor lender_name donor pupil prescriber caregiver carer denunciante"
 )
 _WEAK = (
     "counterparty customer customers kunde cliente clienti klient klant kund musteri asiakas zakaznik ugyfel client person persona personne "
@@ -161,11 +161,13 @@ _WEAK = (
     "contact owner eigentumer proprietaire propietario proprietario eigenaar wlasciciel sahibi buyer seller kaufer acheteur comprador member "
     "resident tenant manager supervisor advisor adviser representative vertreter user attorney teacher nurse assignee citizen "
     "attn attention officer consignee shipper child parent mother father mum dad partner creditor originator victim defendant plaintiff "
-    "lead_traveller requester requestor submitter signed approver reviewer organizer organiser candidate"
+    "lead_traveller requester requestor submitter signed approver reviewer organizer organiser candidate guardian keeper reporter trustee executor"
 )
 _ROLES = {**dict.fromkeys(_WEAK.split(), 2), **dict.fromkeys(_STRONG.split(), 1)}
-_ADDRESSES = _words("ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip")
-_ADDRESS_PAIRS = frozenset({("ip", "address"), ("ip", "addresses"), ("ip", "addr"), ("ip", "adresse"), ("adresse", "ip"), ("direccion", "ip"), ("indirizzo", "ip"), ("remote", "addr"), ("remote", "address"), ("client", "addr"), ("forwarded", "for")})  # fmt: skip
+_ADDRESSES = _words(
+    "macaddress macaddr bssid ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip"
+)
+_ADDRESS_PAIRS = frozenset({("ip", "address"), ("mac", "address"), ("mac", "addresses"), ("mac", "addr"), ("ip", "addresses"), ("ip", "addr"), ("ip", "adresse"), ("adresse", "ip"), ("direccion", "ip"), ("indirizzo", "ip"), ("remote", "addr"), ("remote", "address"), ("client", "addr"), ("forwarded", "for")})  # fmt: skip
 # Also the names of kinds of accounts: {"account_name": "Savings"}
 _NAME_OF_ANYONE = frozenset({("to", "name"), ("from", "name"), ("account", "name"), ("account", "title"), ("acct", "name"), ("card", "name"), ("name", "card"), ("name", "account")})  # fmt: skip
 _BY = _words(
@@ -193,9 +195,11 @@ _MAILS = _words(
 )
 _MAIL_PHRASES = frozenset({("e", "mail"), ("e", "post"), ("e", "posta"), ("adresse", "mail"), ("correo", "electronico"), ("posta", "elettronica"), ("mail", "address"), ("mail", "id"), ("whats", "app")})  # fmt: skip
 _BIRTHS = _words(
-    "geburtsdatum geburtstag geburtsort naissance nacimiento nascita nascimento geboortedatum geboorteplaats urodzenia urodzin fodelsedatum fodselsdato fodselsdag "
+    "geb geburtsdatum geburtstag geburtsort naissance nacimiento nascita nascimento geboortedatum geboorteplaats urodzenia urodzin fodelsedatum fodselsdato fodselsdag "
     "fodselsdag dogum narozeni syntymaaika szuletesi nasterii rodjenja birth"
 )
+
+_NOT_A_BIRTH = _words("certificate rate rates weight order control")
 
 
 def judge_personal(parts: list[str]) -> str | Role | None:
@@ -268,7 +272,7 @@ def _of_phrases(parts: list[str], meant: list[str]) -> str | None:
         head in _NUMBERS and len(meant) > 1 and meant[-2] in _DEVICES_ALONE
     ):
         return "device"
-    if any(part in _BIRTHS for part in meant) and "certificate" not in meant:
+    if any(part in _BIRTHS for part in meant) and head not in _NOT_A_BIRTH:
         return "dob"
     if head in _NAMES_ALONE or last in _NAME_PHRASES or meant[0] in _NAMES_ALONE - {"surname"}:
         return "name"
@@ -327,6 +331,8 @@ _DRIVING = _words("driver drivers driving")
 
 
 def _of_role(meant: list[str]) -> Role | None:
+    if meant[-1] in {"list", "lists"} and len(meant) > 1:
+        meant = meant[:-1]
     head = meant[-1]
     if head in _ADDRESSES or tuple(meant[-2:]) in _ADDRESS_PAIRS:
         return Role("device", 0, any_digit=True)

@@ -128,3 +128,93 @@ def test_names_in_prose_are_announced(text: str) -> None:
 def test_other_capitals_stay(text: str) -> None:
     """Without a word that announces a name, capitals mean nothing."""
     assert "name" not in {cls for cls, _ in _found(text)}
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Wolfgang Amsel <w.amsel@web.example>", "Wolfgang Amsel"),
+        ('cc: "Lena Brandt" <mailto:lena@brandt.example>', "Lena Brandt"),
+        ("please write to Ana <ana@web.example>", "Ana"),
+        ("ATTENDEE;CN=Noemi Farkas:mailto:noemi@farkas.example", "Noemi Farkas"),
+        ('ORGANIZER;CN="Noemi Farkas":mailto:noemi@farkas.example', "Noemi Farkas"),
+        ("BEGIN:VCARD\nFN:Hamza Idrissi\nORG:Acme", "Hamza Idrissi"),
+        ("BEGIN:VCARD\r\nADR;TYPE=home:;;12 Rue Atlas;Rabat\r\n", "12 Rue Atlas;Rabat"),
+        ("BEGIN:VCARD\nBDAY:1990-01-31", "1990-01-31"),
+        ("Kind regards, Eleni Vasilaki", "Eleni Vasilaki"),
+    ],
+)
+def test_address_books_and_mail_name_people(text: str, found: str) -> None:
+    """By the place of the name in the format."""
+    assert found in {value for _, value in _found(text)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "see the Users <u@> page",
+        "BEGIN:VCARD\nFN:\nVERSION:4.0",
+        "x;CN=ldap:users",
+        "regards, see below",
+        "^[a-z0-9._%+-]+@[a-z0-9.-]+\\.[a-z]{2,}$",
+    ],
+)
+def test_formats_without_people_stay(text: str) -> None:
+    """Empty values, other formats, and the pattern of an address."""
+    assert _found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("first_name,last_name,dob\nTomás,Quintero,2011-02-03\n", ["Tomás", "Quintero", "2011-02-03"]),
+        ("| Patient | MRN |\n|---|---|\n| Lorna Quill | 0098213 |", ["Lorna Quill", "0098213"]),
+        ("Our list:\nname;phone\nAna Ruiz;5550123\nOther words\n", ["Ana Ruiz", "5550123"]),
+        ('id,email\n7,"ana@web.example"\n\nid,email\n', ["ana@web.example"]),
+        ("text\n| Phone | Qty |\n|:--|--|\n| 5550123 | 4 |\n\nend", ["5550123"]),
+    ],
+)  # fmt: skip
+def test_columns_of_a_table_name_their_cells(text: str, found: list[str]) -> None:
+    """In CSV and in tables with bars, to the next blank line."""
+    assert [value for _, value in _found(text)] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "date,open,close\n2026-01-02,101.2,103.4",
+        "name,qty\nGreen Tea,4",
+        "| Name | Type |\n|---|---|\n| Max Retries | int |",
+        "phone,qty\nonly one cell",
+        "name,phone\n\nAna Ruiz,x",
+        "phone,email\nnone,n/a",
+    ],
+)
+def test_tables_of_other_things_stay(text: str) -> None:
+    """A column called "name" says nothing alone, and a line with fewer cells is no row."""
+    assert _found(text) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Das Passwort lautet Sonnenschirm42, bitte ändern.", "Sonnenschirm42"),
+        ("la contraseña es Girasol#21.", "Girasol#21"),
+        ("Hasło do WiFi to zielonaZaba12", "zielonaZaba12"),
+        ("パスワードは Sakura2024x です", "Sakura2024x"),
+        ("密码是 Lantern88q,请保密", "Lantern88q"),
+        ("the alarm code is 4471", "4471"),
+    ],
+)
+def test_sentences_name_passwords_and_codes(text: str, found: str) -> None:
+    """In several languages."""
+    assert _found(text) == [("secret", found)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Das Passwort ist falsch.", "la clave es importante", "密码是 必填", "senha é $SENHA_1"],
+)
+def test_sentences_about_passwords_stay(text: str) -> None:
+    """A word without a digit or a sign, and a variable."""
+    assert _found(text) == []

@@ -25,6 +25,7 @@ from tests.support.redaction import view
         ("Kontoinhaber_name", "name"), ("customer name", "name"), ("nazwisko", "name"), ("nom du titulaire", "name"), ("apellidos_cliente", "name"), ("display name", "name"),
         ("adresse postale", "address"), ("Lieferanschrift", "address"), ("e_post", "contact"), ("calling_number", "contact"), ("número de móvil", "contact"), ("telefon nr", "contact"), ("numéro de portable", "contact"),
         ("data di nascita", "dob"), ("фамилия", "name"), ("номер_счёта", "payment"), ("電話番号", "contact"), ("계좌번호", "payment"), ("护照号码", "government_id"), ("住所", "address"), ("生年月日", "dob"), ("顧客番号", "person_id"),
+        ("bank_acc", "payment"), ("upi", "payment"), ("knownTravelerNumber", "government_id"), ("kvnr", "government_id"), ("geb", "dob"), ("wstoken", "secret"), ("lockboxCombo", "secret"), ("keypadCode", "secret"), ("annualIncome", "financial"),
     ],
 )  # fmt: skip
 def test_a_name_in_any_language_gives_the_class(name: str, cls: str) -> None:
@@ -36,7 +37,7 @@ def test_a_name_in_any_language_gives_the_class(name: str, cls: str) -> None:
     "name",
     [
         "order_number", "customer_order_number", "software_license_number", "tracking_no", "plan_id", "product_code", "policy_type", "тип_телефона", "client_code", "number", "id_ids",
-        "heat_plate", "certificate", "numero", "de", "sub_district_name",
+        "heat_plate", "birth_rate", "pagetoken", "colour_combo", "certificate", "numero", "de", "sub_district_name",
     ],
 )  # fmt: skip
 def test_a_name_that_only_shares_a_word_gives_no_class(name: str) -> None:
@@ -50,6 +51,7 @@ def test_a_name_that_only_shares_a_word_gives_no_class(name: str) -> None:
         ("account", "12-3456-78", "payment"), ("account", 12345678, "payment"), ("account_id", "acc_x7", "payment"), ("account_id", 7, "payment"), ("contract", "CT-2021-48113", "person_id"),
         ("customer", "Anna Bauer", "name"), ("customer", "C-481139", "person_id"), ("passenger", "Bauer", "name"), ("approved_by", "Anna Bauer", "name"), ("next_of_kin", "Anna", "name"), ("nome", "Anna", "name"),
         ("passengers", ["Anna Bauer", "Jonas Weiß"], "name"), ("client_ip", "10.0.0.7", "device"), ("person", "王小明", "name"), ("titular_cuenta_principal", "Anna Bauer", "name"), ("account_from", "12345678", "payment"), ("account_name", "Anna Bauer", "name"), ("service_number", "447700900", "person_id"), ("counterparty", "Anna Bauer", "name"),
+        ("guest_list", ["Anna Bauer", "Jonas Weiß"], "name"), ("registered_keeper", "Anna Bauer", "name"), ("macAddress", "3c:22:fb:9a:01:7e", "device"),
     ],
 )  # fmt: skip
 def test_a_role_gives_the_class_of_a_value_that_fits(key: str, value: Any, cls: str) -> None:

@@ -71,7 +71,7 @@ _LEAST_DIGITS = {
 _NUMBERED = frozenset({"payment", "person_id", "government_id", "device", "contact", "dob"})
 _CODES = frozenset({"pin", "otp", "cvv", "cvc", "passcode", "tan", "puk"})
 _CODE_PAIRS = frozenset(
-    {("verification", "code"), ("security", "code"), ("time", "code"), ("access", "code"), ("one", "time"), ("login", "code"), ("confirmation", "code"), ("time", "password"), ("puk", "code"), ("pin", "code")}
+    {("verification", "code"), ("security", "code"), ("time", "code"), ("access", "code"), ("one", "time"), ("login", "code"), ("confirmation", "code"), ("time", "password"), ("puk", "code"), ("pin", "code"), ("alarm", "code"), ("door", "code"), ("gate", "code"), ("safe", "code"), ("keypad", "code"), ("lockbox", "code")}
 )  # fmt: skip
 
 

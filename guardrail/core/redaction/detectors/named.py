@@ -14,6 +14,7 @@ from guardrail.core.redaction.detectors.neighbours import name_info, neighbours
 from guardrail.core.redaction.detectors.paired import paired
 from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
+from guardrail.core.redaction.detectors.spoken import spoken
 from guardrail.core.redaction.expressions import is_expression, is_folder, is_reference
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names_foreign import ends_phrase
@@ -329,6 +330,7 @@ def keywords(text: str) -> Iterator[Hit]:
     present = [keyword for keyword in _KEYWORDS if keyword in low]
     yield from statements(text, low, present)
     yield from paired(text, low)
+    yield from spoken(text, low)
     yield from neighbours(text, low, present)
     if has_option(low) and names_tool(low):
         yield from commands(text, low)

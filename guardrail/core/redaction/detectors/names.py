@@ -37,6 +37,7 @@ _ENDS = _words(
     "regards sincerely faithfully truly cheers wishes gruessen grussen grusse gruesse gruss mfg cordialement salutations saludos atentamente saluti groet groeten pozdrawiam powazaniem "
     "atenciosamente cumprimentos hilsen halsningar saygilarimla thanks"
 )
+_CLOSINGS = _ENDS - {"cheers", "thanks", "wishes"}
 _ONE = (
     "my name is|mein name ist|ich heisse|je m appelle|mon nom est|me llamo|mi nombre es|mi chiamo|il mio nome e|meu nome e|chamo me|mijn naam is|ik heet|nazywam sie|jag heter|mitt namn ar|jeg hedder|"
     "jeg heter|nimeni on|jmenuji se|benim adim|customer name is|full name is"
@@ -97,6 +98,9 @@ def _least(left: str) -> int:
     if pieces[-1] == "\n":
         return _at_end(pieces)
     last = pieces[-1]
+    if last == "," and len(pieces) > 1:
+        # "Kind regards, Anna Bauer" on one line
+        return 2 if folded(pieces[-2]).lower() in _CLOSINGS else 0
     if not last[0].isalpha():
         return 0
     plain = last if last.isascii() else folded(last)

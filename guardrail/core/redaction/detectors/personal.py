@@ -39,7 +39,13 @@ def emails(text: str) -> Iterator[Hit]:
             start = cut + 1 if cut >= start and cut + 1 < at else start
             while text[end - 1] in "-_":
                 end -= 1
-            if not text[end - 1].isdigit() and text[start:at] != "git":
+            local_part = text[start:at]
+            # A pattern ("[a-z0-9]+@") is no address.
+            if (
+                not text[end - 1].isdigit()
+                and local_part != "git"
+                and any(map(str.isalnum, local_part))
+            ):
                 yield Hit(start, end, "contact", "email")
         at = text.find("@", at + 1)
 

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
+from guardrail.core.redaction.detectors.address_book import address_book
 from guardrail.core.redaction.detectors.code import fallbacks
+from guardrail.core.redaction.detectors.columns import columns
 from guardrail.core.redaction.detectors.labelled import labelled
 from guardrail.core.redaction.detectors.markup import markup
 from guardrail.core.redaction.detectors.named import assignments, keywords, looks_secret, urls
@@ -109,4 +111,4 @@ _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (
     _markup,
     _fallbacks,
 )
-_ALL = (*_SECRETS, emails, numbers, labelled, addresses, names)
+_ALL = (*_SECRETS, emails, numbers, labelled, addresses, names, address_book, columns)

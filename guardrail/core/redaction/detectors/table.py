@@ -9,18 +9,18 @@ from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import Hit
 
-__all__ = ["tables"]
+__all__ = ["CELL", "HEADER", "MOST_ROWS", "tables"]
 
 _NAME = r"[ \t]{0,16}[\"']?[^\W\d][\w.\-]{0,40}[\"']?[ \t]{0,16}"
 _PLAIN = r"[\"']?[^\W\d][\w.\- ]{0,40}[\"']?"
 # A comma followed by a blank separates words of a sentence, not cells.
-_HEADER = re.compile(
+HEADER = re.compile(
     r"(?:"
     rf"(?P<bars>\|?{_NAME}(?:\|{_NAME}){{1,30}}\|?)"
     rf"|(?P<signs>{_PLAIN}(?P<sign>[,;\t])(?! ){_PLAIN}(?:(?P=sign)(?! ){_PLAIN}){{0,30}})"
     r")[ \t]{0,16}\r?\n"
 )
-_CELL = {
+CELL = {
     sign: re.compile(
         rf"(?:{blank}{{0,64}}\"(?P<two>(?:[^\"\n\x00]|\"\"){{0,512}})\"|(?P<one>[^{sign}\r\n\x00]{{0,512}}))(?P<end>{re.escape(sign)}|(?=[\r\n\x00]|\Z))"
     )
@@ -30,7 +30,7 @@ _RULE = re.compile(r"[ \t]*[|+]?[ \t]*:?-{2,}")
 # Words in the names of columns with secrets, in English and in most of the other supported
 # languages.
 _TELLS = ("pass", "secret", "pw", "auth", "key", "token")
-_ROWS = 1_000
+MOST_ROWS = 1_000
 _LINE = 512
 _NOTHING = frozenset({"", "true", "false", "null", "none", "nil", "n/a", "-", "yes", "no", "x"})
 
@@ -83,7 +83,7 @@ def _header(text: str, at: int, columns: _Columns) -> int:
     """Add to *columns* the columns that contain secrets, according to the line at *at*. Return the
     start of the next line, or -1 if the line contains no such column name.
     """
-    header = _HEADER.match(text, at)
+    header = HEADER.match(text, at)
     if header is None:
         return -1
     sign = header.group("sign") or "|"
@@ -107,7 +107,7 @@ def _rows(
     """Yield the secrets in the lines from *at* to the next blank line, and return the position of
     that blank line.
     """
-    left = _ROWS
+    left = MOST_ROWS
     while left and at < len(text) and text[at] not in "\r\n\x00":
         left -= 1
         for sign, sizes in columns.items():
@@ -121,7 +121,7 @@ def _rows(
         if announced and _header(text, at, columns) >= 0:
             # This is another table, or a line of this table that looks like its header. Both are
             # used from here on.
-            left = _ROWS
+            left = MOST_ROWS
         at = end + 1
     return at
 
@@ -134,7 +134,7 @@ def _row(text: str, at: int, sign: str, sizes: dict[int, int]) -> Iterator[Hit]:
             at += 1
     cells: list[re.Match[str]] = []
     while len(cells) < max(sizes):
-        cell = _CELL[sign].match(text, at)
+        cell = CELL[sign].match(text, at)
         if cell is None:
             break
         cells.append(cell)

@@ -1,0 +1,39 @@
+"""Finds passwords in sentences in languages other than English: ``Das Passwort lautet X``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.spans import Hit
+
+__all__ = ["spoken"]
+
+_TELLS = (
+    "passwor", "kennwort", "wachtwoord", "contrase", "clave", "senha", "mot de passe", "hasło", "haslo", "heslo", "lösenord", "losenord", "adgangskode",
+    "salasana", "jelsz", "parol", "şifre", "пароль", "パスワード", "暗証番号", "密码", "密碼", "口令", "비밀번호", "암호",
+)  # fmt: skip
+_SENTENCE = re.compile(
+    r"(?:\b(?:passwor[dt]|kennwort|wachtwoord|contrase(?:ñ|n)a|clave|senha|mot de passe|has(?:ł|l)o|heslo|l(?:ö|o)senord(?:et)?|adgangskode(?:n)?|salasana|jelsz(?:ó|o)|parola|şifre|пароль)"
+    r"(?:[ \t][^\W\d_]{1,16}){0,3}?[ \t](?:ist|lautet|war|es|era|est|é|è|to|är|er|je|on|это|is)[ \t]{1,2}"
+    r"|(?:パスワード|暗証番号|密码|密碼|口令|비밀번호|암호)[ \t]?(?:は|是|为|為|은|는)[ \t:]{0,2})"
+    r"[\"'\u00ab\u201e\u201c(]{0,2}(?P<v>[!-~\u00a1-\u024f\u0400-\u04ff]{4,64})",
+    re.IGNORECASE,
+)
+_AFTER = ".,;:!?\"')\u00bb\u201c\u201d"
+# The mark of a password: "das Passwort ist falsch" has none.
+_SIGN = re.compile(r"[0-9!@#$%^&*+_]")
+
+
+def spoken(text: str, low: str) -> Iterator[Hit]:
+    """Yield the passwords that a sentence names. *low* is *text* in lower case.
+
+    The word must have a digit or a sign in it, because most sentences state a property.
+    """
+    if not any(tell in low for tell in _TELLS):
+        return
+    for match in _SENTENCE.finditer(text):
+        word = match.group("v").rstrip(_AFTER)
+        if len(word) >= 4 and _SIGN.search(word) and not is_reference(word):
+            yield Hit(match.start("v"), match.start("v") + len(word), "secret", "sentence")
