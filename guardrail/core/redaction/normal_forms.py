@@ -99,6 +99,15 @@ def _number(value: str) -> str:
     return _JOINERS.sub("", value).upper()
 
 
+def _device(value: str) -> str:
+    """Return a device's number without separators, in upper case. An address of a host keeps its
+    dots and colons, because 10.1.1.11 and 10.1.11.1 are different hosts.
+    """
+    if "." in value or ":" in value:
+        return value.strip().upper()
+    return _number(value)
+
+
 def _words(value: str) -> str:
     """Return a name or a postal address in lower case, with single spaces."""
     return _SPACES.sub(" ", value).strip().lower().translate(_VARIANTS)
@@ -112,7 +121,7 @@ _FORMS: Mapping[str, Callable[[str], str]] = {
     "address": _words,
     "dob": str.strip,
     "person_id": str.strip,
-    "device": _number,
+    "device": _device,
 }
 """The form of each class. Values of other classes are compared as they are."""
 

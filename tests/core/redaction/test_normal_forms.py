@@ -114,3 +114,9 @@ def test_what_can_be_guessed_gets_a_random_mark(cls: str, value: str) -> None:
 def test_ids_and_places_keep_their_tokens(cls: str, value: str) -> None:
     """A short id is not a secret: reviewers must be able to follow it."""
     assert not needs_mark(cls, value)
+
+
+def test_addresses_of_different_hosts_have_different_forms() -> None:
+    """Their separators are a part of the value, unlike those of an IMEI."""
+    assert len({normal_form(2, "device", each) for each in ("10.1.1.11", "10.1.11.1")}) == 2
+    assert normal_form(2, "device", "49-015420-323751-8") == "490154203237518"
