@@ -25,11 +25,22 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def run(
-    *command: str, cwd: Path, code: int | None = 0, env: dict[str, str] | None = None
+    *command: str,
+    cwd: Path,
+    code: int | None = 0,
+    env: dict[str, str] | None = None,
+    stdin: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command as a user would."""
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=env
+        command,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=env,
+        input=stdin,
     )
     assert code is None or done.returncode == code, (
         f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -37,7 +48,9 @@ def run(
     return done
 
 
-def guardrail(*arguments: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+def guardrail(
+    *arguments: str, cwd: Path, code: int | None = 0, stdin: str | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run the command line."""
     return run(
         sys.executable,
@@ -46,6 +59,7 @@ def guardrail(*arguments: str, cwd: Path, code: int | None = 0) -> subprocess.Co
         *arguments,
         cwd=cwd,
         code=code,
+        stdin=stdin,
     )
 
 
@@ -104,10 +118,11 @@ def test_each_command_of_the_readme_answers(project: Path, command: str) -> None
     (project / "head.txt").write_text(guardrail("checkpoint", cwd=project, code=0).stdout)
     command, _, _ = command.partition(" >")
     words = [("3" if word == "42" else word) for word in command.split()[1:]]
-    done = guardrail(*words, cwd=project, code=None)
-    expected = 5 if words == ["verify"] else 0
+    stdin = "nobody@example.org" if words[-1] == "-" else None  # a value that is in no record
+    done = guardrail(*words, cwd=project, code=None, stdin=stdin)
+    expected = 5 if words == ["verify"] else int(words[0] == "find")
     assert done.returncode == expected, done.stderr + done.stdout
-    assert done.stdout
+    assert done.stdout or "No record contains" in done.stderr
 
 
 def test_links_between_pages_lead_somewhere() -> None:

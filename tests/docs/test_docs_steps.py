@@ -150,6 +150,9 @@ STEPS: dict[str, dict[str, str]] = {
     "keys.md": {
         "toml [keys]": f"{HERE}::test_a_log_key_is_held_by_a_signer_as_the_page_says",
         "guardrail init": f"{HERE}::test_the_key_folder_is_backed_up_and_put_back",
+        "guardrail keys rotate --reason TEXT": "cli/test_cli_keys.py::test_values_are_found_before_and_after_a_rotation",
+        "guardrail keys retire --reason TEXT": "cli/test_cli_keys.py::test_a_key_that_no_record_names_is_destroyed",
+        "guardrail find": "cli/test_cli_keys.py::test_values_are_found_before_and_after_a_rotation",
         "guardrail keys": f"{HERE}::test_a_log_key_is_held_by_a_signer_as_the_page_says",
         "guardrail recover": "ledger/maintenance/test_ledger_recover_head_and_tables.py::test_a_writer_that_meets_a_forged_head_seals_and_recover_says_both",
         "toml [ledger]": f"{HERE}::test_a_log_that_took_the_name_of_a_lost_one_gets_another",

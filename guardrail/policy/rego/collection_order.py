@@ -8,7 +8,7 @@ an object in the order of the sorted terms or keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from guardrail.policy.rego.builtins import ALLOWED
@@ -24,7 +24,7 @@ from guardrail.policy.rego.order import (
 from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["skipped_call_nodes", "skipped_calls", "sorted_call_nodes", "sorted_calls"]
+__all__ = ["call_order", "skipped_call_nodes", "skipped_calls", "sorted_call_nodes", "sorted_calls"]
 
 
 def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
@@ -59,13 +59,18 @@ def sorted_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
         yield line_of(call) or scope.rule.line, _SORTED
 
 
-def sorted_call_nodes(scope: RuleScope) -> Iterator[Node]:
-    """Yield the calls about which ``sorted_calls`` reports."""
+def sorted_call_nodes(scope: RuleScope, *, keyed: bool | None = None) -> Iterator[Node]:
+    """Yield the calls about which ``sorted_calls`` reports: if *keyed* is True, only those in
+    objects whose keys are all literal, so that OPA's order is known; if it is False, only the
+    others.
+    """
     known = _defined_references(scope)
     for composite in _composites(scope.rule.node):
         begin = composite[kind(composite) or ""]["span"]["start"]
         there = {dotted for dotted, end in known if end <= begin}
-        for part in _sorted_parts(composite):
+        for part, literal in _sorted_parts(composite):
+            if keyed not in {None, literal}:
+                continue
             missing = False
             for item in part:
                 calls = [] if kind(item) in COMPREHENSIONS else list(_authors_calls(item))
@@ -74,13 +79,17 @@ def sorted_call_nodes(scope: RuleScope) -> Iterator[Node]:
                 missing = missing or any(_can_be_undefined(each, scope, there) for each in calls)
 
 
-def _sorted_parts(composite: Node) -> Iterator[list[Node]]:
+def _sorted_parts(composite: Node) -> Iterator[tuple[list[Node], bool]]:
     """Yield the items of each set in *composite*, and those of each object whose keys are not in
-    ascending order.
+    ascending order, and whether the keys are all literal.
     """
     items = _collection_items(composite) or []
-    if kind(composite) == "Set" or (kind(composite) == "Object" and not _ascending(composite)):
-        yield items
+    if kind(composite) == "Set":
+        yield items, False
+    elif kind(composite) == "Object":
+        keys = _literal_keys(composite)
+        if keys is None or keys != sorted(keys):
+            yield items, keys is not None
     for item in items:
         if _collection_items(item) is not None:
             yield from _sorted_parts(item)
@@ -94,12 +103,48 @@ def _authors_calls(item: Node) -> Iterator[Node]:
             yield call
 
 
-def _ascending(node: Node) -> bool:
+def _literal_keys(node: Node) -> list[str] | None:
     keys = [field[1] for field in node["Object"]["fields"]]
     if not all(kind(key) in {"String", "RawString"} for key in keys):
-        return len(keys) < 2
-    texts = [next(iter(key.values()))["value"] for key in keys]
-    return texts == sorted(texts)
+        return None
+    return [next(iter(key.values()))["value"] for key in keys]
+
+
+def call_order(tree: Any) -> Callable[[int], tuple[int, int, int]]:
+    """Return a function from the position of a call in *tree* to its place in OPA's order of the
+    calls in a line: the order of the text, but of the sorted keys in an object.
+    """
+    places: list[tuple[int, int, int, int]] = []
+    for composite in _composites(tree):
+        begin = _span(composite)[0]
+        for index, item in enumerate(_in_opas_order(composite)):
+            places.append((*_span(item), begin, index))
+
+    def place_of(start: int) -> tuple[int, int, int]:
+        for first, last, begin, index in places:
+            if first <= start < last:
+                return begin, index, start
+        return start, 0, start
+
+    return place_of
+
+
+def _in_opas_order(composite: Node) -> Iterator[Node]:
+    items = _collection_items(composite) or []
+    keys = _literal_keys(composite) if kind(composite) == "Object" else None
+    if keys is not None:
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        items = [part for index in order for part in items[2 * index : 2 * index + 2]]
+    for item in items:
+        if _collection_items(item) is not None:
+            yield from _in_opas_order(item)
+        else:
+            yield item
+
+
+def _span(node: Node) -> tuple[int, int]:
+    span = next(iter(node.values()))["span"]
+    return int(span["start"]), int(span["end"])
 
 
 def _can_be_undefined(call: Node, scope: RuleScope, there: set[str]) -> bool:

@@ -197,6 +197,7 @@ WHOLE = [
     ("an iteration in an object", 'x := [v | v := y[_]]\n\ny contains {"n": input.rs[i].n, "i": i}\n', [{"i": 0, "n": 1}]),
     ("an iteration with several results", "x := [2, 3][_]\n", RAISES),
     ("computed keys", 'x := {"a": 1, input.e: 2, upper(input.e): 3}\n', {"a": 1, "é": 2, "É": 3}),
+    ("calls in an object whose keys descend", 'x := {"x": upper(input.zz), "a": base64.decode(input.e)}\n', RAISES),
     ("two equal keys", 'x := {"é": 1, input.e: 2}\n', RAISES),
     ("a computed pattern that OPA reads differently", "p := `a++`\n\nx := regex.match(p, `a`)\n", RAISES),
 ]  # fmt: skip

@@ -12,7 +12,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.policy.rego.collection_order import skipped_call_nodes, sorted_call_nodes
+from guardrail.policy.rego.collection_order import (
+    call_order,
+    skipped_call_nodes,
+    sorted_call_nodes,
+)
 from guardrail.policy.rego.order import (
     CALLS,
     early_call_nodes,
@@ -68,7 +72,8 @@ class _Hoister:
         """
         extents = Extents(home.line.rule, self.raw)
         changes = b"" if plain else self._changes(home.line)
-        lines: list[tuple[bool, bytes]] = []
+        place_of = call_order(home.line.rule.node)
+        lines: list[tuple[bool, tuple[int, int, int], bytes]] = []
         places: list[Splice] = []
         for node in _outermost(expressions, extents):
             written = extents.on_one_line(node)
@@ -77,10 +82,10 @@ class _Hoister:
             start, end = extents.of(node)
             given = self.fresh().encode()
             calls = any(name in CALLS for name, _ in nodes(node))
-            lines.append((not calls, given + b" := " + written + changes))
+            lines.append((not calls, place_of(start), given + b" := " + written + changes))
             places.append(Splice(start, end, extents.blank_lines(node) + given))
         # OPA makes the calls of a line before it reads references.
-        ordered = [line for _, line in sorted(lines, key=lambda line: line[0])]
+        ordered = [line for _, _, line in sorted(lines)]
         around = home.line.after(ordered) if home.after else home.line.before(ordered)
         low = min(place.start for place in (*places, *around))
         high = max(place.end for place in (*places, *around))
@@ -239,12 +244,17 @@ def _names(node: Any, scope: RuleScope) -> set[str]:
 
 
 def _calls(hoister: _Hoister, rule: RegoRule, scope: RuleScope) -> None:
-    wanted = [*early_call_nodes(scope), *skipped_call_nodes(scope), *_pairs(rule, scope)]
+    wanted = [
+        *early_call_nodes(scope),
+        *skipped_call_nodes(scope),
+        *sorted_call_nodes(scope, keyed=True),
+        *_pairs(rule, scope),
+    ]
     late = [*result_call_nodes(scope), *late_call_nodes(scope)]
     if not wanted and not late:
         return
-    if any(True for _ in sorted_call_nodes(scope)):
-        return  # the order of the source is not that of OPA
+    if any(True for _ in sorted_call_nodes(scope, keyed=False)):
+        return  # the order in which OPA makes them is not known
     homes = _Homes(rule, hoister.raw)
     placed: dict[tuple[int, bool], tuple[_Home, list[Node]]] = {}
     for node in wanted:
