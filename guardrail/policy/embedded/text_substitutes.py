@@ -93,11 +93,13 @@ def decode_base64(text: object) -> str:
 
 def is_base64(text: object) -> bool:
     """Return True if *text* is standard base64 with padding."""
-    if "\n" in require_text(text) or "\r" in require_text(text):
+    if not isinstance(text, str):
+        return False
+    if "\n" in text or "\r" in text:
         # OPA skips line ends.
         raise ValueError("a text of several lines")
     try:
-        _base64(require_text(text), _STANDARD)
+        _base64(text, _STANDARD)
     except ValueError:
         return False
     return True
@@ -299,12 +301,14 @@ def replace_all(patterns: object, text: object) -> str:
     olds = sorted(require_text(key) for key in patterns)
     if "" in olds:
         raise ValueError("nothing to replace")
+    for new in patterns.values():
+        require_text(new)
     left = require_text(text)
     found: list[str] = []
     index = 0
     while index < len(left):
         old = next((each for each in olds if left.startswith(each, index)), None)
-        found.append(left[index] if old is None else require_text(patterns[old]))
+        found.append(left[index] if old is None else patterns[old])
         index += 1 if old is None else len(old)
     return "".join(found)
 
