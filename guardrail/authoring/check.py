@@ -108,7 +108,9 @@ class CheckReport:
     with OPA.
     """
     remarks: tuple[Finding, ...]
-    """Constructs that are allowed but probably mistakes."""
+    """Constructs that are allowed but probably mistakes, and those that make the embedded engine
+    deny calls that OPA decides.
+    """
     digest: str | None
     """The policies' digest as it would appear in records, or None if the files could not be
     read.
@@ -178,8 +180,8 @@ def check(
         found = lint_modules(parsed, policies.data, InputShape(tools), progress=watch_lints)
         lints = _lint(found, parsed, compiled, bench)
         engines = [_embedded_result(findings), _opa_result(opa, policies, schema_folder(paths))]
-        if all(said.state is EngineState.ACCEPTED for said in engines):
-            engines.append(_compared(opa, policies, compiled, bench, watch("calls compared:")))
+        both, stricter = _compared(opa, policies, compiled, bench, engines, watch)
+        engines += both
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
     counted = [each for said in engines for each in said.findings if each not in said_again]
     if opa_serves:
@@ -192,7 +194,7 @@ def check(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
         findings=tuple(counted),
         fixable=tuple(_fixable(counted, policies, opa)),
-        remarks=(*remarks(parsed), *print_remarks(parsed)),
+        remarks=(*remarks(parsed), *print_remarks(parsed), *(() if opa_serves else stricter)),
         digest=policies.digest,
         milliseconds=(time.perf_counter() - started) * 1000,
         engines=tuple(engines),
@@ -305,21 +307,31 @@ def _compared(
     policies: PolicySet,
     compiled: CompiledPolicies | None,
     bench: Workbench,
-    progress: Progress,
-) -> EngineResult:
+    engines: Sequence[EngineResult],
+    watch: Callable[[str], Progress],
+) -> tuple[list[EngineResult], Sequence[Finding]]:
+    """Return the result of the comparison, and remarks about the embedded engine's errors. Both are
+    empty unless all *engines* accepted the policies.
+    """
+    if any(said.state is not EngineState.ACCEPTED for said in engines):
+        return [], ()
     assert program is not None
     assert compiled is not None
     try:
+        progress = watch("calls compared:")
         found = cross_check(policies, compiled, bench, program, progress=progress)
     except PolicyLoadError as error:
-        return EngineResult("both", EngineState.REFUSED, "not compared", error.findings)
+        return [EngineResult("both", EngineState.REFUSED, "not compared", error.findings)], ()
     except (PolicyError, ConfigError, EngineRefusal) as error:
         if isinstance(error, GuardrailError):
-            return EngineResult("both", EngineState.FAILED, error.message, (), error.hint)
-        return EngineResult("both", EngineState.FAILED, "the tests can't be loaded", ())
+            return [EngineResult("both", EngineState.FAILED, error.message, (), error.hint)], ()
+        return [EngineResult("both", EngineState.FAILED, "the tests can't be loaded", ())], ()
     if found.findings:
-        return EngineResult("both", EngineState.REFUSED, "the decisions differ", found.findings)
-    return EngineResult("both", EngineState.ACCEPTED, f"same decisions: {describe(found)}", ())
+        differ = EngineResult("both", EngineState.REFUSED, "the decisions differ", found.findings)
+        return [differ], found.remarks
+    same = "same decisions, apart from errors" if found.remarks else "same decisions"
+    about = f"{same}: {describe(found)}"
+    return [EngineResult("both", EngineState.ACCEPTED, about, ())], found.remarks
 
 
 def _opa_result(

@@ -2,7 +2,8 @@
 calls, and generated calls. Also runs the tests on both engines.
 
 OPA is the reference. A difference is a fault of the embedded engine that guardrail did not know, in
-exactly the policies that a guard is about to use.
+exactly the policies that a guard is about to use. An error that is a documented limit of the
+embedded engine is a remark.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.cross_check.generated import generated_inputs
 from guardrail.policy.cross_check.mutants import mutants
+from guardrail.policy.cross_check.stricter import stricter
 from guardrail.policy.embedded.compiled import CompiledPolicies, Progress, compile_policies
 from guardrail.policy.embedded.observed import DECISION, LISTING, observe
 from guardrail.policy.embedded.rehearsal import TestOutcome, run_policy_tests, samples
@@ -62,6 +64,10 @@ class CrossCheck:
     """
     findings: tuple[Finding, ...]
     """One finding per difference, at most ten."""
+    remarks: tuple[Finding, ...]
+    """Lines whose errors make the embedded engine deny calls that OPA decides, each once: see
+    ``guardrail.policy.cross_check.stricter``.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +104,15 @@ def cross_check(
     ]
     work = [*calls, *changed, *others]
     bench.load(compiled.texts, compiled.data)
+    remarks: dict[Finding, None] = {}
     opa = OpaEngine.connect(OpaSection(), local=policies, program=program)
     try:
         for index, call in enumerate(work):
             if len(findings) >= _SHOWN:
                 break
-            findings += _compare(call, bench, opa)
+            different, remark = _compare(call, compiled, bench, opa)
+            findings += different
+            remarks |= remark
             if progress is not None:
                 progress(index + 1, len(work))
     finally:
@@ -115,6 +124,7 @@ def cross_check(
         generated=len(others),
         skipped=len(seen) - len(calls),
         findings=tuple(findings),
+        remarks=tuple(remarks),
     )
 
 
@@ -180,21 +190,28 @@ def _changed(policy_input: str) -> Iterator[tuple[str, str]]:
         yield json.dumps(document, sort_keys=True), f"args{mutant.pointer}"
 
 
-def _compare(call: _Call, bench: Workbench, opa: OpaEngine) -> list[Finding]:
+def _compare(
+    call: _Call, compiled: CompiledPolicies, bench: Workbench, opa: OpaEngine
+) -> tuple[list[Finding], dict[Finding, None]]:
+    """Return the difference about *call*, or the remark about it, if there is one."""
     path, ask = (LISTING, opa.listing) if _lists(call.input) else (DECISION, opa.decide)
-    here = _embedded(bench, path, call.input)
+    here, refusal = _embedded(bench, path, call.input)
     try:
         reply = ask(call.input.encode(), shard="cross\0check\0\0", deadline=_LIMIT)
         there = _normal(reply.result(2 * _LIMIT).document)
     except PolicyError as error:
         there = _failure(error)
     if here == there:
-        return []
+        return [], {}
+    if refusal is not None and isinstance(there, dict):
+        remark = stricter(refusal, compiled)
+        if remark is not None:
+            return [], {remark: None}
     message = (
         f"the engines differ about {call.about}: embedded {_shown(here)}, OPA {_shown(there)}; "
         f"the input is {call.input}"
     )
-    return [Finding("-", 0, CODE, message, _HINT)]
+    return [Finding("-", 0, CODE, message, _HINT)], {}
 
 
 def _lists(policy_input: str) -> bool:
@@ -204,14 +221,15 @@ def _lists(policy_input: str) -> bool:
     return isinstance(action, dict) and action.get("name") == "tools/list"
 
 
-def _embedded(bench: Workbench, path: str, policy_input: str) -> Any:
+def _embedded(bench: Workbench, path: str, policy_input: str) -> tuple[Any, EngineRefusal | None]:
+    """Return the embedded engine's answer, and its error if evaluation raised one."""
     try:
         document = bench.rule(path, policy_input)
-    except EngineRefusal:
-        return "an error"
+    except EngineRefusal as refusal:
+        return "an error", refusal
     except PolicyError as error:
-        return _failure(error)
-    return "undefined" if document is UNDEFINED else _normal(document)
+        return _failure(error), None
+    return "undefined" if document is UNDEFINED else _normal(document), None
 
 
 def _failure(error: PolicyError) -> str:

@@ -12,12 +12,14 @@ from pathlib import Path
 import pytest
 
 from guardrail import Guard
+from guardrail.authoring.check import check
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, PolicyLoadError
 from guardrail.policy.cross_check.comparison import CrossCheck, cross_check
 from guardrail.policy.cross_check.generated import generated_inputs
+from guardrail.policy.cross_check.stricter import stricter
 from guardrail.policy.embedded.compiled import compile_policies
-from guardrail.policy.embedded.workbench import Workbench
+from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import load_policies
 
@@ -139,3 +141,54 @@ def test_a_guard_can_require_agreement(opa_program: Path, tmp_path: Path) -> Non
     (folder / "b.rego").write_text("package guardrail.policy\n\nallow contains 1 / 0 if true\n")
     with pytest.raises(PolicyLoadError):
         Guard.open(settings, ledger=tmp_path / "third.db")
+
+
+ERRORS = """package guardrail.policy
+
+allow contains "path" if startswith(input.action.properties.args.path, "/srv/")
+
+allow contains "price" if {
+	is_number(input.action.properties.args.price)
+	input.action.properties.args.price * 1.2 <= 200
+}
+"""
+
+
+def test_errors_that_only_the_embedded_engine_raises_are_remarks(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "a.rego").write_text(ERRORS)
+    report = check([tmp_path], opa=OpaProgram(opa_program))
+    assert report.ok
+    found = [(each.line, each.code, each.hint) for each in sorted(report.remarks, key=str)]
+    assert [each[:2] for each in found] == [(3, "wrong-type"), (7, "long-decimal")]
+    assert "is_string" in found[0][2]
+    assert "a * 12 <= 2000" in found[1][2]
+    assert report.engines[-1].about.startswith("same decisions, apart from errors: ")
+    served = check([tmp_path], opa=OpaProgram(opa_program), opa_serves=True)
+    assert served.ok
+    assert served.remarks == ()
+
+
+def test_only_known_kinds_of_errors_are_remarks(tmp_path: Path) -> None:
+    (tmp_path / "a.rego").write_text(ERRORS)
+    with Workbench() as bench:
+        compiled = compile_policies(load_policies([tmp_path]), bench)
+    module = next(each for each in compiled.modules if "/srv/" in each.text)
+    row = module.text[: module.text.index("/srv/")].count("\n") + 1
+
+    def code(message: str, name: str = module.name) -> str | None:
+        text = f"--> {name}:{row}:1\nerror: {message}"
+        found = stricter(EngineRefusal(text), compiled)
+        return None if found is None else found.code
+
+    raised = "extension 'x' raises Python error: "
+    assert code("`startswith` expects string argument. Got `5` instead") == "wrong-type"
+    assert code(raised + "ValueError: not an array or set") == "wrong-type"
+    assert code(raised + "ValueError: a fraction with more digits than the engine supports") == (
+        "long-decimal"
+    )
+    assert code(raised + "JSONDecodeError: Expecting value: line 1") == "limit"
+    assert code(raised + "ZeroDivisionError: division by zero") is None
+    assert code("complete rules should not produce multiple outputs") is None
+    assert code("`startswith` expects string argument.", "elsewhere") is None
