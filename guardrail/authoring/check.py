@@ -180,7 +180,7 @@ def check(
         found = lint_modules(parsed, policies.data, InputShape(tools), progress=watch_lints)
         lints = _lint(found, parsed, compiled, bench)
         engines = [_embedded_result(findings), _opa_result(opa, policies, schema_folder(paths))]
-        both, stricter = _compared(opa, policies, compiled, bench, engines, watch)
+        both, stricter = _compared(opa, policies, compiled, bench, engines=engines, watch=watch)
         engines += both
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
     counted = [each for said in engines for each in said.findings if each not in said_again]
@@ -307,6 +307,7 @@ def _compared(
     policies: PolicySet,
     compiled: CompiledPolicies | None,
     bench: Workbench,
+    *,
     engines: Sequence[EngineResult],
     watch: Callable[[str], Progress],
 ) -> tuple[list[EngineResult], Sequence[Finding]]:
