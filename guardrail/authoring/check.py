@@ -15,6 +15,7 @@ from guardrail.authoring.fixes.edits import FixContext, can_fix
 from guardrail.authoring.lints.check import Lint, LintReport, SuppressionFilter, lint_modules
 from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.tested import check as check_tested
+from guardrail.authoring.lints.zones import check_offsets
 from guardrail.core.types import Json
 from guardrail.errors import (
     ConfigError,
@@ -147,6 +148,7 @@ def check(
     paths: Sequence[Path],
     *,
     data: Mapping[str, Json] | None = None,
+    zones: Sequence[str] = (),
     tools: Mapping[str, Mapping[str, Any]] | None = None,
     opa: OpaProgram | None = None,
     opa_serves: bool = False,
@@ -154,8 +156,7 @@ def check(
     progress: Callable[[str], Progress] | None = None,
     show_rewritten: bool = False,
 ) -> CheckReport:
-    """Check the policies below *paths* and return every finding. Rejected policies are reported as
-    findings, not as exceptions.
+    """Check the policies below *paths*. Return every finding; rejected policies are not raised.
 
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
     complete calls, whose decisions must be well-formed. If *opa* is set, it checks the policies
@@ -163,13 +164,13 @@ def check(
     of the work, a function that is called with the number of steps done and the total number. If
     *opa_serves* is True, OPA will evaluate the policies, so only its findings and those of the
     contract count. Lints are reported even if an engine rejects the policies. *tools* maps tool
-    names to the JSON Schemas of their arguments; without it, any argument may be missing.
-    *time_limit* is the limit in seconds for each query to the embedded engine. If *show_rewritten*
-    is True, the report contains the texts that are evaluated.
+    names to the JSON Schemas of their arguments; without it, any argument may be missing. *zones*
+    are those in the settings. *time_limit* (seconds) applies to each query to the embedded engine.
+    If *show_rewritten* is True, the report contains the texts that are evaluated.
     """
     started = time.perf_counter()
     try:
-        policies = load_policies(paths, data=data)
+        policies = load_policies(paths, data=data, zones=zones)
     except PolicyLoadError as error:
         return _unread(error, opa, (time.perf_counter() - started) * 1000)
     watch = progress if progress is not None else _unwatched
@@ -288,10 +289,9 @@ def _lint(
     if compiled is not None:
         # Rules that can't be evaluated do not fire in any test; the findings give the reason.
         try:
-            found = [
-                *found,
-                *check_tested(parsed, fired(compiled, bench, observe(compiled, bench))),
-            ]
+            seen = observe(compiled, bench)
+            found = [*found, *check_offsets(compiled, seen)]
+            found += check_tested(parsed, fired(compiled, bench, seen))
         except EngineRefusal:
             pass
     return SuppressionFilter(parsed).filter(found)

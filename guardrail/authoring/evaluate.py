@@ -131,8 +131,8 @@ def evaluate(
     Policies that an engine refuses are reported, not raised. Raises ``PolicyLoadError`` if the
     policies can't be read.
     """
-    policies = load_policies(paths)
-    policy_input, added = _with_zones(policy_input, [*policies.zones, *zones])
+    policies = load_policies(paths, zones=zones)
+    policy_input, added = _with_zones(policy_input, policies.zones)
     text = json.dumps(policy_input, sort_keys=True)
     engines: list[EngineDecision] = []
     missed: tuple[NearMiss, ...] = ()

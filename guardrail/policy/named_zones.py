@@ -7,17 +7,24 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from guardrail.errors import Finding
+from guardrail.policy.library_calls import SourceToken, literal, may_use_zones, time_calls, tokens
 from guardrail.system.zones import is_zone, known_zones
 
-__all__ = ["TIME_ZONES", "named_zones", "nearest_zone", "unknown_zones"]
+__all__ = [
+    "TIME_ZONES",
+    "named_zones",
+    "nearest_zone",
+    "unknown_in_data",
+    "unknown_in_text",
+    "unknown_zones",
+]
 
 TIME_ZONES = "[policy] time_zones"
 """The setting with zones that no policy names, because they come from the call."""
-_LIBRARY = ("data", "guardrail", "lib", "time")
 _WITH_ZONE = frozenset(
     ["clock", "date", "local_ns", "offset", "weekday", "within_hours", "working_hours"]
 )
@@ -28,14 +35,8 @@ _AREA = (
 )
 _ZONE = re.compile(rf"(?:{_AREA})/[A-Za-z0-9_+/-]{{1,60}}|UTC|GMT", re.ASCII)
 _IN_DATA = re.compile(rf'"({_ZONE.pattern})"', re.ASCII)
-_LIB, _TIME, _ZONES = (re.compile(rf"\b{word}\b") for word in ("lib", "time", "zones"))
-_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PIECE = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"?|`[^`]*`?|(?P<gap>\s+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|.', re.DOTALL
-)
-"""Strings, whitespace and comments, words and other characters. (The package ``rego`` reads tokens,
-too, but depends on this module.)
-"""
+_SHORT = re.compile(r"[A-Z]{2,5}", re.ASCII)
+"""Abbreviations, which do not identify a zone."""
 _MAX_NAMES = 1000
 """More names than there are time zones."""
 
@@ -47,13 +48,13 @@ def named_zones(texts: Sequence[str], data: str) -> tuple[str, ...]:
     A name does not have to exist, so the result is the same on every machine. A name of one word,
     such as ``Japan``, counts only as an argument of the library's functions.
     """
-    using = [text for text in texts if _may_use(text)]
+    using = [text for text in texts if may_use_zones(text)]
     if not using:
         return ()
     found = set(_IN_DATA.findall(data))
     for text in using:
-        written = list(_tokens(text))
-        found |= {name for token in written if _ZONE.fullmatch(name := _string(token) or "")}
+        written = list(tokens(text))
+        found |= {name for _, name in _strings(written)}
         found |= {name for _, name in _arguments(written)}
     if len(found) > _MAX_NAMES:
         found = {name for name in found if is_zone(name)}
@@ -64,12 +65,30 @@ def unknown_zones(name: str, text: str) -> Iterator[Finding]:
     """Yield a finding for each zone that does not exist in a call of the library. *name* is the
     file of the module *text*.
     """
-    if not _may_use(text):
+    if not may_use_zones(text):
         return
-    for token, zone in _arguments(list(_tokens(text))):
+    for token, zone in _arguments(list(tokens(text))):
         if not is_zone(zone):
             line = text.count("\n", 0, token.start) + 1
             yield Finding(name, line, "time-zone", *nearest_zone(zone))
+
+
+def unknown_in_text(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the line and the value of each string in a module that looks like a zone, such as
+    ``Europe/Bonn``, but is none.
+    """
+    for token, zone in _strings(list(tokens(text))):
+        if not is_zone(zone):
+            yield text.count("\n", 0, token.start) + 1, zone
+
+
+def unknown_in_data(data: str) -> Iterator[tuple[str, str]]:
+    """Yield the path and the value of each string in *data* (JSON) that looks like a zone but is
+    none. Keys of objects count, too.
+    """
+    suspects = {name for name in _IN_DATA.findall(data) if not is_zone(name)}
+    if suspects:
+        yield from _find(json.loads(data), "data", suspects)
 
 
 def nearest_zone(name: str) -> tuple[str, str]:
@@ -89,74 +108,35 @@ def nearest_zone(name: str) -> tuple[str, str]:
     found = close[0] if close else places[last[0]] if last else ""
     if found:
         return message, f'did you mean "{found}"?'
-    hint = 'write a name of the IANA time zone database, such as "Europe/Berlin"; CEST is none'
-    return message, hint
+    hint = 'write a name of the IANA time zone database, such as "Europe/Berlin"'
+    return message, f"{hint}; {name} is none" if _SHORT.fullmatch(name) else hint
 
 
-def _may_use(text: str) -> bool:
-    library = _LIB.search(text) is not None and _TIME.search(text) is not None
-    return library or _ZONES.search(text) is not None
+def _find(value: Any, path: str, names: Collection[str]) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str):
+        if value in names:
+            yield path, value
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _find(item, f"{path}[{index}]", names)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            if key in names:
+                yield path, key
+            yield from _find(item, f"{path}.{key}", names)
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
-    start: int
-    written: str
+def _strings(written: Sequence[SourceToken]) -> Iterator[tuple[SourceToken, str]]:
+    """Yield the strings that look like zones."""
+    for token in written:
+        value = literal([token])
+        if value is not None and _ZONE.fullmatch(value):
+            yield token, value
 
 
-def _tokens(text: str) -> Iterator[_Token]:
-    for found in _PIECE.finditer(text):
-        if found.lastgroup != "gap":
-            yield _Token(found.start(), found[0])
-
-
-def _string(token: _Token) -> str | None:
-    """Return the value of a string, or None for another token."""
-    if token.written[:1] == "`":
-        return token.written[1:].removesuffix("`")
-    if token.written[:1] != '"':
-        return None
-    try:
-        value = json.loads(token.written)
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None
-
-
-def _arguments(written: Sequence[_Token]) -> Iterator[tuple[_Token, str]]:
+def _arguments(written: Sequence[SourceToken]) -> Iterator[tuple[SourceToken, str]]:
     """Yield the literal zones in calls of the library."""
-    imported = dict(_imports(written))
-    for index, token in enumerate(written[:-1]):
-        zone = _string(written[index + 1]) if token.written == "(" else None
-        if zone is None:
-            continue
-        path = _path_before(written, index)
-        path = (*imported.get(path[0], path[:1]), *path[1:]) if path else ()
-        if path[:-1] == _LIBRARY and path[-1] in _WITH_ZONE:
-            yield written[index + 1], zone
-
-
-def _imports(written: Sequence[_Token]) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """Yield the name and the path of each import of data."""
-    for index, token in enumerate(written):
-        if token.written != "import":
-            continue
-        end = index + 2
-        while end + 1 < len(written) and written[end].written == ".":
-            end += 2
-        path = _path_before(written, end)
-        if path[:1] == ("data",):
-            renamed = end + 1 < len(written) and written[end].written == "as"
-            yield (written[end + 1].written if renamed else path[-1]), path
-
-
-def _path_before(written: Sequence[_Token], end: int) -> tuple[str, ...]:
-    """Return the names of the reference that ends before the token with the index *end*."""
-    path: list[str] = []
-    at = end - 1
-    while 0 <= at < len(written) and _WORD.fullmatch(written[at].written):
-        path.append(written[at].written)
-        if at < 1 or written[at - 1].written != ".":
-            break
-        at -= 2
-    return tuple(reversed(path))
+    for call in time_calls(written):
+        zone = literal(call.arguments[0]) if call.arguments else None
+        if zone is not None and call.function in _WITH_ZONE:
+            yield call.arguments[0][0], zone

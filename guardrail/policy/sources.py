@@ -17,7 +17,8 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.data_merge import merge_data
 from guardrail.policy.folder import PolicyFolder
-from guardrail.policy.named_zones import named_zones, unknown_zones
+from guardrail.policy.literal_times import malformed_arguments
+from guardrail.policy.named_zones import named_zones
 from guardrail.policy.source_bytes import to_bytes
 from guardrail.system.input_files import open_input
 from guardrail.system.ownership import explain_error
@@ -97,12 +98,16 @@ class PolicySet:
     """SHA-256 of the keys and bytes of ``modules``, 64 hex characters."""
     data_digest: str
     """SHA-256 of ``data``."""
+    more_zones: tuple[str, ...] = ()
+    """Time zones in the settings, whose offsets calls contain although no policy names them."""
 
     @property
     def zones(self) -> tuple[str, ...]:
-        """Names of time zones in the modules and the data, sorted; see ``named_zones``."""
+        """Names of time zones in the modules, the data and the settings, sorted; see
+        ``named_zones``.
+        """
         texts = [source.text for source in self.modules if not source.installed]
-        return named_zones(texts, self.data)
+        return tuple(sorted({*named_zones(texts, self.data), *self.more_zones}))
 
 
 def installed_folder() -> Path:
@@ -114,14 +119,17 @@ def installed_folder() -> Path:
     return inside if inside.is_dir() else package.parent / "policies"
 
 
-def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = None) -> PolicySet:
+def load_policies(
+    paths: Sequence[Path], *, data: Mapping[str, Json] | None = None, zones: Sequence[str] = ()
+) -> PolicySet:
     """Read every module and ``data.json`` below *paths*, and add the installed composition and
     library.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
     are followed. Names that begin with a dot are skipped, and a policy below such a name is
-    rejected. *data* is merged at the root. Raises ``PolicyLoadError`` with all problems: files that
-    are missing, unreadable, too large or not UTF-8, and conflicting data.
+    rejected. *data* is merged at the root. *zones* are the time zones in the
+    settings. Raises ``PolicyLoadError`` with all problems: files that are missing, unreadable, too
+    large or not UTF-8, and conflicting data.
     """
     reader = _SourceReader()
     for path in paths:
@@ -150,6 +158,7 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
             to_bytes((source.key, source.text) for source in modules)
         ).hexdigest(),
         data_digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
+        more_zones=tuple(zones),
     )
 
 
@@ -315,7 +324,7 @@ class _SourceReader:
         if text is not None:
             into = self.tests if test else self.modules
             if not test:
-                self.findings += unknown_zones(str(file), text)
+                self.findings += malformed_arguments(str(file), text)
             into.append(ModuleSource(name=str(file), key=key, text=text))
 
     def _add_data(self, file: Path, place: tuple[str, ...]) -> None:

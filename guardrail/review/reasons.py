@@ -17,6 +17,7 @@ class CauseExplanation:
 
     sentence: str
     next_step: str
+    """``SEQ`` is the number of the decision record."""
 
 
 CAUSES: Mapping[Cause, CauseExplanation] = {
@@ -55,9 +56,11 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "read its arguments.",
     ),
     Cause.ERROR: CauseExplanation(
-        "The policy raised an error while it was evaluated: a built-in rejected its operands, or "
-        "two rules disagree.",
-        "Run `guardrail policy check`, and guard the rules against values of this kind.",
+        "The policy raised an error while it was evaluated: a built-in rejected its operands, two "
+        "rules disagree, or `guardrail.lib.time` got a zone without an offset, or malformed hours "
+        "or days.",
+        "Run `guardrail policy eval --from SEQ`, which evaluates the recorded input again, and "
+        "shows the line and the reason.",
     ),
     Cause.OBLIGATION: CauseExplanation(
         "The policy allows the call only under an obligation that this version of guardrail can't"

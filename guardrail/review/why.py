@@ -5,7 +5,7 @@ asked again, and no tool runs.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -244,6 +244,7 @@ def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
     if call.cause == Cause.POLICY and call.effect == Effect.DENY:
         return _denial(call)
     found = reason_of(call.cause, call.detail)
+    found = replace(found, next_step=found.next_step.replace("SEQ", str(call.seq)))
     if call.adapter == PROXY:
         return reason_through_proxy(call.cause, call.detail, call.tool, found)
     return found

@@ -36,6 +36,7 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     return EmbeddedEngine.load(
         policy.path,
         data=policy_data,
+        zones=policy.time_zones,
         workers=policy.workers,
         eval_limit=policy.eval_limit_ms / 1000,
         memory_limit=policy.memory_mb * 1024 * 1024,
@@ -51,7 +52,10 @@ def _cross_check(settings: Settings, policy_data: Mapping[str, Json] | None) -> 
 
     _require_policies(settings)
     program = require_opa(settings.trusted_opa.program)
-    require_agreement(load_policies(settings.policy.path, data=policy_data), program)
+    policy = settings.policy
+    require_agreement(
+        load_policies(policy.path, data=policy_data, zones=policy.time_zones), program
+    )
 
 
 def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedEngine:

@@ -233,3 +233,28 @@ def test_a_failing_policy_is_not_a_decision(cli: Cli, policies: Path) -> None:
     given = args(policies, {"n": "x" * 300_000})
     ran = cli("policy", "eval", policies, "--tool", "text", "--args", given, "--json")
     assert "the limit is" in json.loads(ran.out)["engines"][0]["findings"][0]["message"]
+
+
+def test_a_call_at_any_time_gets_the_offsets_of_that_time(cli: Cli, policies: Path) -> None:
+    (policies / "p.rego").write_text(
+        "package guardrail.policy\n\n"
+        'allow contains "summer" if data.guardrail.lib.time.offset("Europe/Berlin") == 7200\n'
+    )
+
+    def ran_at(time: str) -> tuple[int, str]:
+        ran = cli("policy", "eval", policies, "--tool", "t", "--time", time)
+        return ran.code, (ran.out or ran.err).partition(" ")[0]
+
+    assert ran_at("2026-03-29T00:59:59Z") == (Exit.YES, "DENIED")
+    assert ran_at("2026-03-29T03:00:00+02:00") == (Exit.YES, "ALLOWED")
+    for time in ("2026-03-29T01:00", "noon", "0001-01-01T00:00+01:00"):
+        assert ran_at(time)[0] == Exit.USAGE
+
+
+def test_policies_are_not_accepted_with_a_zone_in_the_settings_that_does_not_exist(
+    cli: Cli, policies: Path
+) -> None:
+    settings = policies.parent / "guardrail.toml"
+    settings.write_text('[policy]\npath = ["policies"]\ntime_zones = ["Asia/Tokio"]\n')
+    ran = cli("policy", "check")
+    assert (ran.code, '"Asia/Tokyo"' in ran.err) == (Exit.UNKNOWN, True)

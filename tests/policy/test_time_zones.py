@@ -25,6 +25,8 @@ from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbe
 from guardrail.policy.named_zones import named_zones, nearest_zone
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import installed_folder, load_policies
+from guardrail.review.doctor.result import CheckState
+from guardrail.review.doctor.settings import settings_read
 from guardrail.review.rederive import decided_lines, rederive
 from guardrail.system import zones
 from guardrail.system.zones import ZoneTable
@@ -329,6 +331,8 @@ def test_zones_of_callers_are_settings(tmp_path: Path) -> None:
         open_guard(Guard, settings(tmp_path, policy={"time_zones": ["Asia/Tokio"]}), None)
     assert caught.value.code == "config.time_zones"
     assert caught.value.hint == 'did you mean "Asia/Tokyo"?'
+    seen = settings_read(settings(tmp_path, policy={"time_zones": ["Asia/Tokio"]}), {})
+    assert (seen.state, seen.fix) == (CheckState.FAIL, caught.value.hint)
 
 
 def test_policies_without_zones_get_none(tmp_path: Path) -> None:
@@ -410,3 +414,91 @@ def test_the_example_passes_its_tests_and_names_its_zones() -> None:
     report = run_tests(paths)
     assert report.ok
     assert len(report.results) == 5
+
+
+@pytest.mark.parametrize(
+    ("call", "line", "said", "hint"),
+    [
+        ('within_hours("UTC", "9:00", "17:00")', 5, "'9:00'", 'did you mean "09:00"?'),
+        ('within_hours("UTC", "09:00",\n "5 pm")', 6, "'5 pm'", 'did you mean "17:00"?'),
+        ('within_hours("UTC", 9, "17:00")', 5, "9 is not", 'did you mean "09:00"?'),
+        ('within_hours("UTC", "25:00", "24:01")', 5, "'25:00'", "two digits"),
+        ('within_hours("UTC", `09:00`, "09:00")', 5, "same time", "whole day"),
+        ('working_hours("UTC", ["Mon"], "09:00", "17:00")', 5, "'Mon'", '"Monday"?'),
+        ('working_hours("UTC", {"Friday", "?"}, "09:00", "17:00")', 5, "'?'", "workdays"),
+        ('working_hours("UTC", "Monday", "09:00", "17:00")', 5, "list or set", "workdays"),
+    ],
+)
+def test_literal_hours_and_days_are_refused_at_the_line_of_the_author(
+    tmp_path: Path, call: str, line: int, said: str, hint: str
+) -> None:
+    """Even if a sample call does not reach them."""
+    rule = f'allow contains "a" if {{ input.resource.id == "pay"; local.{call} }}\n'
+    with pytest.raises(PolicyLoadError) as caught:
+        load_policies([write(tmp_path, {"p.rego": USING + rule})])
+    found = caught.value.findings[0]
+    assert (found.code, found.line, found.file) == ("local-time", line, str(tmp_path / "p.rego"))
+    assert said in found.message
+    assert hint in found.hint
+
+
+def test_hours_and_days_that_are_valid_or_not_literals_are_not_refused(tmp_path: Path) -> None:
+    calls = [
+        'within_hours("UTC", "22:00", "24:00")',
+        'within_hours("UTC", input.hours[0], sprintf("%v:00", [9]))',
+        'working_hours("UTC", {"Monday", "Sunday"}, "00:00", x.until)',
+        'working_hours("UTC", [day | some day in ["Mon"]], "00:00", "01:00")',
+        "working_hours(",
+    ]
+    text = USING + "".join(f'a contains "a" if local.{call}\n' for call in calls)
+    assert load_policies([write(tmp_path, {"p.rego": text})]).zones == ("UTC",)
+
+
+SITES = """zones := {"a": "Europe/Bonn", "b": data.site.zone}
+allow contains "a" if { input.resource.id == "pay"; some zone in zones; open(zone) }
+open(zone) if data.guardrail.lib.time.within_hours(zone, "00:00", "24:00")
+"""
+
+
+def test_a_string_that_resembles_a_zone_gets_a_warning_in_policies_and_data(
+    tmp_path: Path,
+) -> None:
+    folder = write_policy(tmp_path, SITES)
+    (folder / "data.json").write_text('{"site": {"zone": "Asia/Tokio", "other": "text/plain"}}')
+    found = [lint for lint in check([folder]).lints if lint.code == "unknown-zone"]
+    assert [(Path(lint.file).name, lint.line) for lint in found] == [("-", 0), ("policy.rego", 3)]
+    assert found[0].message.startswith("data.site.zone: 'Asia/Tokio' is not the name")
+    assert found[0].hint == 'did you mean "Asia/Tokyo"?'
+    write_policy(tmp_path, SITES.replace("Europe/Bonn", "UTC"))
+    (folder / "data.json").write_text('{"site": {"zone": "Asia/Tokyo"}}')
+    assert [lint for lint in check([folder]).lints if lint.code == "unknown-zone"] == []
+
+
+def test_sample_calls_get_the_zones_of_a_call(tmp_path: Path) -> None:
+    """Policies that fail for every call are refused. Zones in the settings count."""
+    rules = SITES.replace('input.resource.id == "pay"; ', "").replace("data.site.zone", '"UTC"')
+    folder = write_policy(tmp_path, rules)
+    report = check([folder])
+    assert {found.code for found in report.findings} == {"evaluation"}
+    with pytest.raises(PolicyLoadError):
+        open_guard(Guard, settings(tmp_path), None)
+    # The name does not have the form Area/City, so only the settings name it.
+    write_policy(tmp_path, rules.replace("Europe/Bonn", "Japan"))
+    assert not check([folder]).ok
+    assert check([folder], zones=["Japan"]).ok
+    open_guard(Guard, settings(tmp_path, policy={"time_zones": ["Japan"]}), None).close()
+
+
+def test_a_test_without_offsets_shows_those_to_add(tmp_path: Path) -> None:
+    folder = write_policy(tmp_path, HOURS)
+    (folder / "hours_test.rego").write_text(HOURS_TEST.replace('"zones"', '"unknown"'))
+    (first, _) = run_tests([folder]).results
+    assert '"zones": {"Europe/Berlin": 3600}' in first.message
+
+
+def test_an_offset_that_contradicts_the_zone_data_gets_a_warning(tmp_path: Path) -> None:
+    folder = write_policy(tmp_path, HOURS)
+    (folder / "hours_test.rego").write_text(HOURS_TEST.replace('07:00:00Z", 3600', '07:00:00Z", 0'))
+    (found,) = (lint for lint in check([folder]).lints if lint.code == "wrong-offset")
+    assert (Path(found.file).name, found.line) == ("hours_test.rego", 12)
+    assert found.hint == 'write "Europe/Berlin": 3600'

@@ -21,6 +21,7 @@ from guardrail.authoring.lints import (
     negations,
     never,
     tools,
+    zones,
 )
 from guardrail.authoring.lints.comments import Suppression, ignores, misplaced
 from guardrail.authoring.lints.findings import MUTATION, Code, Lint, Severity
@@ -105,7 +106,7 @@ def lint_modules(
             found += judge(definition, flow, shape)
         if progress is not None:
             progress(done + 1, len(own))
-    found += _comments(modules)
+    found += [*zones.check(modules, data), *_comments(modules)]
     if flow.exhausted:
         authors = [module for module in served if not module.source.installed]
         found.append(

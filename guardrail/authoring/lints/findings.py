@@ -32,6 +32,8 @@ class Code(StrEnum):
     UNKNOWN_INPUT = "unknown-input"
     UNKNOWN_DATA = "unknown-data"
     UNTESTED_RULE = "untested-rule"
+    UNKNOWN_ZONE = "unknown-zone"
+    WRONG_OFFSET = "wrong-offset"
     IGNORE = "ignore"
     """A suppression comment that has no effect."""
     INCOMPLETE = "incomplete"

@@ -14,6 +14,7 @@ from guardrail.cli.commands import policy_fix
 from guardrail.cli.commands.policy import (
     PATHS,
     configured_engine,
+    configured_zones,
     policy_paths,
     print_untested,
     settings_about,
@@ -84,11 +85,13 @@ def check(
     schemas = load_tools(tools) if tools is not None else None
     chosen, opa = policy_paths(paths, config), find_program(paths, config)
     opa_serves = configured_engine(paths, config) == "opa"
+    zones = configured_zones(paths, config)
     fixed = policy_fix.run(chosen, opa, opa_serves=opa_serves, dry_run=dry_run) if fix else None
     progress = Progress("checked")
     try:
         report = look(
             chosen,
+            zones=zones,
             tools=schemas,
             opa=opa,
             opa_serves=opa_serves,

@@ -58,6 +58,12 @@ _WORDS = {"allow": ("ALLOWED", Style.GOOD), "require_approval": ("NEEDS APPROVAL
 @click.option("--principal", metavar="ID", help="The caller. Default: someone.")
 @click.option("--role", "roles", multiple=True, metavar="ROLE", help="A role of the caller.")
 @click.option("--agent", metavar="ID", help="The agent. Default: agent.")
+@click.option(
+    "--time",
+    "at",
+    metavar="TIME",
+    help="Time of the call, such as 2026-03-29T01:00Z. Default: now.",
+)
 @click.option("--undeclared", is_flag=True, help="The guard does not know the tool.")
 @click.option(
     "--from",
@@ -81,6 +87,7 @@ def evaluate(
     principal: str | None,
     roles: Sequence[str],
     agent: str | None,
+    at: str | None,
     undeclared: bool,
     recorded: str | None,
     engine: str | None,
@@ -102,7 +109,7 @@ def evaluate(
     """
     from guardrail.authoring.evaluate import evaluate as run
 
-    others = (args_file, principal, roles or None, agent, undeclared or None, tools)
+    others = (args_file, principal, roles or None, agent, at, undeclared or None, tools)
     _require_one_source(tool, recorded, any(each is not None for each in others))
     chosen = policy_paths(paths, config)
     asked = engine or configured_engine(paths, config)
@@ -118,6 +125,7 @@ def evaluate(
             roles=roles,
             agent="agent" if agent is None else agent,
             declared=not undeclared,
+            now=_moment(at),
         )
     if isinstance(document, ArgumentsError):
         return _refused_arguments(document, as_json=as_json)
@@ -150,7 +158,7 @@ def _require_one_source(tool: str | None, recorded: str | None, described: bool)
     if recorded is not None and described:
         raise click.UsageError(
             "--from takes the whole input from the record: omit --args, --principal, --role, "
-            "--agent, --undeclared and --tools"
+            "--agent, --time, --undeclared and --tools"
         )
 
 
@@ -169,6 +177,23 @@ def _read_args(path: Path | None) -> dict[str, Any]:
     return found
 
 
+def _moment(at: str | None) -> str:
+    """Return the time *at*, or now if it is None, in the form used in records. Raises
+    ``click.UsageError``.
+    """
+    if at is None:
+        return record_time(datetime.now(UTC))
+    try:
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError
+        return record_time(moment.astimezone(UTC))
+    except (ValueError, OverflowError):
+        raise click.UsageError(
+            f"--time {at[:80]!r} is not a time with an offset, such as 2026-03-29T01:00Z"
+        ) from None
+
+
 def _described(
     tool: str, args: dict[str, Any], tools: Path | None, **who: Any
 ) -> dict[str, Any] | ArgumentsError:
@@ -182,7 +207,7 @@ def _described(
     check_id(who["agent"], "--agent")
     schemas = load_tools(tools) if tools is not None else None
     try:
-        return call_input(tool, args, now=record_time(datetime.now(UTC)), tools=schemas, **who)
+        return call_input(tool, args, tools=schemas, **who)
     except ArgumentsError as error:
         return error
 

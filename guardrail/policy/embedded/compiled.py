@@ -28,6 +28,7 @@ from guardrail.policy.rego.rewriting.templates import without_templates
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import Module, parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet
+from guardrail.system.zones import is_zone
 
 __all__ = [
     "CompiledPolicies",
@@ -59,7 +60,7 @@ class CompiledPolicies:
     data: str
     identity: PolicyIdentity
     zones: tuple[str, ...] = ()
-    """Names of the time zones whose offsets the policies need."""
+    """Names of the time zones whose offsets calls contain: those that exist on this machine."""
 
     @property
     def texts(self) -> list[tuple[str, str]]:
@@ -96,7 +97,7 @@ def compile_policies(
         parsed=tuple(parsed),
         data=policies.data,
         identity=identity,
-        zones=policies.zones,
+        zones=tuple(filter(is_zone, policies.zones)),
     )
 
 

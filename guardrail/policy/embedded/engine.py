@@ -51,6 +51,7 @@ class EmbeddedEngine:
         paths: Sequence[Path],
         *,
         data: Mapping[str, Json] | None = None,
+        zones: Sequence[str] = (),
         workers: int = 1,
         eval_limit: float = 0.25,
         memory_limit: int = DEFAULT_MEMORY,
@@ -59,14 +60,15 @@ class EmbeddedEngine:
     ) -> EmbeddedEngine:
         """Read the policies below *paths*, check and test them, and start the workers.
 
-        *data* is merged into the content of the ``data.json`` files. *eval_limit* and *start_limit*
-        are in seconds, *memory_limit* is in bytes per worker. When this returns, a worker is ready,
-        and later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding,
-        including failures of the policies' own tests and decisions that depend on the order of
-        modules. Raises ``PolicyError`` if no worker can be started or if the engine is not the
-        pinned version.
+        *data* is merged into the content of the ``data.json`` files. *zones* are the time zones in
+        the settings, whose offsets calls contain although no policy names them. *eval_limit* and
+        *start_limit* are in seconds, *memory_limit* is in bytes per worker. When this returns, a
+        worker is ready, and later changes on disk have no effect. Raises ``PolicyLoadError`` with
+        every finding, including failures of the policies' own tests and decisions that depend on
+        the order of modules. Raises ``PolicyError`` if no worker can be started or if the engine is
+        not the pinned version.
         """
-        policies = load_policies(paths, data=data)
+        policies = load_policies(paths, data=data, zones=zones)
         with Workbench(time_limit=start_limit, memory=memory_limit) as bench:
             compiled = compile_policies(policies, bench)
             rehearse(compiled, bench)

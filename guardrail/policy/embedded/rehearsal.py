@@ -20,6 +20,7 @@ from guardrail.policy.embedded.compiled import CompiledPolicies, locate
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.named_zones import TIME_ZONES
 from guardrail.policy.sources import INSTALLED
+from guardrail.system.zones import ZoneTable
 
 __all__ = [
     "TestOutcome",
@@ -45,10 +46,9 @@ _UNDEFINED_HINT = (
 _RAISED = re.compile(r'to_number\("([^"\n]+)"\)')
 """Guardrail's own functions raise an error by this call, whose text is the reason."""
 _NO_OFFSET = "input.context.zones has no offset for this time zone"
-_ZONES_HINT = (
-    f"add a zone that comes from the call to {TIME_ZONES}; in a test, set input.context.zones, for "
-    'example to {"Europe/Berlin": 3600}'
-)
+_SHOWN_ZONES = 3
+_MOMENT = "2026-01-01T00:00:00.000000Z"
+"""The time of sample calls."""
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -64,8 +64,8 @@ def sample_input(
     framework: dict[str, str] | None = None,
     zones: Iterable[str] = (),
 ) -> str:
-    """Return a complete policy input, with every documented key, as JSON. The offset of each time
-    zone in *zones* is 0.
+    """Return a complete policy input, with every documented key, as JSON. It has the offsets of
+    those time zones in *zones* that exist, as in a call.
     """
     document = {
         "subject": {
@@ -101,8 +101,8 @@ def sample_input(
             },
             "delegation": [],
             "session": {"id": "sample"},
-            "time": "2026-01-01T00:00:00.000000Z",
-            "zones": dict.fromkeys(zones, 0),
+            "time": _MOMENT,
+            "zones": dict(ZoneTable(zones).at(_MOMENT)),
             "model": model,
             "approval": None,
             "origin": {"adapter": "python", "framework": framework},
@@ -264,7 +264,8 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
         # test's.
         value = bench.rule(path, "{}")
     except EngineRefusal as refusal:
-        return TestOutcome.ERROR, refusal_finding(refusal, compiled, "").message
+        found = refusal_finding(refusal, compiled, "")
+        return TestOutcome.ERROR, f"{found.message}; {found.hint}" if found.hint else found.message
     except PolicyError as error:
         return TestOutcome.ERROR, error.message
     if value is True:
@@ -289,6 +290,7 @@ def _compare_orders(
     compiled: CompiledPolicies, bench: Workbench, tests: Sequence[str]
 ) -> list[Finding]:
     modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
+    inputs = [document for _, document in samples(compiled.zones)]
     # The policies are the seed of the shuffle, so that a rejection can be reproduced.
     order = random.Random(compiled.identity.digest)  # noqa: S311 - no secret
     expected: list[str] | None = None
@@ -298,7 +300,7 @@ def _compare_orders(
             got = [
                 _evaluate(bench, path, document)
                 for path in (_ENTRY, _LISTING)
-                for _, document in samples(compiled.zones)
+                for document in inputs
             ]
             got += [_evaluate(bench, f"data.{name}", "{}") for name in tests]
         except EngineRefusal as refusal:
@@ -324,6 +326,19 @@ def _evaluate(bench: Workbench, path: str, policy_input: str) -> str:
     return "undefined" if value is UNDEFINED else json.dumps(value, sort_keys=True)
 
 
+def _zones_hint(zones: Sequence[str], about: str) -> str:
+    """Return a hint: for a call in a test, the offsets of *zones*, which the policies name."""
+    names = f"add a zone that comes from the call to {TIME_ZONES}, and correct any other name"
+    if about:
+        return names
+    known = dict(sorted(ZoneTable(zones).at(_MOMENT).items())[:_SHOWN_ZONES])
+    example = json.dumps({"time": "2026-01-01T00:00:00Z", "zones": known or {"Asia/Tokyo": 32400}})
+    return (
+        f"in a test, set the time and the offsets of zones in input.context, for example {example};"
+        f" for a call, {names}"
+    )
+
+
 def refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
     """Return the engine's error at the line of the author's file, with a hint for common mistakes.
     *about* is what was evaluated, or an empty string. The message can quote values.
@@ -335,7 +350,7 @@ def refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: s
     if raised is not None and place is not None and place.file.startswith(INSTALLED):
         message = raised[1]
     hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
-    hint = _ZONES_HINT if message == _NO_OFFSET else hint
+    hint = _zones_hint(compiled.zones, about) if message == _NO_OFFSET else hint
     undefined = _UNDEFINED.search(message)
     if undefined is not None:
         hint = _UNDEFINED_HINT.format(undefined[1])

@@ -65,9 +65,10 @@ def server(settings: Settings) -> Check:
     local = None
     if not section.revisions and not section.unsafe_unpinned_policy:
         local = load_policies(settings.policy.path)
+    zones = settings.policy.time_zones
     started = time.perf_counter()
     try:
-        engine = OpaEngine.connect(quick, local=local)
+        engine = OpaEngine.connect(quick, local=local, zones=zones)
     except PolicyError as error:
         return Check(
             "opa",

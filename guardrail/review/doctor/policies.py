@@ -23,7 +23,8 @@ def compared_engines(settings: Settings) -> Check:
 
     program = require_opa(settings.trusted_opa.program)
     started = time.perf_counter()
-    require_agreement(load_policies(settings.policy.path), program)
+    policy = settings.policy
+    require_agreement(load_policies(policy.path, zones=policy.time_zones), program)
     took = (time.perf_counter() - started) * 1000
     return Check(
         "engines", CheckState.OK, f"both make the same decisions; compared in {took:,.0f} ms"
@@ -50,6 +51,7 @@ def policies(settings: Settings) -> Check:
     try:
         engine = EmbeddedEngine.load(
             settings.policy.path,
+            zones=settings.policy.time_zones,
             eval_limit=settings.policy.eval_limit_ms / 1000,
             memory_limit=settings.policy.memory_mb * 1024 * 1024,
             spare=False,

@@ -10,16 +10,18 @@ from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
 from guardrail.review.doctor.result import Check, CheckState
 from guardrail.wiring.missing_policies import RESTORE
+from guardrail.wiring.zones import require_known_zones
 
 __all__ = ["released_soon", "settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
     """Report the file and the environment variables from which *settings* come, or why no guard
-    starts with the rules in ``[redaction]``.
+    starts with the rules in ``[redaction]`` or the time zones in ``[policy]``.
     """
     try:
         redaction_rules(settings.redaction)
+        require_known_zones(settings)
     except ConfigError as error:
         return Check("settings", CheckState.FAIL, error.message, error.hint)
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]

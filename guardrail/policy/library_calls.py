@@ -1,0 +1,128 @@
+"""Finds calls of ``guardrail.lib.time`` in the text of a module, before it is parsed."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+__all__ = ["SourceToken", "TimeCall", "literal", "may_use_zones", "time_calls", "tokens"]
+
+_LIBRARY = ("data", "guardrail", "lib", "time")
+_LIB, _TIME, _ZONES = (re.compile(rf"\b{word}\b") for word in ("lib", "time", "zones"))
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PIECE = re.compile(
+    r'"(?:[^"\\\n]|\\.)*"?|`[^`]*`?|(?P<gap>\s+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|.', re.DOTALL
+)
+"""Strings, whitespace and comments, words and other characters. (The package ``rego`` reads tokens,
+too, but depends on this module.)
+"""
+_MAX_TOKENS = 200
+"""Maximum number of tokens of a call that are read, so that the time is linear in the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceToken:
+    """A part of the text, as written."""
+
+    start: int
+    written: str
+
+
+@dataclass(frozen=True, slots=True)
+class TimeCall:
+    """A call of a function of the library."""
+
+    function: str
+    start: int
+    """Position of its opening parenthesis in the text."""
+    arguments: tuple[tuple[SourceToken, ...], ...]
+    """The tokens of each argument."""
+
+
+def may_use_zones(text: str) -> bool:
+    """Return False if the module surely uses neither the library nor ``input.context.zones``."""
+    library = _LIB.search(text) is not None and _TIME.search(text) is not None
+    return library or _ZONES.search(text) is not None
+
+
+def tokens(text: str) -> Iterator[SourceToken]:
+    """Yield the tokens of a module, without whitespace and comments."""
+    for found in _PIECE.finditer(text):
+        if found.lastgroup != "gap":
+            yield SourceToken(found.start(), found[0])
+
+
+def literal(argument: Sequence[SourceToken]) -> str | None:
+    """Return the value of a string, or None for another expression."""
+    if len(argument) != 1:
+        return None
+    written = argument[0].written
+    if written[:1] == "`":
+        return written[1:].removesuffix("`")
+    if written[:1] != '"':
+        return None
+    try:
+        value = json.loads(written)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def time_calls(written: Sequence[SourceToken]) -> Iterator[TimeCall]:
+    """Yield each call of the library in the tokens of a module."""
+    imported = dict(_imports(written))
+    for index, token in enumerate(written):
+        if token.written != "(":
+            continue
+        path = _path_before(written, index)
+        path = (*imported.get(path[0], path[:1]), *path[1:]) if path else ()
+        if path[:-1] == _LIBRARY:
+            inside = written[index + 1 : index + 1 + _MAX_TOKENS]
+            yield TimeCall(path[-1], token.start, tuple(_split(inside)))
+
+
+def _split(inside: Sequence[SourceToken]) -> Iterator[tuple[SourceToken, ...]]:
+    """Yield the arguments before the parenthesis that ends the call."""
+    depth, argument = 0, list[SourceToken]()
+    for token in inside:
+        if token.written in {")", "]", "}"}:
+            depth -= 1
+            if depth < 0:
+                break
+        elif token.written in {"(", "[", "{"}:
+            depth += 1
+        if token.written == "," and depth == 0:
+            yield tuple(argument)
+            argument = []
+        else:
+            argument.append(token)
+    if argument:
+        yield tuple(argument)
+
+
+def _imports(written: Sequence[SourceToken]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield the name and the path of each import of data."""
+    for index, token in enumerate(written):
+        if token.written != "import":
+            continue
+        end = index + 2
+        while end + 1 < len(written) and written[end].written == ".":
+            end += 2
+        path = _path_before(written, end)
+        if path[:1] == ("data",):
+            renamed = end + 1 < len(written) and written[end].written == "as"
+            yield (written[end + 1].written if renamed else path[-1]), path
+
+
+def _path_before(written: Sequence[SourceToken], end: int) -> tuple[str, ...]:
+    """Return the names of the reference that ends before the token with the index *end*."""
+    path: list[str] = []
+    at = end - 1
+    while 0 <= at < len(written) and _WORD.fullmatch(written[at].written):
+        path.append(written[at].written)
+        if at < 1 or written[at - 1].written != ".":
+            break
+        at -= 2
+    return tuple(reversed(path))
