@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import threading
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 
 import pytest
@@ -274,3 +275,30 @@ def test_waits_with_the_same_timeout_share_one_timer() -> None:
         return timers
 
     assert [asyncio.run(run()), asyncio.run(run())] == [1, 1]
+
+
+def test_a_shared_timer_is_set_again_for_the_waits_that_began_later() -> None:
+    """Each wait ends at its own time, whatever the times of the others."""
+
+    async def run() -> tuple[bool, bool, list[float]]:
+        loop, now = asyncio.get_running_loop(), 100.0
+        timers: list[Sequence[object]] = []
+        set_again: list[float] = []
+        loop.time = lambda: now  # type: ignore[method-assign]
+        loop.call_later = lambda _, *timer: timers.append(timer)  # type: ignore[method-assign,assignment,misc]
+        loop.call_at = lambda when, *_: set_again.append(when)  # type: ignore[method-assign,assignment,misc]
+        waits = [asyncio.ensure_future(wait_async(BatchedFuture[int](), 5.0))]
+        await asyncio.sleep(0)
+        now = 102.0
+        waits.append(asyncio.ensure_future(wait_async(BatchedFuture[int](), 5.0)))
+        await asyncio.sleep(0)
+        now = 105.0
+        ((end, *arguments),) = timers
+        assert callable(end)
+        end(*arguments)
+        with pytest.raises(TimeoutError):
+            await waits[0]
+        waits[1].cancel()
+        return waits[0].done(), waits[1].done(), set_again
+
+    assert asyncio.run(run()) == (True, False, [107.0])

@@ -161,3 +161,21 @@ def test_a_costly_pattern_uses_up_the_budget_of_the_call(tmp_path: Path) -> None
 
     with pytest.raises(TimeoutError):
         used.scan("a" * 16_000, spend)
+
+
+def test_a_mark_inside_a_text_is_not_searched_and_empty_matches_remove_nothing(
+    tmp_path: Path,
+) -> None:
+    used = rules("[redaction.patterns]\nx = ['gr1.*', '\\bx*']\n", tmp_path)
+    text = f"ab {KEYS.mark('secret')} xx"
+    value, removed = view({"a": text}, used)
+    assert str(value["a"]).startswith(text.removesuffix("xx"))  # type: ignore[index]
+    assert removed == {"/a": ["x", "detector:site"]}
+
+
+def test_names_are_classified_behind_a_full_cache_too(tmp_path: Path) -> None:
+    """A caller chooses the names of keys, so only some of them are stored."""
+    used = rules(SITE, tmp_path)
+    for index in range(4_200):
+        used.mark_of_key(f"n{index}")
+    assert view({"door_code": "4711"}, used)[1] == {"/door_code": ["secret", "key:secret"]}
