@@ -33,6 +33,7 @@ __all__ = [
 MAX_VALUE = 65_536
 """Maximum size of a value in bytes. Longer values are rarely typed or stored anywhere."""
 _KIND = re.compile(r"gr1:([a-z][a-z0-9_]{0,31}):([A-Za-z0-9_.~-]{1,32}):")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _MOST_MATCHES = 20
 """Maximum number of places that are listed for one call."""
 _SHOWN = "/input/action/properties/args"
@@ -53,6 +54,8 @@ class TokenHits:
     """The beginning of each token in the ledger: class and key (``gr1:<class>:<kid>:``)."""
     more: bool
     """True if there are earlier records."""
+    tenants: Collection[str]
+    """All tenants in the ledger."""
 
 
 class TokensOf(Protocol):
@@ -121,8 +124,21 @@ class ValueTokens:
             )
             return
         plain = normalised(value) if needs_normalising(value) else value
-        for form in {value, *(normal_form(maker.normal, cls, each) for each in (value, plain))}:
+        spelled = (value, plain, *_numbers(plain.strip()))
+        for form in {value, *(normal_form(maker.normal, cls, each) for each in spelled)}:
             yield maker.exact(cls, form)
+
+    def classes_of(self, kinds: Collection[str]) -> list[str]:
+        """Return the classes of these *kinds* of tokens."""
+        return sorted({match[1] for match in map(_KIND.fullmatch, kinds) if match is not None})
+
+    def unknown_classes(self, kinds: Collection[str]) -> int:
+        """Return how many of the given classes have none of these *kinds* of tokens."""
+        return len(self._classes.difference(self.classes_of(kinds)))
+
+    def unknown_tenants(self, tenants: Collection[str]) -> int:
+        """Return how many of the given tenants are not among *tenants*."""
+        return len(self._tenants.difference(tenants))
 
     def unknown_keys(self, kinds: Collection[str]) -> list[str]:
         """Return the names of the keys of these *kinds* of tokens that are not in the key folder,
@@ -131,6 +147,17 @@ class ValueTokens:
         live = live_tokens(self._secrets, "")
         names = {match[2] for match in map(_KIND.fullmatch, kinds) if match is not None}
         return sorted(names - live.keys())
+
+
+def _numbers(value: str) -> Iterator[str]:
+    """Yield the texts from which the token of a number is made, if *value* is one: an integer and a
+    float are recorded as Python writes them, so 58000 and 58000.0 have different tokens.
+    """
+    if _DECIMAL.fullmatch(value) is not None:
+        number = float(value)
+        yield repr(number)
+        if number.is_integer():
+            yield str(int(number))
 
 
 def check_value(value: str, classes: Collection[str]) -> None:
@@ -200,6 +227,14 @@ class FoundCalls:
     """Number to pass as *before* to find earlier ones, or None if there are none."""
     unknown_keys: tuple[str, ...]
     """Names of keys whose tokens were not searched, because the keys were destroyed."""
+    classes: tuple[str, ...]
+    """The classes of the tokens in the ledger."""
+    tenants: tuple[str, ...]
+    """The tenants in the ledger."""
+    unknown_classes: int
+    """Number of the classes to search that have no token in the ledger."""
+    unknown_tenants: int
+    """Number of the tenants to search that the ledger does not have."""
 
 
 def find_calls(
@@ -238,6 +273,10 @@ def find_calls(
         others=tuple(reversed(others)),
         before=hits.lines[-1][0] if hits.more and hits.lines else None,
         unknown_keys=tuple(tokens.unknown_keys(hits.kinds)),
+        classes=tuple(tokens.classes_of(hits.kinds)),
+        tenants=tuple(sorted(hits.tenants)),
+        unknown_classes=tokens.unknown_classes(hits.kinds),
+        unknown_tenants=tokens.unknown_tenants(hits.tenants),
     )
 
 

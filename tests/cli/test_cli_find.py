@@ -54,6 +54,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with guard.session(principal="dave", id="S-3"):
             guard.call("send", {"json": json.dumps({"to": BOB})}, lambda **_: BOB)
             guard.call("send", {"customer_name": "Zo\u00eb O'Brien"}, lambda **_: 1)
+            for salary in (58000, 58000.0):
+                guard.call("send", {"salary": salary}, lambda **_: 1)
     return folder
 
 
@@ -156,15 +158,47 @@ def test_pages_show_each_call_once(find: Find) -> None:
 
 
 def test_people_see_a_table_and_the_next_page(find: Find, monkeypatch: pytest.MonkeyPatch) -> None:
-    """At any width."""
+    """At any width, with the caller, and with each place and its class on one line."""
     for width in ("80", "140"):
         monkeypatch.setenv("COLUMNS", width)
         ran = find(BOB, "--limit", "2")
-        assert "FOUND IN" in ran.out
-        assert "args/json" in ran.out
+        assert ("FOUND IN" in ran.out) is (width == "140")
+        assert "args/json (contact)" in ran.out
+        assert "result/token (result)" in ran.out
+        assert "dave" in ran.out
+        assert all(len(line) <= int(width) for line in ran.out.splitlines())
         assert "2 calls shown; the value is in 6 records" in ran.err
         assert re.search(r"guardrail find --value - --before \d+, or --all", ran.err)
-    assert "No record contains a token" in find("nobody@example.com").err
+
+
+def test_an_empty_result_is_no_proof(find: Find) -> None:
+    """The value can have been replaced by a random mark."""
+    said = find("nobody@example.com").err
+    assert "No record contains a token" in said
+    assert "random mark can't be found: values of class secret" in " ".join(said.split())
+
+
+def test_a_class_or_tenant_that_the_ledger_does_not_have_is_reported(find: Find) -> None:
+    """With those it has. The words are not quoted, because one of them can be the value."""
+    ran = find(BOB, "--class", "hunter2", "--tenant", "acme", "--tenant", "zz-9")
+    assert ran.code == 1
+    said = " ".join(ran.err.split())
+    assert "no token of 1 class given with --class; its classes: contact, " in said
+    assert re.search(r"not have 1 tenant given with --tenant; its tenants: acme, ", said)
+    assert "hunter2" not in said
+    assert "zz-9" not in said
+    found = json.loads(find(BOB, "--class", "contact", "--class", "card", "--json").out)
+    assert (found["unknown_classes"], found["unknown_tenants"]) == (1, 0)
+    assert "contact" in found["classes"]
+    assert "given with" not in find(BOB, "--class", "contact", "--tenant", "acme").err
+
+
+@pytest.mark.parametrize("value", ["58000", "58000.0", " 58000.00"])
+def test_a_number_is_found_in_each_spelling(find: Find, value: str) -> None:
+    """An integer and a float of one value have different tokens. 0058000 is a different text."""
+    pointers = [each[1] for each in found(find(value, "--json"))]
+    assert pointers == [[f"{ARGS}/salary"], [f"{ARGS}/salary"]]
+    assert found(find("0058000", "--json")) == []
 
 
 SECRET = "AKIA" + "QWERTYUIOPASDF" + "2Q"

@@ -15,7 +15,19 @@ import click
 
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
-from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, remark, table
+from guardrail.cli.output import (
+    Align,
+    Cell,
+    Column,
+    Style,
+    columns,
+    data,
+    emit_json,
+    prose,
+    remark,
+    table,
+    wrap_items,
+)
 from guardrail.cli.reading import limit_reads
 from guardrail.cli.render import clock, verdict
 from guardrail.cli.sources import known_copies, open_indexed, report_pruned
@@ -36,8 +48,17 @@ __all__ = ["find"]
 
 _CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _WIDE = 110
+"""Minimum width for one row per call. If the output is narrower, the places are on a separate line.
+"""
+_INDENT = "    found in "
+_TENANTS = 10
+"""Maximum number of tenants that a warning lists."""
 _PLACES = 3
 """Maximum number of places shown for a call in the table."""
+_MARKED = (
+    "A value that was replaced by a random mark can't be found: values of class secret, and up to "
+    "four digits in some classes. So the value can nevertheless have been in a call."
+)
 _EXPOSED = (
     "the value to find is read from standard input: an argument is visible to other users and "
     "stays in the history of your shell"
@@ -205,15 +226,24 @@ def _print(found: FoundCalls, before: int | None) -> None:
             f"{'that is' if count == 1 else 'that are'} not in the key folder",
             Style.WARN,
         )
+    _print_unknown(found)
     if not found.records:
         remark("No record contains a token of this value.")
+        for line in prose(_MARKED):
+            remark(line, Style.DIM)
         return
     wide = columns() >= _WIDE
     if found.calls:
-        for line in table(_spec(wide=wide), [_row(*each, wide=wide) for each in found.calls]):
+        titles, *lines = table(_spec(wide=wide), [_row(*each, wide=wide) for each in found.calls])
+        data(titles)
+        for line, (_, places) in zip(lines, found.calls, strict=True):
             data(line)
-    for each in found.others:
-        data(f"record {each.seq}  {clock(each.ts)}  {escape(each.type)}  {_where(each.places)}")
+            for each in () if wide else wrap_items(_INDENT, _items(places)):
+                data(each)
+    for other in found.others:
+        data(f"record {other.seq}  {clock(other.ts)}  {escape(other.type)}")
+        for line in wrap_items(_INDENT, _items(other.places)):
+            data(line)
     shown = f"{counted(len(found.calls), 'call')} shown; the value is in "
     earlier = "" if before is None else " (some may be later ones)"
     remark(f"{shown}{counted(found.records, 'record')}{earlier}", Style.DIM)
@@ -221,15 +251,36 @@ def _print(found: FoundCalls, before: int | None) -> None:
         remark(f"next:  guardrail find --value - --before {found.before}, or --all")
 
 
+def _print_unknown(found: FoundCalls) -> None:
+    """Say that the ledger does not have a class or tenant of the command line. The words are not
+    quoted, because one of them can be the value.
+    """
+    if found.unknown_classes:
+        known = ", ".join(found.classes) or "none"
+        remark(
+            f"this ledger has no token of {counted(found.unknown_classes, 'class')} "
+            f"given with --class; its classes: {known}",
+            Style.WARN,
+        )
+    if found.unknown_tenants:
+        more = len(found.tenants) - _TENANTS
+        known = ", ".join(map(name, found.tenants[:_TENANTS])) or "none"
+        remark(
+            f"this ledger does not have {counted(found.unknown_tenants, 'tenant')} given with "
+            f"--tenant; its tenants: {known}{f' and {more} more' if more > 0 else ''}",
+            Style.WARN,
+        )
+
+
 def _spec(*, wide: bool) -> list[Column]:
     return [
         Column("WHEN (UTC)"),
-        Column("SEQ"),
+        Column("SEQ", Align.RIGHT),
         *([Column("SESSION", limit=28, flexible=True, floor=10)] if wide else []),
         Column("PRINCIPAL", limit=28, flexible=True, floor=8),
         Column("VERDICT"),
         Column("TOOL", limit=28, flexible=True, floor=8),
-        Column("FOUND IN", flexible=True, floor=12),
+        *([Column("FOUND IN", flexible=True, floor=12)] if wide else []),
     ]
 
 
@@ -241,15 +292,19 @@ def _row(call: RecordedCall, places: Sequence[CallMatch], *, wide: bool) -> list
         (name(call.key.principal), Style.PLAIN),
         verdict(call),
         (name(call.tool), Style.STRONG),
-        (_where(places), Style.PLAIN),
+        *([(", ".join(text for text, _ in _items(places)), Style.PLAIN)] if wide else []),
     ]
 
 
-def _where(places: Sequence[CallMatch]) -> str:
+def _items(places: Sequence[CallMatch]) -> list[Cell]:
+    """Return the first places, each with its class."""
     shown = list(dict.fromkeys(_place(each) for each in places))
     more = len(shown) - _PLACES
-    return ", ".join(shown[:_PLACES]) + (f" and {more} more" if more > 0 else "")
+    last = [f"and {more} more"] if more > 0 else []
+    return [(text, Style.PLAIN) for text in (*shown[:_PLACES], *last)]
 
 
 def _place(place: CallMatch) -> str:
-    return f"{clip(escape(place.place), 60)} ({place.cls})"
+    cls = f" ({place.cls})"
+    room = columns() - len(_INDENT) - len(cls) - 1
+    return f"{clip(escape(place.place), min(60, room))}{cls}"

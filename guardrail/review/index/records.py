@@ -202,7 +202,7 @@ class IndexedRecords:
                 return store.of_numbers(left if count < 0 else left[:count])
 
         lines, more = self._page(latest, below, limit, tokens)
-        return TokenHits(total, lines, kinds, more)
+        return TokenHits(total, lines, kinds, more, tenants)
 
     def _page(
         self,
