@@ -13,6 +13,8 @@ _IRREGULAR = {
     "makes": "make",
     "stands": "stand",
     "keeps": "keep",
+    "appears": "appear",
+    "class": "classes",
     "matches": "match",
     "person": "people",
     "process": "processes",

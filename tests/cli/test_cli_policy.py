@@ -290,3 +290,22 @@ def test_mechanical_findings_are_fixed_when_asked(
     ran = cli("policy", "check", tmp_path, "--fix")
     assert (ran.code, ran.out.startswith("nothing to fix")) == (0, True)
     assert cli("policy", "check", tmp_path, "--dry-run").code == 2
+
+
+def test_a_dry_run_lists_the_findings_that_would_remain(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And no others. The numbers agree: those found and those hidden are fixed or remain."""
+    monkeypatch.delenv("GUARDRAIL_OPA", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    entry = 'deny contains {"rule": "a", "message": 4} if input.resource.id == "q"\n'
+    (tmp_path / "p.rego").write_text(BOOLEAN + entry)
+    ran = cli("policy", "check", tmp_path, "--fix", "--dry-run")
+    before, after = ran.out.split("1 finding would remain:")
+    assert "1 finding" in before
+    assert "[set-entry]" in after
+    assert "[set-form]" not in ran.out
+    made = json.loads(cli("policy", "check", tmp_path, "--fix", "--dry-run", "--json").out)["fix"]
+    fixed = sum(len(each["fixed"]) for each in made["files"])
+    hidden = "finding appears only after" in ran.out
+    assert made["found"] + hidden == fixed + len(made["remaining"]) == 2

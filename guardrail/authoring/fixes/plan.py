@@ -54,6 +54,8 @@ class FixPlan:
 
     files: tuple[ChangedFile, ...]
     remaining: tuple[Finding, ...]
+    found: int
+    """Number of findings before the changes."""
 
 
 @dataclass(slots=True)
@@ -73,6 +75,7 @@ def plan_fixes(policies: PolicySet, find: Find, opa: OpaProgram | None) -> FixPl
     because each hides the next.
     """
     state = _State(policies, find(policies))
+    found = len(state.found)
     for _ in range(_ROUNDS):
         if not _round(state, find, opa):
             break
@@ -82,7 +85,7 @@ def plan_fixes(policies: PolicySet, find: Find, opa: OpaProgram | None) -> FixPl
         for source in _authors(state.policies)
         if (fixed := state.fixed.get(source.name)) is not None
     )
-    return FixPlan(files, tuple(state.found))
+    return FixPlan(files, tuple(state.found), found)
 
 
 def _round(state: _State, find: Find, opa: OpaProgram | None) -> bool:

@@ -36,6 +36,13 @@ class FixReport:
     files: tuple[FixedFile, ...]
     remaining: tuple[Finding, ...]
     """The findings that would remain if every file were written."""
+    found: int
+    """Number of findings before the changes."""
+
+    @property
+    def hidden(self) -> int:
+        """Number of findings that were made only after other findings were removed."""
+        return sum(len(file.fixed) for file in self.files) + len(self.remaining) - self.found
 
     @property
     def complete(self) -> bool:
@@ -62,9 +69,9 @@ def fix_policies(
     try:
         policies = load_policies(paths)
     except PolicyLoadError as error:
-        return FixReport((), tuple(error.findings))
+        return FixReport((), tuple(error.findings), len(error.findings))
     plan = plan_fixes(policies, find, opa)
-    return FixReport(tuple(_written(plan, paths, dry_run=dry_run)), plan.remaining)
+    return FixReport(tuple(_written(plan, paths, dry_run=dry_run)), plan.remaining, plan.found)
 
 
 def _written(plan: FixPlan, paths: Sequence[Path], *, dry_run: bool) -> list[FixedFile]:

@@ -110,7 +110,7 @@ def check(
         return code
     if fixed is not None:
         policy_fix.show(fixed, dry_run=dry_run)
-    _show(report, schemas, strict=strict)
+    _show(report, schemas, strict=strict, findings=not (dry_run and fixed and fixed.files))
     return code
 
 
@@ -128,12 +128,15 @@ def find_program(paths: Sequence[Path], config: Path | None) -> OpaProgram | Non
     return optional_opa(settings.trusted_opa.program)
 
 
-def _show(report: CheckReport, tools: Collection[str] | None, *, strict: bool) -> None:
+def _show(
+    report: CheckReport, tools: Collection[str] | None, *, strict: bool, findings: bool
+) -> None:
+    """Print the report. *findings* is False if the findings that matter were shown before."""
     for package in report.evaluated:
         data(f"# {package.package}")
         for line in package.text.splitlines():
             data(line)
-    for said in report.engines:
+    for said in report.engines if findings else ():
         label = "" if said.engine == "embedded" else f"{said.engine}: "
         shown = [finding for finding in said.findings if finding in report.findings]
         print_findings(_with_way(shown, report), Style.BAD, label=label)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail.cli.findings import print_findings
 from guardrail.cli.output import Style, data, paint, sentence
-from guardrail.core.words import counted
+from guardrail.core.words import agree, counted
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -52,5 +53,19 @@ def show(report: FixReport, *, dry_run: bool) -> None:
     if not report.files:
         data("nothing to fix: no finding has a mechanical fix that makes the policies check better")
     elif dry_run:
-        left = counted(len(report.remaining), "finding")
-        data(f"nothing was written; with these changes, {left} would remain")
+        _show_remaining(report)
+
+
+def _show_remaining(report: FixReport) -> None:
+    """Print the findings that the changes would leave, with the lines of the changed text."""
+    hidden = report.hidden
+    if hidden > 0:
+        shown = counted(hidden, "finding")
+        data(f"{shown} {agree(hidden, 'appears')} only after other changes")
+    left = counted(len(report.remaining), "finding")
+    data(
+        f"nothing was written; with these changes, {left} would remain"
+        f"{':' if report.remaining else ''}"
+    )
+    print_findings(report.remaining, Style.BAD)
+    data("the policies without these changes:")

@@ -21,7 +21,13 @@ from guardrail.policy.cross_check.mutants import mutants
 from guardrail.policy.cross_check.stricter import stricter
 from guardrail.policy.embedded.compiled import CompiledPolicies, Progress, compile_policies
 from guardrail.policy.embedded.observed import DECISION, LISTING, observe
-from guardrail.policy.embedded.rehearsal import TestOutcome, run_policy_tests, samples
+from guardrail.policy.embedded.rehearsal import (
+    TestOutcome,
+    refusal_finding,
+    run_policy_tests,
+    sample_input,
+    samples,
+)
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.opa.check import test_results
 from guardrail.policy.opa.engine import OpaEngine
@@ -37,7 +43,9 @@ MOST_MUTANTS = 2_000
 _LIMIT = 5.0
 """Time limit of one decision, in seconds."""
 _SHOWN = 10
-"""Maximum number of differences that are reported."""
+"""Maximum number of differences that are reported. Calls that differ in the same way count as one
+difference.
+"""
 _SETS = ("rules", "redact", "labels", "obligations")
 CODE = "engines-differ"
 _HINT = (
@@ -63,7 +71,7 @@ class CrossCheck:
     themselves were run on both engines.
     """
     findings: tuple[Finding, ...]
-    """One finding per difference, at most ten."""
+    """One finding per difference, at most ten, with an example and the number of calls."""
     remarks: tuple[Finding, ...]
     """Lines whose errors make the embedded engine deny calls that OPA decides, each once: see
     ``guardrail.policy.cross_check.stricter``.
@@ -74,6 +82,28 @@ class CrossCheck:
 class _Call:
     about: str
     input: str
+
+
+@dataclass(slots=True)
+class _Difference:
+    """Calls about which the engines differ in the same way."""
+
+    place: Finding
+    """The line at which the embedded engine failed, if it did."""
+    kind: str
+    """The two results, without the reason of an error, because it can quote a value."""
+    results: str
+    example: _Call
+    calls: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Engines:
+    """Both engines, with the same policies."""
+
+    compiled: CompiledPolicies
+    bench: Workbench
+    opa: OpaEngine
 
 
 def cross_check(
@@ -107,14 +137,21 @@ def cross_check(
     remarks: dict[Finding, None] = {}
     opa = OpaEngine.connect(OpaSection(), local=policies, program=program)
     try:
+        found: dict[tuple[str, int, str], _Difference] = {}
+        engines = _Engines(compiled, bench, opa)
         for index, call in enumerate(work):
-            if len(findings) >= _SHOWN:
+            if len(found) + len(findings) >= _SHOWN:
                 break
-            different, remark = _compare(call, compiled, bench, opa)
-            findings += different
-            remarks |= remark
+            differing = _compare(call, engines)
+            if isinstance(differing, Finding):
+                remarks[differing] = None
+            elif differing is not None:
+                key = (differing.place.file, differing.place.line, differing.kind)
+                known = found.setdefault(key, differing)
+                known.calls += known is not differing
             if progress is not None:
                 progress(index + 1, len(work))
+        findings += [_finding(each, engines) for each in found.values()]
     finally:
         opa.close()
     return CrossCheck(
@@ -190,28 +227,57 @@ def _changed(policy_input: str) -> Iterator[tuple[str, str]]:
         yield json.dumps(document, sort_keys=True), f"args{mutant.pointer}"
 
 
-def _compare(
-    call: _Call, compiled: CompiledPolicies, bench: Workbench, opa: OpaEngine
-) -> tuple[list[Finding], dict[Finding, None]]:
-    """Return the difference about *call*, or the remark about it, if there is one."""
+def _compare(call: _Call, engines: _Engines) -> _Difference | Finding | None:
+    """Return the difference between the engines' results for one call, or the remark about it, if
+    there is one.
+    """
+    opa = engines.opa
     path, ask = (LISTING, opa.listing) if _lists(call.input) else (DECISION, opa.decide)
-    here, refusal = _embedded(bench, path, call.input)
+    here, refusal = _embedded(engines, path, call.input)
     try:
         reply = ask(call.input.encode(), shard="cross\0check\0\0", deadline=_LIMIT)
         there = _normal(reply.result(2 * _LIMIT).document)
     except PolicyError as error:
         there = _failure(error)
     if here == there:
-        return [], {}
+        return None
     if refusal is not None and isinstance(there, dict):
-        remark = stricter(refusal, compiled)
+        remark = stricter(refusal, engines.compiled)
         if remark is not None:
-            return [], {remark: None}
+            return remark
+    place = _place(refusal, engines)
+    ours, theirs = f"embedded {_shown(here)}", f"OPA {_shown(there)}"
+    results = f"{ours}{place.message}, {theirs}"
+    return _Difference(place, f"{ours}, {theirs}", results, call)
+
+
+def _finding(found: _Difference, engines: _Engines) -> Finding:
+    """Return one finding for *found*, with an example."""
+    calls = "" if found.calls == 1 else f" ({counted(found.calls, 'call')} in all)"
     message = (
-        f"the engines differ about {call.about}: embedded {_shown(here)}, OPA {_shown(there)}; "
-        f"the input is {call.input}"
+        f"the engines differ about {found.example.about}{calls}: {found.results}; "
+        f"{_example(found, engines)}"
     )
-    return [Finding("-", 0, CODE, message, _HINT)], {}
+    return Finding(found.place.file, found.place.line, CODE, message, _HINT)
+
+
+def _example(found: _Difference, engines: _Engines) -> str:
+    """Return the tool and the arguments of the example or, if the difference needs more, its whole
+    input.
+    """
+    text = found.example.input
+    try:
+        document = json.loads(text)
+        args, tool = document["action"]["properties"]["args"], document["resource"]["id"]
+    except (LookupError, TypeError):
+        return f"the input is {text}"
+    if not isinstance(args, dict) or not isinstance(tool, str) or _lists(text):
+        return f"the input is {text}"
+    plain = sample_input(tool, args=args, zones=engines.compiled.zones)
+    again = _compare(_Call(found.example.about, plain), engines)
+    if not isinstance(again, _Difference) or again.kind != found.kind:
+        return f"the input is {text}"
+    return f"the tool is {json.dumps(tool)}, the arguments are {json.dumps(args, sort_keys=True)}"
 
 
 def _lists(policy_input: str) -> bool:
@@ -221,15 +287,26 @@ def _lists(policy_input: str) -> bool:
     return isinstance(action, dict) and action.get("name") == "tools/list"
 
 
-def _embedded(bench: Workbench, path: str, policy_input: str) -> tuple[Any, EngineRefusal | None]:
+def _embedded(engines: _Engines, path: str, policy_input: str) -> tuple[Any, EngineRefusal | None]:
     """Return the embedded engine's answer, and its error if evaluation raised one."""
     try:
-        document = bench.rule(path, policy_input)
+        document = engines.bench.rule(path, policy_input)
     except EngineRefusal as refusal:
         return "an error", refusal
     except PolicyError as error:
         return _failure(error), None
     return "undefined" if document is UNDEFINED else _normal(document), None
+
+
+def _place(refusal: EngineRefusal | None, engines: _Engines) -> Finding:
+    """Return the line of the policies at which the embedded engine failed, with the reason as text
+    to append. If it did not fail, there is neither.
+    """
+    if refusal is None:
+        return Finding("-", 0, CODE, "")
+    place = refusal_finding(refusal, engines.compiled, "")
+    reason = place.message.removesuffix(f" ({place.file}, line {place.line})")
+    return Finding(place.file, place.line, CODE, f" ({reason})")
 
 
 def _failure(error: PolicyError) -> str:

@@ -7,6 +7,7 @@ engine its own policies.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -75,12 +76,32 @@ def test_a_difference_in_one_unit_is_found_without_any_test(
         tmp_path, opa_program, embedded=RULES % (1000, "pay"), opa=RULES % (999, "pay")
     )
     assert found.tests == 0
-    assert found.findings
+    assert [each.code for each in found.findings] == ["engines-differ"]
     message = found.findings[0].message
     assert "embedded allow (small), OPA deny (guardrail.no_allow)" in message
-    document = json.loads(message.partition("the input is ")[2])
-    assert 998 < document["action"]["properties"]["args"]["amount"] < 1000
-    assert found.findings[0].code == "engines-differ"
+    args = json.loads(message.partition("the arguments are ")[2])
+    assert 998 < args["amount"] < 1000
+
+
+def test_calls_that_differ_in_one_way_are_one_finding_at_the_line(
+    opa_program: Path, tmp_path: Path
+) -> None:
+    """With their number, and with all of the input only if the arguments are not enough."""
+    rule = 'package guardrail.policy\n\nallow contains "a" if {\n\t%s\n}\n'
+    failing = 'count({"k": v | some v in [1, 2]}) > 0'
+    found = compared(tmp_path, opa_program, embedded=rule % failing, opa=rule % "true")
+    (finding,) = found.findings
+    assert (Path(finding.file).name, finding.line) == ("a.rego", 4)
+    reason = r"embedded an error \([^)]+\), OPA allow"
+    assert re.search(rf" \(\d+ calls in all\): {reason}", finding.message)
+    assert "the tool is " in finding.message
+    assert "subject" not in finding.message
+    other = tmp_path / "other"
+    other.mkdir()
+    agent = rule % 'input.context.agent.id == "x"; input.action.name == "tools/call"'
+    found = compared(other, opa_program, embedded=agent, opa=rule % "false")
+    assert all("the input is" in each.message for each in found.findings)
+    assert found.findings
 
 
 def test_a_difference_in_a_listing_is_found(opa_program: Path, tmp_path: Path) -> None:
