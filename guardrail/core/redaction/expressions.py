@@ -13,7 +13,7 @@ from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import before
 
-__all__ = ["is_expression", "is_folder", "is_reference"]
+__all__ = ["is_expression", "is_folder", "is_reference", "is_technical", "passes_on"]
 
 _REFERENCE = re.compile(
     r"\$(?:env:)?[A-Z]+(?:_[A-Z0-9]+)*\Z|%[A-Z][A-Z0-9_]{1,60}%\Z|\$?\{\{?[^{}\x00]{1,80}\}\}\Z|\$\([^()\x00]{1,200}\)\Z"
@@ -110,3 +110,34 @@ def is_folder(name: str, value: str) -> bool:
     common name for a password.
     """
     return name in _WORKING and _FOLDER.match(value) is not None
+
+
+_UPSTREAM = re.compile(
+    r"(?:(?:https?|grpcs?|s?uwsgi|scgi)://|unix:/)[\w.\-/:$]{1,200};?\Z|[a-z][\w.\-]{0,63}:\d{2,5};?\Z"
+)
+_PROXIES = frozenset({"proxy", "fastcgi", "uwsgi", "scgi", "grpc", "memcached"})
+_WIRE = re.compile(r"GPIO[_ ]?\d{1,2}\Z")
+_IN_MEMORY = re.compile(r"0x[0-9a-fA-F]{4,16}\Z")
+
+
+def is_technical(name: str, value: str) -> bool:
+    """Return True if *value* shows that *name* means a part of a computer: the server to which nginx
+    passes requests (``proxy_pass``), a ``pin`` of a board, or an ``address`` in memory.
+    """
+    if value[:2] == "0x":
+        return _IN_MEMORY.match(value) is not None and words(name)[-1:] in (["address"], ["addr"])
+    if value[:4] == "GPIO":
+        return _WIRE.match(value) is not None and words(name)[-1:] == ["pin"]
+    if ":" not in value or _UPSTREAM.match(value) is None:
+        return False
+    parts = words(name)
+    return parts[-1:] == ["pass"] and parts[-2:-1] != [] and parts[-2] in _PROXIES
+
+
+_DIRECTIVE_BACK = re.compile(r"_[a-z]{4,9}(?![a-z_])")
+
+
+def passes_on(low: str, at: int, word: str) -> bool:
+    """Return True if the keyword ``pass`` at *at* is the end of ``proxy_pass``."""
+    name = _DIRECTIVE_BACK.match(low[max(0, at - 12) : at][::-1])
+    return name is not None and is_technical(f"{name.group()[::-1]}pass", word)

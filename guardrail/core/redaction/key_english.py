@@ -87,7 +87,7 @@ _SPECIAL = word_set("ethnicity ethnic nationality citizenship immigration denomi
 _SPECIAL_PAIRS = frozenset(
     {("sexual", "orientation"), ("gender", "identity"), ("political", "affiliation"), ("political", "party"),
      ("political", "views"), ("religious", "affiliation"), ("religious", "belief"), ("religious", "beliefs"),
-     ("marital", "status"), ("criminal", "record"), ("union", "membership"), ("trade", "union"), ("criminal", "history"),
+     ("marital", "status"), ("criminal", "record"), ("union", "membership"), ("union", "member"), ("union", "dues"), ("trade", "union"), ("criminal", "history"),
      ("immigration", "status"), ("visa", "status")}
 )  # fmt: skip
 _BIOMETRIC = word_set("biometric biometrics voiceprint faceprint retina iris faceid")

@@ -104,7 +104,7 @@ _TOLD = word_set("name names id ids policy policies no num n account next serial
 _SECRET = word_set(
     "password passwords passwd pwd pswd passphrase passphrases passcode secret secrets credential credentials creds cred "
     "authorization apikey apikeys accesskey secretkey privatekey authkey accesstoken authtoken refreshtoken clientsecret "
-    "cvv cvv2 cvc cvc2 csc cvn puk puk1 puk2 otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
+    "cvv cvv2 cvc cvc2 csc cvn puk puk1 puk2 mtan smstan phototan pushtan chiptan otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
     "pw bindpw rootpw adminpw requirepass masterauth psk storepass keypass dbpass dbpw userpass smtppass mailpass sshpass"
 )
 _SECRET |= FOREIGN_SECRETS
@@ -136,7 +136,7 @@ _PASS_BENIGN = word_set(
     "boarding season day ski bus free all first second by test press hall single by train rail travel"
 )
 _CODE_SECRET = word_set(
-    "otp puk verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
+    "otp puk tan verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
     "one unlock door alarm invite device gate safe keypad lockbox garage buzzer"
 )
 
@@ -200,7 +200,9 @@ def _judge(parts: list[str]) -> tuple[str | None, Scope]:
     head, first = parts[-1], parts[0]
     before = parts[-2] if len(parts) > 1 else ""
     if len(parts) > 1 and first in _ABOUT_FIRST and first not in {"no", "order", "group", "sort"}:
-        return None, Scope.ANY
+        # "is_pregnant" says the same as "pregnant".
+        told = _judge(parts[1:])[0] if first in {"is", "has", "was", "had"} else None
+        return (told if told in {"health", "special"} else None), Scope.ANY
     if _is_secret(parts, head, before):
         return "secret", Scope.ANY
     for judge in JUDGES:

@@ -340,6 +340,8 @@ def _of_role(meant: list[str]) -> Role | None:
         return Role(None, 2)
     if head == "kin":
         return Role(None, 1)
+    if head == "tan":  # a bank's one-time code, but also the tangent and a colour
+        return Role("secret", 0)
     if head in _NAMES_OF_ANYTHING and len(meant) == 1:
         return Role(None, 1)
     if meant == ["name"] or all(part in _NUMBERS for part in meant):

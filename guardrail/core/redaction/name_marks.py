@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from guardrail.core.redaction.detectors.command import has_option, names_tool, passwords, tool_of
-from guardrail.core.redaction.expressions import is_folder
+from guardrail.core.redaction.expressions import is_folder, is_technical
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import Scope, classify
 from guardrail.core.redaction.key_names_personal import OF_OWNER, Role
@@ -91,7 +91,7 @@ def mark_and_hint(
         return _mark_of_siblings(name, value, source)
     if only is not None and type(value) is not dict and type(value) is not list:
         return None, hint
-    if isinstance(value, str) and is_folder(name, value):
+    if isinstance(value, str) and (is_folder(name, value) or is_technical(name, value)):
         return None, hint
     return mark, hint
 

@@ -37,7 +37,9 @@ _OTHER = _words(
     "and or but if when please thank thanks hello hi dear regards sincerely best kind warm yours no yes not new old all any for from with to of in on at by "
     "insurance policy contract invoice order payment refund number phone email address street road avenue lane city state country plan mobile internet "
     "sir madam mr mrs ms miss dr prof herr frau herrn monsieur madame team member members everyone reader colleague colleagues damen herren "
-    "limited society association foundation trust council ministry agency airlines airways hotel restaurant shop store market world there apt suite unit gmbh kg sarl sas srl spa bv nv oy ab as aps"
+    "limited society association foundation trust council ministry agency airlines airways hotel restaurant shop store market world there apt suite unit "
+    "load factor update updates available information details status request requests rating app notification notifications report reports dashboard "
+    "settings form id ids machine learning intelligence software version feature features module manifest gmbh kg sarl sas srl spa bv nv oy ab as aps"
 )
 # Chinese names have two or three characters; Japanese and Korean names also have other letters.
 _CJK = re.compile(

@@ -20,6 +20,7 @@ from guardrail.errors import RecordError, RedactionError
 
 __all__ = [
     "MAX_BITS",
+    "SCHEMA_WORDS",
     "Path",
     "RepeatedKeyError",
     "all_keys",
@@ -43,6 +44,25 @@ Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
 
 MAX_BITS = 2_048
 """Maximum number of bits of an integer that is written out."""
+SCHEMA_WORDS = frozenset(
+    [
+        "string",
+        "number",
+        "integer",
+        "boolean",
+        "object",
+        "array",
+        "null",
+        "email",
+        "password",
+        "date",
+        "date-time",
+        "uri",
+    ]
+)
+"""Names of types and formats of JSON Schema. In ``{"email": {"type": "string"}}``, they say nothing
+about an address.
+"""
 _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 

@@ -25,6 +25,7 @@ from guardrail.core.redaction.schema_marks import Mark, SchemaNode, merge_marks
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit
 from guardrail.core.redaction.values import (
+    SCHEMA_WORDS,
     Path,
     RepeatedKeyError,
     is_opaque,
@@ -49,6 +50,11 @@ _SPELL = 16
 _PER_SPELL = 64
 """Amount of work that is reported at once for ``_SPELL`` list elements."""
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
+
+
+def _is_by_name(mark: Mark) -> bool:
+    """Return True if nothing but the name of a key made the classification."""
+    return all(rule.startswith("key:") for rule in mark[1])
 
 
 @dataclass(slots=True)
@@ -207,6 +213,8 @@ class Walk:
         holder[key] = text
         if mark is not None:
             if not text or is_mark(text):
+                return
+            if text in SCHEMA_WORDS and key in {"type", "format"} and _is_by_name(mark):
                 return
             self._whole(holder, key, path, text, mark, hint)
             return

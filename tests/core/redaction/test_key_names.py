@@ -20,7 +20,7 @@ from guardrail.core.redaction.key_names import CLASSES, Scope, classify, rank, s
         ("MOT_DE_PASSE_BDD", "secret"), ("mdp_utilisateur", "secret"), ("haslo_db", "secret"), ("parolaSegreta", "secret"), ("phrase_secrète", "secret"), ("数据库密码", "secret"),
         ("SecretString", "secret"), ("私钥", "secret"), ("合言葉", "secret"), ("개인키", "secret"), ("비밀 번호", "secret"), ("закрытый_ключ", "secret"), ("tajny_klucz", "secret"), ("lösenfras", "secret"), ("psk", "secret"),
         ("login_id", "person_id"), ("screen_name", "person_id"), ("nick_name", "person_id"),
-        ("net_worth", "financial"), ("advertising_id", "device"), ("marital_status", "special"), ("postal_code", "address"),
+        ("net_worth", "financial"), ("advertising_id", "device"), ("marital_status", "special"), ("union_member", "special"), ("is_union_member", "special"), ("has_allergies", "health"), ("mtan", "secret"), ("tan_code", "secret"), ("postal_code", "address"),
     ],
 )  # fmt: skip
 def test_the_words_of_a_name_decide_together(name: str, cls: str) -> None:

@@ -15,7 +15,13 @@ from guardrail.core.redaction.detectors.paired import paired
 from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
 from guardrail.core.redaction.detectors.spoken import spoken
-from guardrail.core.redaction.expressions import is_expression, is_folder, is_reference
+from guardrail.core.redaction.expressions import (
+    is_expression,
+    is_folder,
+    is_reference,
+    is_technical,
+    passes_on,
+)
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names_foreign import ends_phrase
 from guardrail.core.redaction.spans import Hit
@@ -185,7 +191,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     elif after is not None:
         # These literals are used if the value is missing, or are combined with it.
         yield from literals(text, after.start("sign"), "name" if after.group("sign") else "literal")
-    if is_reference(word) or (quoted is None and is_folder(name, word)):
+    if is_reference(word) or is_technical(name, word) or (quoted is None and is_folder(name, word)):
         return
     following = (
         _VALUE.match(text, end) if word.lower() in _SCHEMES and text[end : end + 1] == " " else None
@@ -357,7 +363,7 @@ _STRONG = frozenset({"pass", "pwd", "secret", "cred"})
 
 def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -> bool:
     word = match.group("v").rstrip(".:=")
-    if is_reference(word):
+    if is_reference(word) or (keyword == "pass" and passes_on(low, at, word)):
         return False
     if _ARGUMENT.match(match.group("v")) and "," in text[at : match.start("v")]:
         return False  # as in "--password", required=True

@@ -38,6 +38,8 @@ _ENDS = _words(
     "atenciosamente cumprimentos hilsen halsningar saygilarimla thanks"
 )
 _CLOSINGS = _ENDS - {"cheers", "thanks", "wishes"}
+# These words end a letter only if they are a line of their own.
+_ENDS_ALONE = _words("best love yours warmly respectfully cordially gratefully lg vg xoxo")
 _ONE = (
     "my name is|mein name ist|ich heisse|je m appelle|mon nom est|me llamo|mi nombre es|mi chiamo|il mio nome e|meu nome e|chamo me|mijn naam is|ik heet|nazywam sie|jag heter|mitt namn ar|jeg hedder|"
     "jeg heter|nimeni on|jmenuji se|benim adim|customer name is|full name is"
@@ -71,6 +73,7 @@ def names(text: str) -> Iterator[Hit]:
 
 
 _LONGEST = 40
+_SHORT = 3
 _LAST = frozenset(phrase.rpartition(" ")[2] for phrase in _NAMED)
 _VERBS = _words("is ist est es e to jest by was")
 _AFTER_GREETING = frozenset(",!:;\n")
@@ -81,7 +84,14 @@ def _announces(word: str) -> bool:
     """Return True if a name can follow *word*, which is usually not the case."""
     last = re.split(r"[\W_]+", folded(word))[-1] if not word.isalpha() else folded(word)
     low = last.lower()
-    if last in _TITLES or last in _GREETINGS or low in _ENDS or low in _LAST or low in _VERBS:
+    if (
+        last in _TITLES
+        or last in _GREETINGS
+        or low in _ENDS
+        or low in _ENDS_ALONE
+        or low in _LAST
+        or low in _VERBS
+    ):
         return True
     info = classify(low)
     return info.cls == "name" or (info.role is not None and info.role.words > 0)
@@ -116,7 +126,13 @@ def _at_end(pieces: list[str]) -> int:
     """Return 1 if the last line ends a letter."""
     while pieces and pieces[-1] in {"\n", ",", ".", "!", "-"}:
         pieces.pop()
-    return int(folded(pieces[-1]).lower() in _ENDS)
+    line: list[str] = []
+    for piece in reversed(pieces):
+        if piece == "\n" or len(line) > _SHORT:
+            break
+        line.insert(0, folded(piece).lower())
+    alone = line[-1] in _ENDS_ALONE and (len(line) == 1 or line == ["all", "the", "best"])
+    return int(alone or line[-1] in _ENDS)
 
 
 @lru_cache(maxsize=4096)

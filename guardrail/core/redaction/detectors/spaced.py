@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator
 
 from guardrail.core.redaction.detectors.administering import administered
 from guardrail.core.redaction.detectors.table import tables
-from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.expressions import is_reference, is_technical
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import Hit, before
 
@@ -198,7 +198,7 @@ def _quoted(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
 
 
 def _is_setting(name: str, value: str) -> bool:
-    if is_reference(value):
+    if is_reference(value) or is_technical(name, value):
         return False
     if name.lower() in _DIRECTIVES:
         return True
