@@ -98,7 +98,7 @@ class _Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class _Engines:
+class _ComparedEngines:
     """Both engines, with the same policies."""
 
     compiled: CompiledPolicies
@@ -138,7 +138,7 @@ def cross_check(
     opa = OpaEngine.connect(OpaSection(), local=policies, program=program)
     try:
         found: dict[tuple[str, int, str], _Difference] = {}
-        engines = _Engines(compiled, bench, opa)
+        engines = _ComparedEngines(compiled, bench, opa)
         for index, call in enumerate(work):
             if len(found) + len(findings) >= _SHOWN:
                 break
@@ -227,7 +227,7 @@ def _changed(policy_input: str) -> Iterator[tuple[str, str]]:
         yield json.dumps(document, sort_keys=True), f"args{mutant.pointer}"
 
 
-def _compare(call: _Call, engines: _Engines) -> _Difference | Finding | None:
+def _compare(call: _Call, engines: _ComparedEngines) -> _Difference | Finding | None:
     """Return the difference between the engines' results for one call, or the remark about it, if
     there is one.
     """
@@ -251,7 +251,7 @@ def _compare(call: _Call, engines: _Engines) -> _Difference | Finding | None:
     return _Difference(place, f"{ours}, {theirs}", results, call)
 
 
-def _finding(found: _Difference, engines: _Engines) -> Finding:
+def _finding(found: _Difference, engines: _ComparedEngines) -> Finding:
     """Return one finding for *found*, with an example."""
     calls = "" if found.calls == 1 else f" ({counted(found.calls, 'call')} in all)"
     message = (
@@ -261,7 +261,7 @@ def _finding(found: _Difference, engines: _Engines) -> Finding:
     return Finding(found.place.file, found.place.line, CODE, message, _HINT)
 
 
-def _example(found: _Difference, engines: _Engines) -> str:
+def _example(found: _Difference, engines: _ComparedEngines) -> str:
     """Return the tool and the arguments of the example or, if the difference needs more, its whole
     input.
     """
@@ -287,7 +287,9 @@ def _lists(policy_input: str) -> bool:
     return isinstance(action, dict) and action.get("name") == "tools/list"
 
 
-def _embedded(engines: _Engines, path: str, policy_input: str) -> tuple[Any, EngineRefusal | None]:
+def _embedded(
+    engines: _ComparedEngines, path: str, policy_input: str
+) -> tuple[Any, EngineRefusal | None]:
     """Return the embedded engine's answer, and its error if evaluation raised one."""
     try:
         document = engines.bench.rule(path, policy_input)
@@ -298,7 +300,7 @@ def _embedded(engines: _Engines, path: str, policy_input: str) -> tuple[Any, Eng
     return "undefined" if document is UNDEFINED else _normal(document), None
 
 
-def _place(refusal: EngineRefusal | None, engines: _Engines) -> Finding:
+def _place(refusal: EngineRefusal | None, engines: _ComparedEngines) -> Finding:
     """Return the line of the policies at which the embedded engine failed, with the reason as text
     to append. If it did not fail, there is neither.
     """
