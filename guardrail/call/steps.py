@@ -35,6 +35,7 @@ from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, Decis
 from guardrail.call.duplicates import Held, refuse_repeated, release
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
+from guardrail.call.quoted_arguments import without_arguments
 from guardrail.call.refusals import public_message, raise_refusal
 from guardrail.call.settling import run_and_settle
 from guardrail.call.stages import Admitted, Decided, DeniedEarly, Prepared, Request
@@ -131,7 +132,7 @@ class CallSteps:
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
                     yield from refuse_repeated(self._journal, prepared, held)
                     prepared, reply = yield from self._ask(prepared)  # (5) the policy is evaluated
-                    decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
+                    decided = yield from self._judge(prepared, reply)  # (6) a decision is made
                 except DeniedEarly as denial:
                     decided = denial.decided
                 return (yield from self._record(decided))  # (7) the decision record is durable
@@ -289,15 +290,15 @@ class CallSteps:
             verdict = decisions.denied(Cause.ERROR, "engine")
         raise DeniedEarly(Decided(prepared, verdict))
 
-    def _judge(self, prepared: Prepared, reply: EngineReply) -> Decided:
+    def _judge(self, prepared: Prepared, reply: EngineReply) -> Steps[Decided]:
         """Return the decision for the reply, even if the reply is malformed."""
         verdict = decisions.parse(reply.document)
         refused = prepared.request.tool.refused
         if refused and verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY:
             verdict = replace(verdict, detail=refused)  # why the tool counts as undeclared
-        if prepared.grant is not None:
-            verdict = limit_to_grant(prepared.grant, verdict)
-        return Decided(prepared, verdict, reply)
+        decided = Decided(prepared, verdict, reply)
+        decided = yield from without_arguments(decided, self._policies.own_texts)
+        return decided._replace(verdict=limit_to_grant(prepared.grant, decided.verdict))
 
     # -- (7) the decision record -------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from guardrail.core.types import EngineReply, PolicyIdentity
 from guardrail.policy.sources import PolicySet
 from guardrail.system.zones import ZoneTable
 
-__all__ = ["Engine", "LoadedEngine", "PoliciesInUse"]
+__all__ = ["Engine", "LoadedEngine", "PoliciesInUse", "PolicyTexts"]
 
 
 class Engine(Protocol):
@@ -54,8 +54,18 @@ class LoadedEngine(Engine, Protocol):
         """The policies identified by ``identity``, or None if they are not on this machine."""
 
 
+class PolicyTexts(Protocol):
+    """Recognises the texts that policies contain; see ``guardrail.policy.own_texts``."""
+
+    def in_source(self, text: str) -> bool:
+        """Return True if *text* is exactly one string in the source of a module."""
+
+    def in_data(self, text: str) -> bool:
+        """Return True if *text* is exactly one string in the data, or a key."""
+
+
 class PoliciesInUse(Protocol):
-    """The policies that decide calls now. A reload replaces all three parts."""
+    """The policies that decide calls now. A reload replaces all of them."""
 
     @property
     def engine(self) -> Engine:
@@ -68,3 +78,7 @@ class PoliciesInUse(Protocol):
     @property
     def zones(self) -> ZoneTable:
         """The time zones whose offsets each policy input contains."""
+
+    @property
+    def own_texts(self) -> PolicyTexts:
+        """The texts that the policies contain."""

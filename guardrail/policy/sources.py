@@ -30,6 +30,7 @@ __all__ = [
     "ModuleSource",
     "PolicySet",
     "installed_folder",
+    "installed_modules",
     "load_policies",
     "rounded",
     "whole_exponent",
@@ -111,9 +112,7 @@ class PolicySet:
 
 
 def installed_folder() -> Path:
-    """Return the folder with guardrail's own policies: inside the package, or next to it in a
-    checkout.
-    """
+    """Return the folder with guardrail's own policies: in the package, or beside it."""
     package = Path(__file__).resolve().parent.parent
     inside = package / "_policies"
     return inside if inside.is_dir() else package.parent / "policies"
@@ -144,7 +143,7 @@ def load_policies(
             "it contains no policy module",
             "guardrail init writes a starter policy",
         )
-    own = [*_installed_modules()]
+    own = [*installed_modules()]
     if reader.findings:
         raise PolicyLoadError(reader.findings)
     modules = tuple(sorted([*own, *reader.modules], key=lambda source: (source.key, source.text)))
@@ -162,7 +161,8 @@ def load_policies(
     )
 
 
-def _installed_modules() -> Iterator[ModuleSource]:
+def installed_modules() -> Iterator[ModuleSource]:
+    """Yield guardrail's own composition and library."""
     root = installed_folder()
     for folder in ("guardrail", "lib"):
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.config import Settings
 from guardrail.core.types import Json
 from guardrail.ledger.kept_policies import PolicyHold
+from guardrail.policy.own_texts import OwnTexts
 from guardrail.wiring.kept_sources import keep_sources
 from guardrail.wiring.reload import RetiredEngines, load_again, settings_reader
 from guardrail.wiring.zones import zone_table
@@ -40,6 +41,8 @@ class CurrentPolicies:
         self.engine = engine
         self.zones = zone_table(settings, engine)
         """The offsets of the policies' time zones."""
+        self.own_texts = OwnTexts(getattr(engine, "sources", None))
+        """The texts that the policies contain."""
         self._data = data
         self._record = record
         self._read = settings_reader(settings)
@@ -75,6 +78,7 @@ class CurrentPolicies:
             # it.
             longest = max(each.policy.deadline_ms for each in (self.settings, settings))
             self.zones = zone_table(settings, engine)
+            self.own_texts = OwnTexts(getattr(engine, "sources", None))
             self.engine, self.settings = engine, settings
             self._retired.add(previous, self._hold, 2 * longest / 1000)
             self._hold = hold

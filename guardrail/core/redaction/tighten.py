@@ -14,7 +14,7 @@ from guardrail.core.redaction.values import all_keys, all_values, escape, is_siz
 if TYPE_CHECKING:
     from guardrail.core.redaction.view import Inspection
 
-__all__ = ["Tightening"]
+__all__ = ["Tightening", "values_at"]
 
 
 class Tightening:
@@ -83,7 +83,7 @@ class Tightening:
         elif type(value) is dict:
             # The value is too large or too deep to be shown. The values in it that the pointer
             # refers to are remembered nevertheless.
-            for member in _named(source, pattern):
+            for member in values_at(source, pattern):
                 self._remember_all(member, self._record_hit(where))
         return value
 
@@ -160,18 +160,18 @@ class Tightening:
         return self._inspection._replacer.replacement("policy", name)
 
 
-def _named(source: object, pattern: list[str]) -> Iterator[object]:
+def values_at(source: object, pattern: list[str]) -> Iterator[object]:
     """Yield the values in *source* that a pointer refers to."""
     if not pattern:
         yield source
     elif isinstance(source, Mapping):
         for key, member in source.items():
             if pattern[0] in ("*", key):
-                yield from _named(member, pattern[1:])
+                yield from values_at(member, pattern[1:])
     elif isinstance(source, list | tuple):
         for index, member in enumerate(source):
             if pattern[0] in ("*", str(index)):
-                yield from _named(member, pattern[1:])
+                yield from values_at(member, pattern[1:])
 
 
 def _copy(value: Any) -> Any:
