@@ -150,6 +150,14 @@ def test_every_mechanical_finding_is_fixed(tmp_path: Path) -> None:
     assert fix(folder).files == ()
 
 
+def test_a_fixed_rule_whose_text_quotes_an_argument_is_warned_of(tmp_path: Path) -> None:
+    """The same run of the command prints the warning."""
+    body = 'deny := why if {\n\twhy := sprintf("no %v", [input.action.properties.args.x])\n}\n'
+    folder = put(tmp_path, {"p.rego": P + body})
+    assert fix(folder).complete
+    assert (3, "input-in-head") in {(each.line, each.code) for each in check([folder]).lints}
+
+
 def test_a_change_that_needs_a_decision_is_not_made(tmp_path: Path) -> None:
     """Nothing is written, and no hint says that it could be fixed."""
     folder = put(tmp_path, NOT_MECHANICAL)
