@@ -8,6 +8,7 @@ a rule's id or message, the value must not be written there either, even if it i
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 from guardrail.core.redaction.marks import is_mark, is_mark_key, needs_normalising, normalised
 from guardrail.core.redaction.pointers import parse
@@ -132,10 +133,7 @@ def _classified(inspection: Inspection, redact: Sequence[str]) -> Iterator[tuple
                 yield text, "policy", ""
 
 
-def _mark_at(holder: object, key: object) -> str:
+def _mark_at(holder: Any, key: Any) -> str:
     """Return the mark in the copy of the arguments, or an empty string if there is none."""
-    try:
-        found = holder[key]  # type: ignore[index]
-    except (KeyError, IndexError):
-        return ""
+    found = holder.get(key) if type(holder) is dict else next(iter(holder[key : key + 1]), None)
     return found if type(found) is str and is_mark(found) else ""
