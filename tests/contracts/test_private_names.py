@@ -65,7 +65,7 @@ FAULTS = {
     "call/test_session_owners.py _sessions",
     "call/test_session_owners.py _states",
     "ledger/sqlite/test_ledger_planted_objects.py _BASE",
-    "ledger/test_ledger_heads.py _master",
+    "ledger/test_ledger_heads.py _secrets",
     "ledger/test_ledger_unused_names.py _edge",
     "ledger/test_ledger_unused_names.py _line",
     "ledger/test_ledger_unused_names.py _place",

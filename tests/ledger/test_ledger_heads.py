@@ -22,6 +22,7 @@ from guardrail.core.log.key_epochs import TYPE, KeyRanges
 from guardrail.core.log.record import decode
 from guardrail.errors import KeysError, LedgerError, LedgerSealedError
 from guardrail.keys.log_key import Keys, verify_signature
+from guardrail.keys.token_keys import TokenSecrets
 from guardrail.ledger.epochs import Epochs
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.reader import LedgerReader
@@ -261,7 +262,7 @@ def test_another_token_key_can_not_tell_a_writers_head(tmp_path: Path) -> None:
     """The log key alone does not make a writer: the code over the head is under the token key."""
     make(tmp_path / "a.db").close()
     stranger = Keys.ephemeral(b"the seed of the keys of tests...")
-    stranger._master = b"x" * 32
+    stranger._secrets = TokenSecrets.single(b"x" * 32)
     with pytest.raises(LedgerSealedError, match="does not hold this log's keys"):
         reopen(tmp_path / "a.db", signing=stranger.signing(actor=ACTOR, epochs=False))
     assert not seal_path(tmp_path / "a.db").exists()
