@@ -104,7 +104,9 @@ def _class_names(
     return value
 
 
-@click.command(cls=_QuietCommand, short_help="List the calls whose records contain a value.")
+@click.command(
+    cls=_QuietCommand, short_help="List the calls whose records contain a removed value."
+)
 @ledger_options
 @json_option
 @click.option(
