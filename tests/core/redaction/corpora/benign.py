@@ -54,7 +54,7 @@ _IDS = (
 )
 _PATHS = (
     "/usr/local/lib/python3.11/site-packages/requests/adapters.py|C:\\Program Files\\Java\\jdk-17\\bin\\java.exe|src/components/AccountSettings/index.tsx|https://example.com/docs/v{n1}/getting-started?lang=en#install|/var/log/nginx/access.log.{n1}.gz|"
-    "s3://reports/2026/03/summary-{n4}.parquet|docs/adr/00{n2}-choose-database.md|./gradlew :app:assembleRelease|../shared/data/README.md|file:///tmp/build-{n4}/output.log|https://example.org/search?q=account+number+format|~/.config/app/settings.toml|"
+    "s3://reports/2026/03/summary-{n4}.parquet|docs/adr/00{n2}-choose-database.md|./gradlew :app:assembleRelease|../common/data/README.md|file:///tmp/build-{n4}/output.log|https://example.org/search?q=account+number+format|~/.config/app/settings.toml|"
     "http://localhost:{n4}/health|127.0.0.1:{n4}|0.0.0.0:8080|10.0.0.0/8|255.255.255.0|fe80::/10|::1|redis://localhost:6379/0|tests/test_payment_{n2}.py::test_refund|migrations/00{n2}_add_phone_to_customers.sql"
 )
 _PROSE = (

@@ -1,4 +1,4 @@
-# input {"args":{"path":"/work/../etc/passwd","mode":"r"},"roots":["/work","/tmp/"]}
+# input {"args":{"path":"/srv/../etc/passwd","mode":"r"},"roots":["/srv","/tmp/"]}
 package ordinary.tool_paths
 
 deny contains "path leaves the folder" if ".." in split(input.args.path, "/")
