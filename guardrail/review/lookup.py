@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from guardrail.core.redaction.key_names import classify
-from guardrail.core.redaction.marks import needs_normalising, normalised
+from guardrail.core.redaction.marks import CLASS_NAME, KEY_ID, needs_normalising, normalised
 from guardrail.core.redaction.normal_forms import needs_mark, normal_form
 from guardrail.errors import UsageError
 from guardrail.keys.tenant_keys import ClassTokens, live_tokens
@@ -32,7 +32,7 @@ __all__ = [
 
 MAX_VALUE = 65_536
 """Maximum size of a value in bytes. Longer values are rarely typed or stored anywhere."""
-_KIND = re.compile(r"gr1:([a-z][a-z0-9_]{0,31}):([A-Za-z0-9_.~-]{1,32}):")
+_KIND = re.compile(rf"gr1:({CLASS_NAME}):({KEY_ID}):")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _MOST_MATCHES = 20
 """Maximum number of places that are listed for one call."""

@@ -6,7 +6,6 @@ a record, so errors about the command line do not quote its words.
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +30,7 @@ from guardrail.cli.output import (
 from guardrail.cli.reading import limit_reads
 from guardrail.cli.render import clock, verdict
 from guardrail.cli.sources import known_copies, open_indexed, report_pruned
+from guardrail.core.redaction.marks import is_class_name
 from guardrail.core.words import counted
 from guardrail.errors import KeysError, UsageError
 from guardrail.review.lookup import (
@@ -46,7 +46,6 @@ from guardrail.review.terminal import clip, escape, name
 
 __all__ = ["find"]
 
-_CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}")
 _WIDE = 110
 """Minimum width for one row per call. If the output is narrower, the places are on a separate line.
 """
@@ -99,7 +98,7 @@ def _no_words(_: click.Context, __: click.Parameter, value: Sequence[str]) -> No
 def _class_names(
     _: click.Context, parameter: click.Parameter, value: Sequence[str]
 ) -> Sequence[str]:
-    if not all(map(_CLASS.fullmatch, value)):
+    if not all(map(is_class_name, value)):
         raise click.BadParameter("not a class", param=parameter)
     return value
 

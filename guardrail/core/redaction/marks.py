@@ -12,8 +12,11 @@ import re
 import unicodedata
 
 __all__ = [
+    "CLASS_NAME",
     "FILLER",
+    "KEY_ID",
     "MARK_PREFIX",
+    "is_class_name",
     "is_mark",
     "is_mark_key",
     "mask_marks",
@@ -25,9 +28,15 @@ MARK_PREFIX = "gr1:"
 FILLER = "\x01"
 """Replaces a mark while detectors examine a text. No detector treats it as part of a value."""
 
+CLASS_NAME = r"[a-z][a-z0-9_]{0,31}"
+"""Pattern of the name of a class, in marks and in settings."""
+KEY_ID = r"[A-Za-z0-9_.~-]{1,32}"
+"""Pattern of the key id in a mark; ``-`` in a random mark."""
+
 # A mark ends after its 24 characters, whatever follows: it replaces a value, so a word or another
 # mark can follow directly.
-_MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
+_MARK = re.compile(rf"gr1:{CLASS_NAME}:{KEY_ID}:[a-z2-7]{{24}}")
+_CLASS = re.compile(CLASS_NAME)
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
 # Format characters (category Cf) and other characters without width, which split a word that
 # readers see as one.
@@ -37,6 +46,11 @@ _INVISIBLE = re.compile(
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def is_class_name(text: str) -> bool:
+    """Return True if *text* can be the name of a class."""
+    return _CLASS.fullmatch(text) is not None
 
 
 def is_mark(text: str) -> bool:

@@ -10,15 +10,13 @@ from guardrail.core.redaction.detectors.scan import scan, scan_secrets
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import CLASSES
 from guardrail.core.redaction.limits import unmetered
-from guardrail.core.redaction.marks import FILLER, MARK_PREFIX, mask_marks
+from guardrail.core.redaction.marks import FILLER, MARK_PREFIX, is_class_name, mask_marks
 from guardrail.core.redaction.name_marks import Named, mark_of_key
 from guardrail.core.redaction.schema_marks import Mark, merge_marks
 from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 
 __all__ = ["BUILT_IN", "Find", "Rules", "SitePattern", "is_class"]
 
-_CLASS_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
-"""Matches the name of a class, as it appears in tokens."""
 _RESERVED = frozenset({"undeclared", "unfit", "undecided", "text", "result", "data", "hint"})
 """Names that a site can't use for a class, because tokens and records use them already."""
 _CACHED = 4_096
@@ -132,4 +130,4 @@ BUILT_IN = Rules()
 
 def is_class(name: str) -> bool:
     """Return True if a site may use *name* for a class: a built-in class, or a name of its own."""
-    return name in CLASSES or (_CLASS_NAME.match(name) is not None and name not in _RESERVED)
+    return name in CLASSES or (is_class_name(name) and name not in _RESERVED)

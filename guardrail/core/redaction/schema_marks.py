@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guardrail.core.redaction.key_names import stricter
+from guardrail.core.redaction.marks import is_class_name
 from guardrail.errors import RedactionError
 
 __all__ = ["Mark", "SchemaMarks", "SchemaNode", "merge_marks"]
@@ -20,7 +21,6 @@ __all__ = ["Mark", "SchemaMarks", "SchemaNode", "merge_marks"]
 _MAX_SUBSCHEMAS = 400
 _MAX_NODES = 4_000
 _MAX_DEPTH = 64
-_CLASS = re.compile(r"[a-z][a-z0-9_]{0,31}\Z")
 _INDEX = re.compile(r"[0-9]{1,9}\Z")
 _LITERAL = re.compile(r"(\^?)([A-Za-z0-9_\- ]*)(\$?)\Z")
 _ALTERNATIVES = ("allOf", "anyOf", "oneOf")
@@ -260,14 +260,14 @@ def _extension(value: object) -> Mark | None:
     if value is False or value is None:
         return None
     if isinstance(value, str):
-        return Mark(value if _CLASS.match(value) else "marked", rule)
+        return Mark(value if is_class_name(value) else "marked", rule)
     if not isinstance(value, Mapping):
         return Mark("marked", rule)
     if value.get("log") == "clear":
         # The author declares that this value may be read, but this does not relax any other rule.
         return None
     cls = value.get("class")
-    return Mark(cls if isinstance(cls, str) and _CLASS.match(cls) else "marked", rule)
+    return Mark(cls if isinstance(cls, str) and is_class_name(cls) else "marked", rule)
 
 
 def _may_match(pattern: str, key: str) -> bool:

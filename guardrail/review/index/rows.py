@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.core.log.record import decode_or_none, dumps, leaf_hash
+from guardrail.core.redaction.marks import CLASS_NAME, KEY_ID
 from guardrail.errors import RecordError
 from guardrail.review.values import integer, number, obj, text
 
@@ -75,7 +76,7 @@ SEARCHED = ("tool", "args", "result", "message", "error", "session", "principal"
 """Columns with full-text search."""
 
 # A token, but not a mark, whose key id is "-": marks are random, so no two are equal.
-_TOKEN = re.compile(rb"gr1:([a-z][a-z0-9_]{0,31}):(?!-:)[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
+_TOKEN = re.compile(rf"gr1:({CLASS_NAME}):(?!-:){KEY_ID}:[a-z2-7]{{24}}".encode())
 _MOST = 1 << 63
 _CALL = "call."
 _THROTTLED = "call.throttled"
