@@ -60,7 +60,11 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Where CI=true, a test that skips because a real part is missing has failed."""
     report = yield
-    if report.skipped and os.environ.get("CI") == "true" and not hasattr(report, "wasxfail"):
+    if (
+        report.skipped
+        and os.environ.get("CI", "").lower() == "true"
+        and not hasattr(report, "wasxfail")
+    ):
         reason = str(report.longrepr)
         if not any(words in reason for words in _MAY_BE_SKIPPED):
             report.outcome = "failed"

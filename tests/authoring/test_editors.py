@@ -33,7 +33,7 @@ from guardrail.core.types import (
 )
 from guardrail.policy.input_schema import input_schema_path
 from guardrail.policy.opa.check import ask_opa
-from guardrail.policy.opa.program import OpaProgram, find_opa
+from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import ModuleSource, installed_folder
 from tests.support.lints import ALLOW, write
 
@@ -56,17 +56,6 @@ TOOLS: Mapping[str, Mapping[str, Any]] = {
     },
     "mail": {"type": "object", "properties": {"to": {"type": "array"}, "é\n": {}}},
 }
-
-
-@pytest.fixture(scope="module")
-def opa() -> OpaProgram:
-    found = find_opa()
-    if found is None:
-        reason = "NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def opa_check(opa: OpaProgram, schemas: Path, *places: Path) -> str:

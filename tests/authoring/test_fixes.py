@@ -13,7 +13,7 @@ from guardrail.authoring.check import check, findings_of
 from guardrail.authoring.fixes.run import FixReport, fix_policies
 from guardrail.authoring.fixes.writing import replace_policy
 from guardrail.errors import ConfigError
-from guardrail.policy.opa.program import OpaProgram, find_opa
+from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import load_policies
 from tests.support.lints import ALLOW, write
 from tests.support.other_users import AGENT, needs_root, open_folder, python
@@ -99,17 +99,6 @@ allow contains "allow-1" if {
 	input.resource.id == "é" # why
 }
 """
-
-
-@pytest.fixture(scope="module")
-def opa() -> OpaProgram:
-    found = find_opa()
-    if found is None:
-        reason = "NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 def texts(folder: Path) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from guardrail.authoring.check import EngineState, check
 from guardrail.authoring.evaluate import call_input, evaluate
 from guardrail.authoring.test import run_tests
 from guardrail.errors import PolicyLoadError
-from guardrail.policy.opa.program import OpaProgram, find_opa
+from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import installed_folder
 from tests.support.lints import ALLOW, write
 
@@ -23,18 +22,6 @@ import data.guardrail.main
 
 test_a if main.decision.effect == "allow" with input as {"resource": {"id": "a"}}
 """
-
-
-@pytest.fixture(scope="session")
-def opa() -> OpaProgram:
-    """The program. Where there is none the test is NOT RUN, and with CI=true that is a failure."""
-    found = find_opa()
-    if found is None:
-        reason = "NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)"
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    return found
 
 
 @pytest.mark.parametrize("folder", ["starter", "examples"])
