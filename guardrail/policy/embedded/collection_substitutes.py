@@ -31,15 +31,25 @@ def subset(whole: Any, part: Any) -> bool:
     """Return True if *part* is a subset of *whole*: two objects, two sets, two arrays, or an array
     and a set.
     """
+    found = _collection_subset(whole, part)
+    if found is not None:
+        return found
+    if isinstance(whole, list) and isinstance(part, set):
+        return _array_covers(whole, part)
+    raise ValueError("two types without subsets")
+
+
+def _collection_subset(whole: Any, part: Any) -> bool | None:
+    """Return whether *part* is a subset of *whole*, or None if they are not of one collection
+    type.
+    """
     if isinstance(whole, dict) and isinstance(part, dict):
         return _object_subset(whole, part)
     if isinstance(whole, set) and isinstance(part, set):
         return _set_subset(whole, part)
     if isinstance(whole, list) and isinstance(part, list):
         return _array_subset(whole, part)
-    if isinstance(whole, list) and isinstance(part, set):
-        return _array_covers(whole, part)
-    raise ValueError("two types without subsets")
+    return None
 
 
 def _object_subset(whole: dict[Any, Any], part: dict[Any, Any]) -> bool:
@@ -49,13 +59,8 @@ def _object_subset(whole: dict[Any, Any], part: dict[Any, Any]) -> bool:
 
 
 def _value_subset(whole: Any, part: Any) -> bool:
-    if isinstance(whole, dict) and isinstance(part, dict):
-        return _object_subset(whole, part)
-    if isinstance(whole, set) and isinstance(part, set):
-        return _set_subset(whole, part)
-    if isinstance(whole, list) and isinstance(part, list):
-        return _array_subset(whole, part)
-    return bool(identity(whole) == identity(part))
+    found = _collection_subset(whole, part)
+    return bool(identity(whole) == identity(part)) if found is None else found
 
 
 def _set_subset(whole: set[Any], part: set[Any]) -> bool:
