@@ -14,7 +14,7 @@ from guardrail.keys.key_files import check_mode, read_key
 from guardrail.keys.log_key import TOKENS_FILE
 from guardrail.keys.token_keys import TokenSecrets
 from guardrail.system.disk import is_full, make_room
-from guardrail.system.durable import sync_directory, write_private
+from guardrail.system.durable import replace_file
 
 __all__ = ["TokenKeyFile"]
 
@@ -61,15 +61,8 @@ class TokenKeyFile:
         """Replace the keys. Durable when this returns; if the process is killed before that, the
         file has either the old or the new content. Raises ``KeysError``.
         """
-        fresh = self._path.with_name(f".{TOKENS_FILE}.{os.getpid()}")
         try:
-            try:
-                write_private(fresh, secrets.text(), self._path)
-                fresh.replace(self._path)
-            except OSError:
-                fresh.unlink(missing_ok=True)
-                raise
-            sync_directory(self._path.parent)
+            replace_file(self._path, secrets.text(), private=True, like=self._path)
         except OSError as error:
             raise _error(self._path, error) from None
 

@@ -39,25 +39,27 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
     The file gets the owner of the ledger *like*. Raises ``OSError``, including if *path* already
     exists.
     """
-    with os.fdopen(new_file(path, like), "wb") as stream:
+    _write(new_file(path, like), content)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as stream:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def replace_file(path: Path, content: bytes, *, private: bool = False) -> None:
+def replace_file(
+    path: Path, content: bytes, *, private: bool = False, like: Path | None = None
+) -> None:
     """Create the file *path* with *content*, or replace it. Durable when this returns. If it is
-    *private*, only its owner can read it.
+    *private*, only its owner can read it, and it gets the owner of the ledger or file *like*.
 
     If this raises ``OSError``, an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        with os.fdopen(os.open(temporary, flags, 0o600 if private else 0o666), "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
+        _write(new_file(temporary, like, mode=0o600 if private else 0o666), content)
         temporary.replace(path)
     except OSError:
         temporary.unlink(missing_ok=True)

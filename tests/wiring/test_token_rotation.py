@@ -17,6 +17,7 @@ from guardrail.keys.log_key import TOKENS_FILE, Keys
 from guardrail.keys.token_file import TokenKeyFile
 from guardrail.keys.token_keys import TokenSecrets
 from guardrail.ledger.reader import LedgerReader
+from guardrail.system import durable
 from guardrail.wiring.token_rotation import DESTROYED, ROTATED, destroy_keys, rotate_key
 from tests.support.guards import OPEN, child, guarded, journal_of, records, whole, write_policy
 
@@ -284,11 +285,11 @@ def test_keys_that_can_not_be_written_stay_as_they_are(
     """A full disk, for example: no half file, and a hint."""
     before = secrets_of(folder)
 
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     with TokenKeyFile.locked(folder / "audit.keys") as file:
-        monkeypatch.setattr(token_file, "write_private", full)
+        monkeypatch.setattr(durable, "new_file", full)
         with pytest.raises(KeysError) as caught:
             file.replace(before.prepared())
     assert caught.value.code == "keys.write"
