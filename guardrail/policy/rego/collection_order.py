@@ -37,11 +37,7 @@ def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 def skipped_call_nodes(scope: RuleScope) -> Iterator[Node]:
     """Yield the calls about which ``skipped_calls`` reports."""
-    known = _defined_references(scope)
-    for composite in _composites(scope.rule.node):
-        name = kind(composite) or ""
-        begin = composite[name]["span"]["start"]
-        there = {dotted for dotted, end in known if end <= begin}
+    for composite, there in _collections(scope):
         missing = False
         for item in _ordered_items(composite):
             found = reference(item)
@@ -55,28 +51,32 @@ def sorted_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls in a set or an object that can fail, if a call that can be undefined precedes
     them and OPA may make them before it.
     """
-    for call in sorted_call_nodes(scope):
+    for call, _ in sorted_call_nodes(scope):
         yield line_of(call) or scope.rule.line, _SORTED
 
 
-def sorted_call_nodes(scope: RuleScope, *, keyed: bool | None = None) -> Iterator[Node]:
-    """Yield the calls about which ``sorted_calls`` reports: if *keyed* is True, only those in
-    objects whose keys are all literal, so that OPA's order is known; if it is False, only the
-    others.
+def sorted_call_nodes(scope: RuleScope) -> Iterator[tuple[Node, bool]]:
+    """Yield the calls about which ``sorted_calls`` reports, and whether OPA's order is known: it is
+    in an object whose keys are all literal.
     """
-    known = _defined_references(scope)
-    for composite in _composites(scope.rule.node):
-        begin = composite[kind(composite) or ""]["span"]["start"]
-        there = {dotted for dotted, end in known if end <= begin}
+    for composite, there in _collections(scope):
         for part, literal in _sorted_parts(composite):
-            if keyed not in {None, literal}:
-                continue
             missing = False
             for item in part:
                 calls = [] if kind(item) in COMPREHENSIONS else list(_authors_calls(item))
                 if missing:
-                    yield from (call for call in calls if can_fail(call, scope))
+                    yield from ((call, literal) for call in calls if can_fail(call, scope))
                 missing = missing or any(_can_be_undefined(each, scope, there) for each in calls)
+
+
+def _collections(scope: RuleScope) -> Iterator[tuple[Node, set[str]]]:
+    """Yield every list, set and object that is not nested in another, with the references that are
+    certainly defined there.
+    """
+    known = _defined_references(scope)
+    for composite in _composites(scope.rule.node):
+        begin, _ = _span(composite)
+        yield composite, {dotted for dotted, end in known if end <= begin}
 
 
 def _sorted_parts(composite: Node) -> Iterator[tuple[list[Node], bool]]:

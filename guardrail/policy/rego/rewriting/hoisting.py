@@ -244,17 +244,18 @@ def _names(node: Any, scope: RuleScope) -> set[str]:
 
 
 def _calls(hoister: _Hoister, rule: RegoRule, scope: RuleScope) -> None:
+    in_sorted_order = list(sorted_call_nodes(scope))
+    if not all(is_known for _, is_known in in_sorted_order):
+        return  # the order in which OPA makes them is not known
     wanted = [
         *early_call_nodes(scope),
         *skipped_call_nodes(scope),
-        *sorted_call_nodes(scope, keyed=True),
+        *(call for call, _ in in_sorted_order),
         *_pairs(rule, scope),
     ]
     late = [*result_call_nodes(scope), *late_call_nodes(scope)]
     if not wanted and not late:
         return
-    if any(True for _ in sorted_call_nodes(scope, keyed=False)):
-        return  # the order in which OPA makes them is not known
     homes = _Homes(rule, hoister.raw)
     placed: dict[tuple[int, bool], tuple[_Home, list[Node]]] = {}
     for node in wanted:
