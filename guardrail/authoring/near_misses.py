@@ -17,9 +17,9 @@ from guardrail.core.types import Json
 from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_sources
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
-from guardrail.policy.rego.tokens import Token, tokens
 from guardrail.policy.rego.tree import Module, Node, RegoRule, nodes, reference
 from guardrail.policy.sources import PolicySet
+from guardrail.policy.tokens import Token, tokens
 
 __all__ = ["NearMiss", "near_misses"]
 

@@ -7,17 +7,13 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SourceToken", "TimeCall", "literal", "may_use_zones", "time_calls", "tokens"]
+from guardrail.policy.tokens import tokens
+
+__all__ = ["SourceToken", "TimeCall", "literal", "may_use_zones", "source_tokens", "time_calls"]
 
 _LIBRARY = ("data", "guardrail", "lib", "time")
 _LIB, _TIME, _ZONES = (re.compile(rf"\b{word}\b") for word in ("lib", "time", "zones"))
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PIECE = re.compile(
-    r'"(?:[^"\\\n]|\\.)*"?|`[^`]*`?|(?P<gap>\s+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|.', re.DOTALL
-)
-"""Strings, whitespace and comments, words and other characters. (The package ``rego`` reads tokens,
-too, but depends on this module.)
-"""
 _MAX_TOKENS = 200
 """Maximum number of tokens of a call that are read, so that the time is linear in the text."""
 
@@ -26,7 +22,7 @@ _MAX_TOKENS = 200
 class SourceToken:
     """A part of the text, as written."""
 
-    start: int
+    line: int
     written: str
 
 
@@ -35,8 +31,6 @@ class TimeCall:
     """A call of a function of the library."""
 
     function: str
-    start: int
-    """Position of its opening parenthesis in the text."""
     arguments: tuple[tuple[SourceToken, ...], ...]
     """The tokens of each argument."""
 
@@ -47,11 +41,14 @@ def may_use_zones(text: str) -> bool:
     return library or _ZONES.search(text) is not None
 
 
-def tokens(text: str) -> Iterator[SourceToken]:
+def source_tokens(text: str) -> Iterator[SourceToken]:
     """Yield the tokens of a module, without whitespace and comments."""
-    for found in _PIECE.finditer(text):
-        if found.lastgroup != "gap":
-            yield SourceToken(found.start(), found[0])
+    raw, line, at = text.encode("utf-8", "surrogatepass"), 1, 0
+    for token in tokens(raw):
+        line += raw.count(b"\n", at, token.start)
+        at = token.start
+        # Outside strings, each byte of a character beyond ASCII is a token; none of them is valid.
+        yield SourceToken(line, token.written.decode("utf-8", "replace"))
 
 
 def literal(argument: Sequence[SourceToken]) -> str | None:
@@ -80,7 +77,7 @@ def time_calls(written: Sequence[SourceToken]) -> Iterator[TimeCall]:
         path = (*imported.get(path[0], path[:1]), *path[1:]) if path else ()
         if path[:-1] == _LIBRARY:
             inside = written[index + 1 : index + 1 + _MAX_TOKENS]
-            yield TimeCall(path[-1], token.start, tuple(_split(inside)))
+            yield TimeCall(path[-1], tuple(_split(inside)))
 
 
 def _split(inside: Sequence[SourceToken]) -> Iterator[tuple[SourceToken, ...]]:

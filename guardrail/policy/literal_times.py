@@ -11,8 +11,8 @@ from guardrail.policy.library_calls import (
     TimeCall,
     literal,
     may_use_zones,
+    source_tokens,
     time_calls,
-    tokens,
 )
 from guardrail.policy.named_zones import unknown_zones
 
@@ -41,9 +41,8 @@ def malformed_arguments(name: str, text: str) -> Iterator[Finding]:
     if not may_use_zones(text):
         return
     yield from unknown_zones(name, text)
-    for call in time_calls(list(tokens(text))):
-        for start, message, hint in (*_hours(call), *_days(call)):
-            line = text.count("\n", 0, start) + 1
+    for call in time_calls(list(source_tokens(text))):
+        for line, message, hint in (*_hours(call), *_days(call)):
             yield Finding(name, line, "local-time", message, hint)
 
 
@@ -60,9 +59,9 @@ def _hours(call: TimeCall) -> Iterator[tuple[int, str, str]]:
         if value is None or not _TIME.fullmatch(value):
             shown = number if value is None else f"{value[:80]!a}"
             message = f"{shown} is not a time of day of the form HH:MM"
-            yield argument[0].start, message, _time_hint(number if value is None else value)
+            yield argument[0].line, message, _time_hint(number if value is None else value)
     if literal(begin) is not None and literal(begin) == literal(end):
-        yield end[0].start, "the hours begin and end at the same time", _EQUAL_HINT
+        yield end[0].line, "the hours begin and end at the same time", _EQUAL_HINT
 
 
 def _time_hint(value: str) -> str:
@@ -83,13 +82,13 @@ def _days(call: TimeCall) -> Iterator[tuple[int, str, str]]:
     days = call.arguments[place]
     value = literal(days)
     if value is not None:
-        yield days[0].start, f"{value[:80]!a} is not a list or set of days", _DAYS_HINT
+        yield days[0].line, f"{value[:80]!a} is not a list or set of days", _DAYS_HINT
     for token in _items(days):
         day = literal([token])
         if day is not None and day not in _WEEK:
             hint = next((known for known in _WEEK if known[:3] == day[:3].capitalize()), "")
             message = f"{day[:80]!a} is not a day from Monday to Sunday"
-            yield token.start, message, f'did you mean "{hint}"?' if hint else _DAYS_HINT
+            yield token.line, message, f'did you mean "{hint}"?' if hint else _DAYS_HINT
 
 
 def _items(days: Sequence[SourceToken]) -> Sequence[SourceToken]:

@@ -11,7 +11,13 @@ from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from guardrail.errors import Finding
-from guardrail.policy.library_calls import SourceToken, literal, may_use_zones, time_calls, tokens
+from guardrail.policy.library_calls import (
+    SourceToken,
+    literal,
+    may_use_zones,
+    source_tokens,
+    time_calls,
+)
 from guardrail.system.zones import is_zone, known_zones
 
 __all__ = [
@@ -53,7 +59,7 @@ def named_zones(texts: Sequence[str], data: str) -> tuple[str, ...]:
         return ()
     found = set(_IN_DATA.findall(data))
     for text in using:
-        written = list(tokens(text))
+        written = list(source_tokens(text))
         found |= {name for _, name in _strings(written)}
         found |= {name for _, name in _arguments(written)}
     if len(found) > _MAX_NAMES:
@@ -67,19 +73,18 @@ def unknown_zones(name: str, text: str) -> Iterator[Finding]:
     """
     if not may_use_zones(text):
         return
-    for token, zone in _arguments(list(tokens(text))):
+    for token, zone in _arguments(list(source_tokens(text))):
         if not is_zone(zone):
-            line = text.count("\n", 0, token.start) + 1
-            yield Finding(name, line, "time-zone", *nearest_zone(zone))
+            yield Finding(name, token.line, "time-zone", *nearest_zone(zone))
 
 
 def unknown_in_text(text: str) -> Iterator[tuple[int, str]]:
     """Yield the line and the value of each string in a module that looks like a zone, such as
     ``Europe/Bonn``, but is none.
     """
-    for token, zone in _strings(list(tokens(text))):
+    for token, zone in _strings(list(source_tokens(text))):
         if not is_zone(zone):
-            yield text.count("\n", 0, token.start) + 1, zone
+            yield token.line, zone
 
 
 def unknown_in_data(data: str) -> Iterator[tuple[str, str]]:

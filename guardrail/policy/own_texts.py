@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 import threading
 
-from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.sources import PolicySet, installed_modules
+from guardrail.policy.tokens import tokens
 
 __all__ = ["OwnTexts"]
 

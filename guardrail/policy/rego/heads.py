@@ -15,9 +15,9 @@ from typing import Any
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
-from guardrail.policy.rego.tokens import Token, tokens
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 from guardrail.policy.rego.world import RuleScope
+from guardrail.policy.tokens import Token, tokens
 
 __all__ = [
     "TextEdit",

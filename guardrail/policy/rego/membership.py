@@ -12,9 +12,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from guardrail.policy.rego.rewriting.splices import Extents, Splice, spliced
-from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.rego.tree import Module, Node, children, kind
 from guardrail.policy.rego.world import PolicyIndex, RuleScope
+from guardrail.policy.tokens import tokens
 
 __all__ = ["with_defined_memberships"]
 

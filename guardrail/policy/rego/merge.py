@@ -17,8 +17,8 @@ from itertools import count
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.heads import TextEdit, UnreadableRule, head_edits
-from guardrail.policy.rego.tokens import on_one_line, unix_lines
 from guardrail.policy.rego.tree import Import, Module, kind, nodes
+from guardrail.policy.tokens import on_one_line, unix_lines
 
 __all__ = ["MergedPackage", "SourceLine", "merge", "merge_package"]
 

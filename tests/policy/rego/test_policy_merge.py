@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.rego.tokens import tokens
+from guardrail.policy.tokens import tokens
 from tests.support.policies import ALLOW, call_input, codes, compiled, findings, raw, write
 
 MAIN = """package m

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from guardrail.policy.rego.numbers import arithmetic
 from guardrail.policy.rego.rewriting.splices import Extents, Splice, spliced
-from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.rego.tree import Module, Node, kind, nodes
 from guardrail.policy.rego.world import PolicyIndex, RuleScope
+from guardrail.policy.tokens import tokens
 
 __all__ = ["with_exact_arithmetic"]
 

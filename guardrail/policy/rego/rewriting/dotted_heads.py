@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from guardrail.policy.rego.rewriting.keywords import PREFIX
 from guardrail.policy.rego.rewriting.splices import Splice, end_of, fresh_names, spliced
-from guardrail.policy.rego.tokens import Token, tokens
 from guardrail.policy.rego.tree import REFERENCES, Module, Node, RegoRule, kind, reference
+from guardrail.policy.tokens import Token, tokens
 
 __all__ = ["with_plain_heads"]
 

@@ -12,8 +12,8 @@ import re
 from collections.abc import Iterator, Sequence
 
 from guardrail.policy.rego.rewriting.splices import Splice, spliced
-from guardrail.policy.rego.tokens import Token, tokens
 from guardrail.policy.rego.tree import Import, Module, nodes
+from guardrail.policy.tokens import Token, tokens
 
 __all__ = ["hoisted", "written_out"]
 

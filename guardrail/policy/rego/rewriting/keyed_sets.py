@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from guardrail.policy.rego.rewriting.splices import Splice, end_of, fresh_names, spliced
-from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.rego.tree import Module, RegoRule
+from guardrail.policy.tokens import tokens
 
 __all__ = ["with_objects_of_sets"]
 

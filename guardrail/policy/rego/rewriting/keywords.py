@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 from guardrail.policy.rego.rewriting.splices import Splice, spliced
-from guardrail.policy.rego.tokens import tokens
+from guardrail.policy.tokens import tokens
 
 __all__ = ["PREFIX", "without_keyword_names"]
 

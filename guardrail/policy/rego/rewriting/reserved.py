@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.rewriting.keywords import PREFIX
-from guardrail.policy.rego.tokens import tokens
 from guardrail.policy.sources import ModuleSource
+from guardrail.policy.tokens import tokens
 
 __all__ = ["reserved_names"]
 

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.policy.rego.tokens import on_one_line, tokens
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
+from guardrail.policy.tokens import on_one_line, tokens
 
 __all__ = [
     "Extents",
