@@ -12,6 +12,7 @@ _IRREGULAR = {
     "needs": "need",
     "makes": "make",
     "stands": "stand",
+    "stays": "stay",
     "keeps": "keep",
     "appears": "appear",
     "class": "classes",

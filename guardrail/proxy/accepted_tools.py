@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core import json_text
+from guardrail.core.schema.compiled import compile_schema
 from guardrail.core.times import record_time
-from guardrail.errors import ConfigError, UsageError, os_reason
+from guardrail.errors import ConfigError, SchemaError, UsageError, os_reason
 from guardrail.model_apis.requested_tools import ModelRequestError, RequestedTool
 from guardrail.system.disk import save_file
 from guardrail.system.input_files import FileVersion, read_input, version_of
@@ -23,6 +24,7 @@ __all__ = [
     "Tools",
     "accepted_as",
     "read_accepted",
+    "rejection_of",
     "tool_document",
     "tool_of",
     "write_accepted",
@@ -107,6 +109,18 @@ def accepted_as(tools: Tools, tool: RequestedTool) -> RequestedTool | None:
     """
     known = tools.get(tool.name)
     return known if known is not None and known.digest == tool.digest else None
+
+
+def rejection_of(tool: RequestedTool) -> str:
+    """Return the reason why guardrail rejects the schema of *tool*, so that the tool stays
+    undeclared even if it is accepted, or an empty string.
+    """
+    try:
+        if tool.schema is not None:
+            compile_schema(tool.schema)
+    except SchemaError as error:
+        return error.message
+    return ""
 
 
 def _digest(tools: Tools) -> str:

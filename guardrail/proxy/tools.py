@@ -96,15 +96,32 @@ class RequestTools:
             made = self._all_known(tools, accepted, declared)
         if self._seen is not None and self._seen.due:
             in_background(self._seen.save)
-        new = [
-            name
+        self._tell_of_undeclared(made, tools)
+        return made
+
+    def _tell_of_undeclared(
+        self, made: Mapping[str, Tool], tools: Mapping[str, RequestedTool]
+    ) -> None:
+        """Tell the operator about tools that nobody has accepted, and tools whose schema guardrail
+        rejects.
+        """
+        missing = [
+            tool
             for name, tool in made.items()
             if not tool.declared and tools[name].schema is not None
         ]
+        new = [tool for tool in missing if not tool.refused]
         if new and self._seen is not None:
             said = f"{counted(len(new), 'tool')} in a request {agree(len(new), 'is')} not accepted"
             self._notices.tell("tools", f"{said}; next: guardrail proxy accept")
-        return made
+        rejected = [tool for tool in missing if tool.refused]
+        if rejected:
+            said = (
+                f"{counted(len(rejected), 'tool')} in a request {agree(len(rejected), 'stays')}"
+                " undeclared, because guardrail rejects the schema:"
+                f" {rejected[0].name} ({rejected[0].refused})"
+            )
+            self._notices.tell("schemas", f"{said}; next: guardrail proxy accept --list")
 
     def _tell_of_problem(self) -> None:
         problem = self._accepted.problem

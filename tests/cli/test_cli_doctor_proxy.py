@@ -115,6 +115,17 @@ def test_tools_that_wait_to_be_accepted_are_counted(cli: Cli, project: Path) -> 
     assert "1 tool in requests is not accepted" in found["found"]
 
 
+def test_an_accepted_tool_whose_schema_is_rejected_is_named(cli: Cli, project: Path) -> None:
+    bad = {"type": "object", "properties": {"city": {"pattern": "(?<=a)b"}}}
+    write_accepted(project / "proxy-tools.json", [RequestedTool("weather", "function", bad)])
+    found = checked(cli, project, "")
+    assert found["state"] == "note"
+    assert (
+        "1 accepted tool stays undeclared, because guardrail rejects the schema: weather "
+        "(the pattern at /properties/city needs backtracking (look-around))" in found["found"]
+    )
+
+
 def test_accepted_tools_that_are_malformed_fail(cli: Cli, project: Path) -> None:
     (project / "proxy-tools.json").write_text("{}")
     found = checked(cli, project, "")

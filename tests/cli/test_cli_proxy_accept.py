@@ -95,6 +95,21 @@ def test_json_has_both_schemas(project: Path, cli: Cli) -> None:
     assert listed["digest"] == WEATHER.digest
 
 
+def test_a_schema_that_guardrail_rejects_is_shown_with_the_reason(project: Path, cli: Cli) -> None:
+    """Before and after it is accepted: the tool would stay undeclared."""
+    bad = {"type": "object", "properties": {"city": {"pattern": r"(a)\1"}}}
+    see(project, RequestedTool("weather", "function", bad))
+    reason = "the pattern at /properties/city needs backtracking (back-reference)"
+    line = f"  stays undeclared, because guardrail rejects the schema: {reason}\n"
+    assert line in cli("proxy", "accept").out
+    (found,) = json.loads(cli("proxy", "accept", "--json").out)["tools"]
+    assert found["rejected"] == reason
+    assert cli("proxy", "accept", "weather", "--digest", shown_digest(cli, "weather")).code == 0
+    assert line in cli("proxy", "accept", "--list").out
+    (found,) = json.loads(cli("proxy", "accept", "--list", "--json").out)["tools"]
+    assert found["rejected"] == reason
+
+
 def test_text_from_requests_can_not_forge_what_a_person_sees(project: Path, cli: Cli) -> None:
     """Nor fill the screen. Names that look alike are marked."""
     odd = schema(**{HOSTILE: "string", "city": HOSTILE})

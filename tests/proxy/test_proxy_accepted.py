@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from guardrail.config import ProxySettings
-from guardrail.errors import ConfigError, LedgerError
+from guardrail.errors import ConfigError, LedgerError, SchemaWarning
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
@@ -25,6 +25,7 @@ from guardrail.proxy.accepted_tools import (
     write_accepted,
 )
 from guardrail.proxy.app import Proxy
+from guardrail.proxy.notices import Notices
 from guardrail.proxy.seen_tools import SeenTools, read_seen
 from guardrail.system.os_user import user_name
 from guardrail.tools import tool as tool_module
@@ -307,6 +308,35 @@ def test_a_file_that_becomes_malformed_is_reported_and_no_call_is_decided_withou
     (line,) = lines
     assert f"the file of accepted tools, {path}, can't be used" in line
     assert [each["tool"]["declared"] for each in bench.decisions] == [False, True]
+
+
+def test_an_accepted_tool_whose_schema_is_rejected_stays_undeclared(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The operator is told why, and the record has the reason. Accepting it again is no help."""
+    path, lines = tmp_path / "proxy-tools.json", list[str]()
+    bad = {"type": "object", "properties": {"city": {"pattern": "^(?!x)"}}}
+    accept(path, *requested(tool("chat", "weather", bad)))
+    with (
+        ModelServer([CALLING]) as upstream,
+        serving(
+            Proxy(
+                bench.guard,
+                upstream.openai,
+                ProxySettings(tools=path),
+                notices=Notices(lines.append),
+            )
+        ) as proxy,
+        pytest.warns(SchemaWarning, match="the pattern at /properties/city needs backtracking"),
+    ):
+        ask(proxy, "chat", tools=[tool("chat", "weather", bad)])
+    (decision,) = bench.decisions
+    assert (decision["tool"]["declared"], decision["tool"]["refused"]) == (False, "schema.pattern")
+    (line,) = lines
+    assert line == (
+        "1 tool in a request stays undeclared, because guardrail rejects the schema: "
+        "weather (schema.pattern); next: guardrail proxy accept --list"
+    )
 
 
 def test_a_change_that_can_not_be_recorded_does_not_apply(

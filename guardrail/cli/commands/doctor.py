@@ -61,6 +61,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
 def _proxy(settings: Settings) -> Check:
     """Check the proxy's settings, and whether the packages for a server are installed."""
     try:
+        from guardrail.proxy.accepted_tools import read_accepted, rejection_of
         from guardrail.proxy.seen_tools import waiting_tools
         from guardrail.proxy.settings_check import check_settings
     except ImportError:
@@ -74,6 +75,19 @@ def _proxy(settings: Settings) -> Check:
             raise
         found = f"{found}; this upstream is used only if --config specifies the settings file"
         fix = f"guardrail proxy --config {shlex.quote(str(settings.source))}"
+        return Check("proxy", CheckState.NOTE, found, fix)
+    rejected = {
+        name: why
+        for name, tool in read_accepted(settings.proxy.tools).items()
+        if (why := rejection_of(tool))
+    }
+    if rejected:
+        name, why = next(iter(rejected.items()))
+        found = (
+            f"{found}; {counted(len(rejected), 'accepted tool')} {agree(len(rejected), 'stays')}"
+            f" undeclared, because guardrail rejects the schema: {name} ({why})"
+        )
+        fix = "correct the schema where the tool comes from, and accept it: guardrail proxy accept"
         return Check("proxy", CheckState.NOTE, found, fix)
     waiting = len(waiting_tools(settings))
     if waiting:

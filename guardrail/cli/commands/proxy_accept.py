@@ -190,9 +190,13 @@ def _confirmed(count: int, shown: str | None) -> bool:
 
 def _show_accepted(accepted: Mapping[str, RequestedTool], *, as_json: bool) -> int:
     if as_json:
-        from guardrail.proxy.accepted_tools import tool_document
+        from guardrail.proxy.accepted_tools import rejection_of, tool_document
 
-        emit_json({"tools": [tool_document(tool) for tool in accepted.values()]})
+        tools = [
+            {**tool_document(tool), "rejected": rejection_of(tool) or None}
+            for tool in accepted.values()
+        ]
+        emit_json({"tools": tools})
         return Exit.YES
     for tool in accepted.values():
         data(f"{_text(_as_word(tool.name))}  {_text(_as_word(tool.form))}  {tool.digest[:_SHORT]}")
@@ -241,11 +245,12 @@ def _state(name: str, accepted: Mapping[str, RequestedTool]) -> str:
 
 
 def _document(each: SeenTool, accepted: Mapping[str, RequestedTool]) -> dict[str, Any]:
-    from guardrail.proxy.accepted_tools import tool_document
+    from guardrail.proxy.accepted_tools import rejection_of, tool_document
 
     name = each.tool.name
     return {
         **tool_document(each.tool),
+        "rejected": rejection_of(each.tool) or None,
         "state": _state(name, accepted),
         "accepted": accepted[name].schema if name in accepted else None,
         "count": each.count,
@@ -278,9 +283,15 @@ def _difference(before: RequestedTool, after: RequestedTool) -> Iterator[str]:
 
 
 def _show_tool(tool: RequestedTool) -> None:
-    """Show the arguments of a tool, and the number of other keywords in its schema."""
+    """Show the arguments of a tool, the number of other keywords in its schema, and the reason if
+    guardrail rejects the schema.
+    """
+    from guardrail.proxy.accepted_tools import rejection_of
+
     schema = tool.schema or {}
     data(f"  {_summary(schema)}")
+    if rejected := rejection_of(tool):
+        data(f"  {_text(f'stays undeclared, because guardrail rejects the schema: {rejected}')}")
     found = _keywords(schema)
     if found:
         parts = [f"{name} ({count})" if count > 1 else name for name, count in found.items()]

@@ -5,7 +5,7 @@ checked against it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
@@ -24,7 +24,8 @@ from guardrail.core.schema.cost_limits import (
 from guardrail.core.schema.declared import in_place
 from guardrail.core.schema.defaults import Defaults, plan_defaults
 from guardrail.core.schema.json_copy import ArgumentLimits, Refused, is_panic, take
-from guardrail.errors import RecordError
+from guardrail.core.schema.patterns import UNREADABLE, engine_options, fault_of, shown_place
+from guardrail.errors import RecordError, SchemaError
 
 __all__ = ["Checker", "CompiledSchema", "UnknownArguments", "compile_schema"]
 
@@ -94,10 +95,10 @@ def compile_schema(
     fetched, and no code from the schema is run.
 
     It accepts drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that
-    a linear-time engine can run, and a top level that describes an object. *unknown* is the
-    treatment of arguments that the top level does not declare. Formats are annotations and never
-    asserted. If ``properties`` or ``required`` is null, as some servers send it, it counts as
-    absent. A default that does not fit its own schema is not filled in.
+    a linear-time engine can run (docs/adr/0035), and a top level that describes an object.
+    *unknown* is the treatment of arguments that the top level does not declare. Formats are
+    annotations and never asserted. If ``properties`` or ``required`` is null, as some servers send
+    it, it counts as absent. A default that does not fit its own schema is not filled in.
     """
     schema, encoded = _private_copy(raw, limits)
     draft = _draft_of(schema)
@@ -112,6 +113,9 @@ def compile_schema(
     digest = hashlib.sha256(encoded).hexdigest()
     if checker is Checker.MODEL:
         return CompiledSchema(schema=schema, digest=digest, limits=limits.arguments)
+    for place, pattern in places.patterns:
+        if (fault := fault_of(pattern)) is not None:
+            raise _bad_pattern(_path_to(schema, place), fault)
     cost = measure(places, limits)
     arguments = replace(limits.arguments, depth=cost.depth, nodes=cost.nodes)
     validator, slowness = _validator(schema, draft)
@@ -206,11 +210,11 @@ def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
     failure = refuse("invalid")
     for size, slowness in _PATTERN_SIZES:
         try:
-            # RegexOptions selects the engine that runs in linear time and has no look-around.
-            options = jsonschema_rs.RegexOptions(size_limit=size, dfa_size_limit=1_048_576)
-            validator = make(schema, validate_formats=False, offline=True, pattern_options=options)
+            validator = make(
+                schema, validate_formats=False, offline=True, pattern_options=engine_options(size)
+            )
         except jsonschema_rs.ValidationError as error:
-            failure = refuse("pattern" if error.kind.name == "format" else "invalid")
+            failure = _invalid(error.kind.name, error.instance_path)
         except (ValueError, TypeError, jsonschema_rs.ReferencingError):
             failure = refuse("invalid")
         except BaseException as error:
@@ -220,6 +224,39 @@ def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
         else:
             return validator, slowness
     raise failure
+
+
+def _invalid(kind: str, path: Sequence[str | int]) -> SchemaError:
+    """Return the error for the part of a schema at *path*, which breaks the rule *kind* of its
+    draft.
+    """
+    if kind == "format":
+        if path[-1:] == ["pattern"]:
+            return _bad_pattern(path[:-1], UNREADABLE)
+        if path[-2:-1] == ["patternProperties"]:
+            return _bad_pattern(path[:-2], UNREADABLE)
+    return refuse("invalid")
+
+
+def _bad_pattern(path: Sequence[str | int], fault: str) -> SchemaError:
+    """Return the error for a pattern of the subschema at *path*."""
+    return refuse("pattern", f"the pattern at {shown_place(path) or 'the top level'} {fault}")
+
+
+def _path_to(root: dict[str, Any], part: dict[str, Any]) -> tuple[str | int, ...]:
+    """Return the keys and indexes that lead from *root* to *part*, an object in it."""
+    todo: list[tuple[tuple[str | int, ...], Any]] = [((), root)]
+    while todo:
+        path, value = todo.pop()
+        if value is part:
+            return path
+        pairs: Iterable[tuple[str | int, Any]] = ()
+        if isinstance(value, dict):
+            pairs = value.items()
+        elif isinstance(value, list):
+            pairs = enumerate(value)
+        todo += [((*path, step), item) for step, item in pairs]
+    raise AssertionError
 
 
 def _fits(schema: dict[str, Any], draft: str) -> Callable[[str, Any], bool]:

@@ -30,8 +30,6 @@ _NULL_IS_ABSENT: Final = ("properties", "required")
 """Keywords that some servers send as null instead of omitting them, although the drafts do not
 allow null there.
 """
-_MAX_PATTERN = 1_000
-"""Maximum length of one pattern in characters."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
 """The limit on the characters in arguments is never lower than this."""
@@ -47,18 +45,19 @@ REASONS: Final[Mapping[str, str]] = {
     "recursion": "a schema applies itself to the same value endlessly",
     "expansion": "checking arguments against the schema could take too long",
     "pattern": (
-        "a pattern is too large, malformed, or needs backtracking (look-around, back-references)"
+        "a pattern is too large or malformed, needs backtracking (look-around, back-references), "
+        "or has a different meaning in other engines"
     ),
     "invalid": "the schema is not valid in its JSON Schema draft",
 }
 
 
-def refuse(detail: str) -> SchemaError:
-    """Return the error for *detail*. The message does not quote the schema, because the text of a
-    foreign schema is hostile.
+def refuse(detail: str, message: str = "") -> SchemaError:
+    """Return the error for *detail*, with *message* if it is more exact than the usual one. The
+    message does not quote the schema, because the text of a foreign schema is hostile.
     """
     return SchemaError(
-        REASONS[detail],
+        message or REASONS[detail],
         code=f"schema.{detail}",
         hint="the tool counts as undeclared until its schema is accepted",
     )
@@ -114,6 +113,8 @@ class Survey:
 
     nodes: list[_Node]
     order: list[int]
+    patterns: list[tuple[dict[str, Any], str]]
+    """Each pattern, after the schema that contains it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,8 @@ def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
     """
     schema.pop("$id", None)
     schema.pop("$schema", None)
-    nodes = _Walk(schema, limits.places).nodes
-    return Survey(nodes, _in_place_order(nodes))
+    walk = _Walk(schema, limits.places)
+    return Survey(walk.nodes, _in_place_order(walk.nodes), walk.patterns)
 
 
 def measure(places: Survey, limits: SchemaLimits) -> Cost:
@@ -169,6 +170,7 @@ class _Walk:
         self.root = root
         self.places = places
         self.nodes: list[_Node] = []
+        self.patterns: list[tuple[dict[str, Any], str]] = []
         self._numbers: dict[int, int] = {}
         self._todo: list[dict[str, Any]] = []
         self._number(root)
@@ -185,7 +187,9 @@ class _Walk:
             number = self._numbers[id(schema)] = len(self.nodes)
             if number >= self.places:
                 raise refuse("size")
-            self.nodes.append(_own_cost(schema))
+            found = _patterns(schema)
+            self.patterns += [(schema, pattern) for pattern in found]
+            self.nodes.append(_own_cost(schema, len(found)))
             self._todo.append(schema)
         return [number]
 
@@ -226,15 +230,17 @@ class _Walk:
         ]
 
 
-def _own_cost(schema: dict[str, Any]) -> _Node:
+def _patterns(schema: dict[str, Any]) -> list[str]:
+    found = [pattern for pattern in (schema.get("pattern"),) if isinstance(pattern, str)]
+    found += _dict(schema.get("patternProperties"))
+    return found
+
+
+def _own_cost(schema: dict[str, Any], patterns: int) -> _Node:
     # For every value, a validator visits each entry of properties, required and similar keywords.
     entries = sum(len(value) for value in schema.values() if isinstance(value, (dict, list)))
-    patterns = [pattern for pattern in (schema.get("pattern"),) if isinstance(pattern, str)]
-    patterns += _dict(schema.get("patternProperties"))
-    if any(len(pattern) > _MAX_PATTERN for pattern in patterns):
-        raise refuse("pattern")
     again = "unevaluatedProperties" in schema or "unevaluatedItems" in schema
-    return _Node(1 + entries // 4, len(patterns), 3 if again else 1)
+    return _Node(1 + entries // 4, patterns, 3 if again else 1)
 
 
 def follow(root: Mapping[str, Any], reference: object) -> Any:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
+
+from guardrail.core.schema.patterns import may_match
 
 __all__ = ["declared", "shows"]
 
@@ -17,15 +18,15 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     """Return True if *schema* mentions a member *name* of the object that it describes, in any part
     that can apply to the object.
 
-    Local references are followed. A name pattern counts if it matches *name* or is invalid.
-    Permission for additional members does not count.
+    Local references are followed. A name pattern counts if it matches *name*, or if guardrail does
+    not run it. Permission for additional members does not count.
     """
     return any(_declares(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
     """Return every member name that *schema* mentions, by the rules of ``shows``, or None if it
-    contains a name pattern. No pattern is run, because a hostile one might never finish.
+    contains a name pattern.
     """
     found: set[str] = set()
     for part in _parts(schema):
@@ -80,14 +81,7 @@ def _declares(part: Mapping[str, Any], name: str) -> bool:
             if any(isinstance(item, list | tuple) and name in item for item in depends.values()):
                 return True
     patterns = part.get("patternProperties")
-    return isinstance(patterns, Mapping) and any(_fits(pattern, name) for pattern in patterns)
-
-
-def _fits(pattern: object, name: str) -> bool:
-    try:
-        return re.search(str(pattern), name) is not None
-    except (re.error, RecursionError, OverflowError):
-        return True
+    return isinstance(patterns, Mapping) and any(may_match(str(each), name) for each in patterns)
 
 
 def _resolve(schema: Mapping[str, Any], reference: object) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail.core.log.record import dumps
-from guardrail.core.schema.compiled import compile_schema
+from guardrail.core.schema.compiled import Checker, compile_schema
 from guardrail.core.schema.defaults import plan_defaults
 from guardrail.core.schema.json_copy import ArgumentLimits, Refused
 from guardrail.core.schema.snapshot import copy_json, snapshot
@@ -113,6 +113,7 @@ def test_a_schema_never_connects_anywhere() -> None:
         ({"properties": []}, "invalid"),
         ({"properties": {"a": 5}}, "invalid"),
         ({"required": "a"}, "invalid"),
+        ({"properties": {"pattern": {"$ref": "#/$defs/a b"}}, "$defs": {"a b": {}}}, "invalid"),
         ({"properties": {"a": {"default": float("nan")}}}, "not_json"),
         ({"properties": {"a": {"default": b"x"}}}, "not_json"),
         ({"title": "\ud800"}, "not_json"),
@@ -244,23 +245,80 @@ def test_a_filter_language_of_real_tools_is_accepted() -> None:
     assert compiled.limits.depth >= 8
 
 
+BACKTRACKING = ["(?=a)b", "(?!a)b", "(?<=a)b", "(?<!a)b", r"^(?!\s*$).+", r"(a)\1", r"(?<n>a)\k<n>"]
+UNREADABLE = ["((a{1,100}){1,100}){1,100}", "a{99999}", "[", "(" * 400 + ")" * 400, r"\q", "*a"]
+OTHER_MEANING = [r"\<a\>", r"\b{start}a", "a++b", "a*+", "a??+", "a{2}{3}", "(?s)a.b", "(?ix: a)"]
+
+
 @pytest.mark.parametrize(
-    "pattern",
+    ("patterns", "reason"),
     [
-        "(?=a)b",
-        "(?!a)b",
-        "(?<=a)b",
-        r"(a)\1",
-        "((a{1,100}){1,100}){1,100}",
-        "a{99999}",
-        "[",
-        "x" * 1_001,
+        (BACKTRACKING, "needs backtracking"),
+        (UNREADABLE, "is malformed, or too large once it is compiled"),
+        (OTHER_MEANING, "has a different meaning in other engines"),
+        (["x" * 1_001, "a" * 100_000, "(a+)+" * 20_000], "has more than 1,000 characters"),
     ],
 )
-def test_patterns_that_need_backtracking_or_too_much_are_refused(pattern: str) -> None:
-    """Wherever a pattern can stand."""
-    assert refusal({"properties": {"a": {"pattern": pattern}}}) == "pattern"
-    assert refusal({"properties": {"a": {"patternProperties": {pattern: {}}}}}) == "pattern"
+def test_patterns_that_guardrail_does_not_run_are_refused(patterns: list[str], reason: str) -> None:
+    """Wherever a pattern can stand. The message says where it is, and what is wrong with it."""
+    for pattern in patterns:
+        inside = {"pattern": pattern}
+        for part, place in (
+            (inside, ""),
+            ({"patternProperties": {pattern: {}}}, ""),
+            ({"items": {"anyOf": [{}, inside]}}, "/items/anyOf/1"),
+            ({"propertyNames": inside}, "/propertyNames"),
+        ):
+            with pytest.raises(SchemaError) as caught:
+                compile_schema({"properties": {"a": part}})
+            assert caught.value.code == "schema.pattern"
+            message = caught.value.message
+            assert message.startswith(f"the pattern at /properties/a{place} {reason}"), pattern
+
+
+def test_the_place_of_a_bad_pattern_is_shown_only_up_to_a_hostile_name() -> None:
+    """The names in a foreign schema can be escape sequences, or text for a model."""
+    bad = {"pattern": "(?=a)"}
+    for schema, place in (
+        (bad, "the top level"),
+        ({"properties": {"a/b~": bad}, "title": "x"}, "/properties/a~1b~0"),
+        ({"properties": {"\x1b[2J": bad}}, "/properties"),
+        ({"properties": {"ignore this " * 9: bad}}, "/properties"),
+    ):
+        with pytest.raises(SchemaError) as caught:
+            compile_schema(schema)
+        assert caught.value.message.startswith(f"the pattern at {place} needs backtracking")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fitting", "unfitting"),
+    [
+        (r"^\d{4}-\d{2}$", "2026-11", "\u0662\u0660\u0662\u0666-11"),
+        (r"^[\w.+-]+@\w+$", "a.b@c", "a b@c"),
+        (r"^\p{L}+$", "\u0436\u00e9", "a1"),
+        (r"^\p{Script=Greek}$", "\u03b1", "a"),
+        (r"^\u0041\x42\cJ$", "AB\n", "AB"),
+        (r"^[^[\]]+$", "a", "[a]"),
+        (r"^[a&&b]$", "&", "c"),
+        ("^(?:a|(?<n>b))+?$", "ab", "c"),
+        ("(?i)^abc$", "ABC", "abd"),
+        ("^a{1,3}?b??$", "aab", "aaaab"),
+        (r"^\{\}\.<?$", "{}.", "{}x"),
+    ],
+)
+def test_ordinary_patterns_keep_their_meaning(pattern: str, fitting: str, unfitting: str) -> None:
+    """That of ECMA-262, and flags as Python and RE2 read them."""
+    compiled = compile_schema({"properties": {"a": {"pattern": pattern}}})
+    assert snapshot(compiled, {"a": fitting}).args == {"a": fitting}
+    with pytest.raises(ArgumentsError):
+        snapshot(compiled, {"a": unfitting})
+
+
+def test_the_patterns_of_a_model_are_only_a_description() -> None:
+    """The program's own model runs them, on its own engine."""
+    for pattern in ("(?=a)b", "x" * 2_000):
+        schema = {"properties": {"a": {"pattern": pattern}}}
+        assert compile_schema(schema, checker=Checker.MODEL).validator is None
 
 
 def test_a_pattern_that_hangs_backtracking_engines_is_harmless() -> None:
