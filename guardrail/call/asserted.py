@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from guardrail.core.call_context import CallContext
+from guardrail.core.hidden import hidden
 from guardrail.core.policy_input import framework_input, model_input
 from guardrail.core.redaction.replacements import cut, encodable
 from guardrail.core.redaction.scan import scan_all, unmetered
@@ -38,6 +39,7 @@ length, so that a sensitive value is found before it is cut in two.
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
 
+@hidden
 class AssertedFacts(NamedTuple):
     """The parts of a policy input that come from a call's context."""
 

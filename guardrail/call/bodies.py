@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
 from guardrail.call.timed_bodies import TimedBody
+from guardrail.core.hidden import hidden
 from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
 from guardrail.system.waiting import Shielded, Wait, Work
@@ -31,6 +32,7 @@ CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
 """Id of the governed call whose body runs in this context."""
 
 
+@hidden
 class Run(NamedTuple):
     """A request to run a body. The driver runs it and sends ``Ended`` back."""
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from concurrent.futures import Future
 from typing import NamedTuple
 
+from guardrail.core.hidden import hidden
+
 __all__ = ["Early", "Ended"]
 
 
@@ -21,6 +23,7 @@ class Early(NamedTuple):
     """
 
 
+@hidden
 class Ended(NamedTuple):
     """The end of the body, after step (8)."""
 

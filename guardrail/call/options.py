@@ -7,11 +7,13 @@ from typing import Any, NamedTuple
 
 from guardrail.call.scope import SessionScope
 from guardrail.core.call_context import CallContext
+from guardrail.core.hidden import hidden
 from guardrail.errors import UsageError
 
 __all__ = ["CallOptions", "check_approval"]
 
 
+@hidden
 class CallOptions(NamedTuple):
     """The options of one call: the keyword arguments of ``guard.call`` other than tool, arguments
     and body.

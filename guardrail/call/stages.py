@@ -17,6 +17,7 @@ from guardrail.call.asserted import AssertedFacts
 from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.core.call_context import CallContext
+from guardrail.core.hidden import hidden
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import (
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 
+@hidden
 class Request(NamedTuple):
     """The call after step (1): its caller and its tool."""
 
@@ -98,6 +100,7 @@ class Request(NamedTuple):
     """
 
 
+@hidden
 class RecordedInput(NamedTuple):
     """The policy input of a call as recorded."""
 
@@ -108,6 +111,7 @@ class RecordedInput(NamedTuple):
     """The texts of the recorded view that the final scan of the record must examine."""
 
 
+@hidden
 class Ahead(NamedTuple):
     """The parts of a decision record that were made while the policy was evaluated."""
 
@@ -121,6 +125,7 @@ class Ahead(NamedTuple):
     """
 
 
+@hidden
 class Prepared(NamedTuple):
     """The call after steps (2) to (4): the input for the policy.
 
@@ -161,6 +166,7 @@ class Prepared(NamedTuple):
         return self._replace(request=request, inspection=None, omitted=OVER_BUDGET)
 
 
+@hidden
 class Decided(NamedTuple):
     """The call after steps (5) and (6): the verdict."""
 
@@ -174,6 +180,7 @@ class Decided(NamedTuple):
     """
 
 
+@hidden
 class Admitted(NamedTuple):
     """The call after step (7): allowed, and its decision is durable. Exactly one outcome must
     follow.
@@ -207,6 +214,7 @@ class Admitted(NamedTuple):
         return self._replace(request=kept, arguments=_NOTHING)
 
 
+@hidden
 class Settled(NamedTuple):
     """The call after step (9): its outcome is durable, or queued if the settings say ``soon``."""
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.core.hidden import hidden
 from guardrail.core.types import Cause
 
 __all__ = ["BEHIND", "TAKEN", "TYPES", "Claim", "Owner", "owner_of", "refuses", "session_of"]
@@ -33,6 +34,7 @@ written.
 _KINDS = ("tenant", "principal", "agent", "issuer")
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class Claim:
     """Claims a session for its caller, in the caller's first record in that session."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from guardrail.core.decision import CONTRACT
+from guardrail.core.hidden import hidden
 from guardrail.core.types import Assurance, Json, JsonObject, Session
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
 _NO_ZONES: Mapping[str, int] = MappingProxyType({})
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class SessionInput:
     """The part of the policy input that all calls of one session share.

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
+from guardrail.core.hidden import hidden
+
 __all__ = [
     "NOT_REQUESTED",
     "Agent",
@@ -118,7 +120,7 @@ class Principal:
     """How the identity was established: ``context``, later ``oidc_jwt`` and others."""
     roles: tuple[str, ...] = ()
     """The roles, which the policy sees as ``subject.properties.roles``."""
-    attributes: Mapping[str, Json] = field(default_factory=dict)
+    attributes: Mapping[str, Json] = field(default_factory=dict, repr=False)
     """Further ``subject.properties``, supplied by the program."""
 
 
@@ -141,17 +143,18 @@ class Session:
     tenant: str
     principal: Principal
     agent: Agent
-    delegation: tuple[Mapping[str, Json], ...] = ()
+    delegation: tuple[Mapping[str, Json], ...] = field(default=(), repr=False)
     """The chain of actors, outermost first (RFC 8693 ``act``)."""
-    attributes: Mapping[str, Json] = field(default_factory=dict)
+    attributes: Mapping[str, Json] = field(default_factory=dict, repr=False)
     """The program's data about the session, recorded in redacted form."""
     trace: str | None = None
     """W3C trace id, if the program has one."""
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One policy rule that fired."""
+    """One policy rule that fired. A policy can build each of its texts from an argument."""
 
     rule: str
     message: str
@@ -171,9 +174,9 @@ class Decision:
     detail: str = ""
     """Stable sub-code, or an empty string for a plain policy verdict."""
     rules: tuple[Rule, ...] = ()
-    redact: tuple[str, ...] = ()
+    redact: tuple[str, ...] = field(default=(), repr=False)
     """RFC 6901 pointers into the arguments, ``*`` for any key or index."""
-    labels: tuple[str, ...] = ()
+    labels: tuple[str, ...] = field(default=(), repr=False)
     message: str = ""
     """Text for the agent in addition to the text of the cause: guardrail's words and declared
     names, never a value.
@@ -194,6 +197,7 @@ class PolicyIdentity:
     """SHA-256 over the data document."""
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class EngineReply:
     """An engine's reply before it is checked."""

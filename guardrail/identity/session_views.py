@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
+from guardrail.core.hidden import hidden
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
 from guardrail.core.policy_input import SessionInput, session_input
@@ -29,6 +30,7 @@ class _Ids:
     session: str
 
 
+@hidden
 class SessionViews:
     """Session data that is derived from the session's identity and can be computed again."""
 

@@ -5,6 +5,7 @@ processes to be harmed.
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import os
 import subprocess
@@ -147,6 +148,11 @@ def appearances(secret: str, data: bytes) -> list[str]:
     """Return the forms in which *secret* stands in *data*: plain, escaped, quoted, hex, base64 at
     any offset.
     """
+    return [name for name, form in _forms(secret).items() if form and form in data]
+
+
+@functools.cache
+def _forms(secret: str) -> Mapping[str, bytes]:
     raw = secret.encode()
     forms = {
         "plain": raw,
@@ -164,7 +170,7 @@ def appearances(secret: str, data: bytes) -> list[str]:
         forms[f"base64url+{shift}"] = forms[f"base64+{shift}"].translate(
             bytes.maketrans(b"+/", b"-_")
         )
-    return [name for name, form in forms.items() if form and form in data]
+    return forms
 
 
 def cli(*words: object, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[bytes]:

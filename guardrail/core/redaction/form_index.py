@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import compress
 
+from guardrail.core.hidden import hidden
 from guardrail.core.redaction.known_forms import KnownForm
 
 __all__ = ["SHARED", "WINDOW", "FormIndex", "choose_window"]
@@ -29,6 +30,7 @@ _Window = int | _Places
 """The number of the only form with a window, or all forms with it."""
 
 
+@hidden
 class FormIndex:
     """All forms of the known values.
 

@@ -10,9 +10,12 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
+from guardrail.core.hidden import hidden
+
 __all__ = ["KnownForm", "forms_of"]
 
 
+@hidden
 class KnownForm(NamedTuple):
     """The value that a form stands for, and whether the form is encoded."""
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardrail.core.hidden import hidden
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.marks import is_mark, needs_normalising, normalised
@@ -63,6 +64,7 @@ class View:
     """
 
 
+@hidden
 class CleanTexts:
     """Texts in which no detector finds anything, stored so that the gate need not scan them again:
     many short ones and a few long ones.

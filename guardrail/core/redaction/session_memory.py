@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from guardrail.core.hidden import hidden
 from guardrail.core.redaction.decodings import decodings
 from guardrail.core.redaction.form_index import FormIndex
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
@@ -54,6 +55,7 @@ child would never get a lock that another thread held, and would find a memory h
 _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 
 
+@hidden
 class Known(NamedTuple):
     """One occurrence of a known value in a text."""
 

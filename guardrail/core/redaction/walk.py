@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardrail.core.hidden import hidden
 from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.name_marks import (
@@ -57,6 +58,7 @@ def _is_by_name(mark: Mark) -> bool:
     return all(rule.startswith("key:") for rule in mark[1])
 
 
+@hidden
 @dataclass(slots=True)
 class Nested:
     """A JSON string that was parsed: its location, and its content after the walk."""
@@ -70,6 +72,7 @@ class Nested:
     path: Path
 
 
+@hidden
 @dataclass(slots=True)
 class Walk:
     """The result of the walk. The copy is made during the walk; nothing in it has been replaced

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from guardrail.core.hidden import hidden
 from guardrail.core.log.record import dumps
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.declared import (
@@ -38,6 +39,7 @@ __all__ = ["Snapshot", "copy_json", "encode", "explain", "snapshot"]
 _OBJECTS: Final = frozenset({dict, OrderedDict, defaultdict})
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """The arguments of one call, shared by policy, record and commitment."""
