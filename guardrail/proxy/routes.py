@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from guardrail.model_apis.api import Api
-from guardrail.model_apis.openai.routes import without_calls
+from guardrail.model_apis.openai.routes import route_name, without_calls
 from guardrail.proxy.errors import ErrorFormat, ProxyError
 
 __all__ = ["Route", "find_route", "format_of"]
@@ -55,8 +55,8 @@ def find_route(method: str, path: str) -> Route:
         return Route(rest, None)
     raise ProxyError(
         404,
-        f"{method} /v1/{parts[0]}{'/...' if parts[1:] else ''} can carry tool calls that the "
-        "proxy can't decide, or is unknown to the proxy",
+        f"{route_name(method, parts, '/v1')} can carry tool calls that the proxy can't decide, or "
+        "is unknown to the proxy",
         code="proxy.route",
         hint="docs/proxy.md lists the routes",
     )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from guardrail.errors import UsageError
 from guardrail.model_apis.api import Api
 
-__all__ = ["check_socket", "refuse", "route_of", "without_calls"]
+__all__ = ["check_socket", "refuse", "route_name", "route_of", "without_calls"]
 
 _NO_CALLS = frozenset(
     {
@@ -41,6 +42,8 @@ _GOVERNED = {("chat", "completions"): Api.CHAT, ("responses",): Api.RESPONSES}
 _CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "compact")})
 """Routes whose responses only concern the calls in the request itself."""
 
+_WORD = re.compile(r"[A-Z]{1,10}|[a-z][a-z_]{0,31}")
+
 
 def without_calls(method: str, parts: Sequence[str]) -> bool:
     """Return True if responses to *method* and a path with these *parts* do not contain calls, and
@@ -49,6 +52,14 @@ def without_calls(method: str, parts: Sequence[str]) -> bool:
     if not parts or parts[0] not in _NO_CALLS:
         return False
     return parts[0] not in _ONLY_READ or method in {"GET", "DELETE"}
+
+
+def route_name(method: str, parts: Sequence[str], base: str = "") -> str:
+    """Return *method* and the first of *parts*, below *base*, for a message. A word that does not
+    look like one of an API is not shown, because a path can contain a key.
+    """
+    shown = [word if _WORD.fullmatch(word) else "..." for word in (method, *parts[:1])]
+    return f"{shown[0]} {base}/{'/'.join(shown[1:])}{'/...' if parts[1:] else ''}"
 
 
 def route_of(method: str, path: str, base: str) -> Api | None:
@@ -63,7 +74,7 @@ def route_of(method: str, path: str, base: str) -> Api | None:
         return _GOVERNED[parts]
     if method == "DELETE" or parts in _CALLS_OF_REQUEST or without_calls(method, parts):
         return None
-    raise refuse(f"{method} /{'/'.join(parts[:1])}{'/...' if parts[1:] else ''}")
+    raise refuse(route_name(method, parts))
 
 
 def check_socket(url: object) -> None:
