@@ -5,6 +5,7 @@ that comes out.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -78,17 +79,17 @@ def test_no_canary_is_in_what_the_command_line_shows(said: Said) -> None:
     count = len(records(said.folder / "audit.db"))
     words: list[list[str]] = [["sessions"], ["show", "canary-0"], ["show", "canary-1"], ["verify"]]
     words += [["approvals"], ["show", "last"], ["why", "last"]]
+    lines = [[*word, *form] for word in words for form in ([], ["--json"])]
+    # Each command and form reads a quarter of the records: each place has several, in two sessions.
     for seq in range(count):
-        words += [["show", str(seq)], ["why", str(seq)]]
+        word, form = ("show", "why")[seq // 2 % 2], ([], ["--json"])[seq // 4 % 2]
+        lines.append([word, str(seq), *form])
     shown = 0
-    for word in words:
-        for form in ([], ["--json"]):
-            done = runner.invoke(
-                commands, [*word, *form, "--ledger", str(said.folder / "audit.db")]
-            )
-            data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
-            assert found(said, data) == [], word
-            shown += len(data)
+    for line in lines:
+        done = runner.invoke(commands, [*line, "--ledger", str(said.folder / "audit.db")])
+        data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
+        assert found(said, data) == [], line
+        shown += len(data)
     assert shown > 100_000
 
 
@@ -131,6 +132,61 @@ def test_no_canary_that_is_looked_up_is_shown_or_written(said: Said) -> None:
     assert sum(record["command"] == "find" for record in reads) == 8
     for canary in said.canaries:
         assert leaks(said.folder, canary) == []
+
+
+def test_no_canary_is_in_what_other_commands_write_or_show(said: Said, tmp_path: Path) -> None:
+    """Backups, proofs, heads, archives, segments, pruned ledgers, kept policies, new keys, the
+    index, the record of each change with its reason, the tables of redact.
+    """
+    from guardrail.cli.app import cli as commands
+
+    folder = tmp_path / "copy"
+    shutil.copytree(said.folder, folder)
+    shape, _ = said.canaries
+    config = folder / "guardrail.toml"
+    config.write_text(
+        f'[ledger]\npath = "{folder / "audit.db"}"\n[policy]\npath = "{folder / "policies"}"\n'
+        f'[anchors]\nfile = "{folder / "heads"}"\nmemory = "{folder / "memory"}"\n'
+        f'[retention]\narchive = "{folder / "archive"}"\n'
+        f'[review]\nindex = "{folder / "index"}"\n'
+    )
+    because = ["--reason", f"because of {shape}"]
+    told = json.dumps({"password": said.canaries[1], "text": f"use {shape}, please"})
+    runner = CliRunner()
+    codes: list[tuple[str, int]] = []
+    for line in (
+        ["backup", str(folder / "copy.db"), *because],
+        ["prove", "3", "--out", str(folder / "proof.json")],
+        ["checkpoint", "--json", *because],
+        ["rederive", "--json"],
+        ["keys", "rotate", *because],
+        ["keys", "retire", "--json", *because],
+        ["hold", "add", "case-1", *because],
+        ["hold", "list", "--json"],
+        ["seal", *because],
+        ["archive", *because],
+        ["retention", "status", "--json"],
+        ["hold", "release", "case-1", *because],
+        ["prune", "--policy", *because],
+        ["index", "--rebuild", "--json"],
+        ["access", "--json", "--all"],
+        ["export", "--jsonl", "--output", str(folder / "out.jsonl")],
+        ["doctor", "--json"],
+        ["recover"],
+        ["redact", "--explain"],
+        ["redact", "--explain", "--json"],
+        ["redact", "--undeclared"],
+    ):
+        place = [] if line[0] == "doctor" else ["--config", str(config)]
+        done = runner.invoke(commands, [*line, *place], input=told)
+        data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()
+        assert found(said, data) == [], line[:2]
+        codes.append((" ".join(line[:2]), done.exit_code))
+    assert {name: code for name, code in codes if code not in (0, 5)} == {}
+    written = {path.name.partition(".")[0] for path in folder.iterdir()}
+    assert {"copy", "proof", "out", "archive", "index"} <= written
+    for canary in said.canaries:
+        assert leaks(folder, canary) == []
 
 
 def test_a_ledger_under_a_canary_s_name_would_be_found() -> None:
