@@ -71,7 +71,8 @@ def test_no_call_gets_the_recorded_attributes_that_a_slower_call_made(
         return view
 
     monkeypatch.setattr(type(state.redactor), "value", lambda _, *each: slow(*each))
-    assert VALUE in str(state.recorded().subject)  # the slower call began before the value was known
+    # The slower call began before the value was known.
+    assert VALUE in str(state.recorded().subject)
     assert VALUE not in faster[0]
     assert VALUE not in str(state.recorded().subject)
     state.free_cache()
