@@ -50,6 +50,10 @@ MODULES = {
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. They need the extra `langchain`."
     ),
+    "guardrail.integrations.presidio": (
+        "Presidio as a detector for reports ([redaction.md](redaction.md#other-detectors)). It"
+        " needs\nthe extra `presidio`."
+    ),
     "guardrail.integrations.deepagents": (
         "Deep agents under policy. They need the extra `deepagents`."
     ),

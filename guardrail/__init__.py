@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guardrail.call.admission import Admission
     from guardrail.call.scope import SessionScope
     from guardrail.core.call_context import CallContext
+    from guardrail.core.redaction.detector import Detector, SensitiveSpan
     from guardrail.core.schema.json_arguments import JsonArguments
     from guardrail.core.types import Agent, Principal, Status
     from guardrail.core.version import __version__
@@ -41,12 +42,14 @@ __all__ = [
     "CallContext",
     "ConfigError",
     "Denied",
+    "Detector",
     "Guard",
     "GuardrailError",
     "JsonArguments",
     "LedgerError",
     "PolicyError",
     "Principal",
+    "SensitiveSpan",
     "SessionScope",
     "Status",
     "ToolTimeoutError",
@@ -58,9 +61,11 @@ _HOMES = {
     "Admission": "guardrail.call.admission",
     "Agent": "guardrail.core.types",
     "CallContext": "guardrail.core.call_context",
+    "Detector": "guardrail.core.redaction.detector",
     "Guard": "guardrail.guard",
     "JsonArguments": "guardrail.core.schema.json_arguments",
     "Principal": "guardrail.core.types",
+    "SensitiveSpan": "guardrail.core.redaction.detector",
     "SessionScope": "guardrail.call.scope",
     "Status": "guardrail.core.types",
     "__version__": "guardrail.core.version",

@@ -80,6 +80,11 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "index",
         "Update your index of the ledger, for Datasette and sqlite-utils.",
     ),
+    "missed": CommandEntry(
+        f"{_HERE}.missed",
+        "missed",
+        "Report sensitive values that redaction left in the records.",
+    ),
     "rederive": CommandEntry(
         f"{_HERE}.rederive",
         "rederive",
@@ -194,7 +199,17 @@ COMMANDS: Mapping[str, CommandEntry] = {
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Start": ("init", "doctor", "demo", "bench"),
-    "Review": ("sessions", "show", "why", "find", "rederive", "index", "export", "access"),
+    "Review": (
+        "sessions",
+        "show",
+        "why",
+        "find",
+        "missed",
+        "rederive",
+        "index",
+        "export",
+        "access",
+    ),
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),

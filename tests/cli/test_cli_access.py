@@ -38,6 +38,7 @@ TRIED: dict[str, list[str]] = {
     "upgrade": [],
     "approvals": [],
     "approve": ["4", "--reason", "fine"],
+    "missed": [],
     "refuse": ["4", "--reason", "no"],
     "verify": [],
     "recover": ["--dry-run"],

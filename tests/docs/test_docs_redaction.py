@@ -6,17 +6,19 @@ import re
 from pathlib import Path
 from typing import Any
 
+from guardrail import Detector
+from guardrail.core.redaction.detector import find_spans
 from tests.support.guards import guarded, records
 
 PAGE = (Path(__file__).parents[2] / "docs" / "redaction.md").read_text(encoding="utf-8")
+FUNCTION, DETECTOR = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def test_marked_arguments_of_a_function_are_removed(tmp_path: Path) -> None:
     """By the rules of the schema. Nothing else shows that these values are sensitive."""
-    (program,) = re.findall(r"^```python\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
     with guarded(tmp_path) as guard:
         names: dict[str, Any] = {"guard": guard, "__name__": "docs"}
-        exec(program, names)
+        exec(FUNCTION, names)
         with guard.session(principal="alice"):
             assert names["book_room"](guest="x", locker="blue horse", needs="a ramp") == "room 7"
     (decision,) = records(tmp_path / "audit.db", "call.decision")
@@ -27,3 +29,12 @@ def test_marked_arguments_of_a_function_are_removed(tmp_path: Path) -> None:
     removed = decision["redaction"]["removed"]
     assert "schema:writeOnly" in str(removed)
     assert "schema:x-guardrail" in str(removed)
+
+
+def test_the_detector_on_the_page_works() -> None:
+    names: dict[str, Any] = {"__name__": "docs"}
+    exec(DETECTOR, names)
+    detector = names["Badges"]()
+    assert isinstance(detector, Detector)
+    assert find_spans("badges", detector, "of BADGE-1234.") == [(3, 13, "badge")]
+    assert find_spans("badges", detector, "of nobody") == []

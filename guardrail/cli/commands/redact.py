@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
+from guardrail.cli.commands.missed import document_of, exit_code, line_of, report_failures
+from guardrail.cli.detectors import detector_option, load_detectors
 from guardrail.cli.json_values import STDIN, parse_value, read_bytes
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, field, paint, prose, remark
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from guardrail.authoring.redaction_preview import RedactionPreview
     from guardrail.core.schema.compiled import CompiledSchema
     from guardrail.core.types import Json
+    from guardrail.review.missed import MissedValue
 
 __all__ = ["redact"]
 
@@ -47,6 +50,10 @@ _LINES_HINT = "with --lines, each line is one JSON value"
     metavar="FILE",
     help='JSON schemas of the tools\' arguments, as {"tool": schema}.',
 )
+@detector_option(
+    "Also search the recorded form with this detector: presidio, or one of an installed package. "
+    "Can be repeated."
+)
 @config_option
 @json_option
 def redact(
@@ -57,6 +64,7 @@ def redact(
     undeclared: bool,
     lines: bool,
     tools: Path | None,
+    names: tuple[str, ...],
     config: Path | None,
     as_json: bool,
 ) -> int:
@@ -67,35 +75,47 @@ def redact(
     log_output. The rules in [redaction] of the settings apply. Without --tools, the tool's schema
     has no annotations. Tokens in the output are made
     with a random key, so they differ from the tokens in a ledger and from run to run. The command
-    writes nothing to disk.
+    writes nothing to disk. With --detector, it lists the values that the detector finds in the
+    recorded form; the recorded form does not change.
 
     Exit code 0: every value can be recorded; 1: a guard would deny a call with these arguments,
     because they do not match the schema, or because they can't be redacted in time; 3: the input
-    can't be read, or is not JSON.
+    can't be read, or is not JSON, or a detector failed; 5: a detector found values.
     """
     from guardrail.authoring.redaction_preview import preview
     from guardrail.config.redaction_rules import redaction_rules
+    from guardrail.review.missed import Search
 
-    rules = redaction_rules(settings_of(config).redaction)
+    settings = settings_of(config).redaction
+    rules = redaction_rules(settings)
+    search = Search(load_detectors(names, settings))
     schema = _schema(tool, tools, undeclared=undeclared)
     declared = not undeclared and (tools is None or schema is not None)
     if source == STDIN and sys.stdin.isatty():
         remark("reading JSON from standard input; press Ctrl-D at the end", Style.DIM)
     values = _values(source, lines=lines)
-    exit_code = Exit.YES
+    previews = preview(values, rules=rules, schema=schema, declared=declared)
+    denied, left = False, 0
     found: list[dict[str, Any]] = []
-    for index, each in enumerate(preview(values, rules=rules, schema=schema, declared=declared)):
-        if each.refused or each.unfit:
-            exit_code = Exit.NO
+    for index, each in enumerate(previews):
+        denied = denied or bool(each.refused or each.unfit)
+        missed = [*search.missed(each.recorded)] if names else []
+        left += len(missed)
         if as_json:
-            found.append(asdict(each))
+            more = {"missed": [document_of(one) for one in missed]} if names else {}
+            found.append({**asdict(each), **more})
             continue
         if index:
             data()
-        _print(each, explain=explain)
+        _print(each, missed, explain=explain)
+    code = exit_code(search, left > 0)
+    if denied and code is not Exit.UNKNOWN:
+        code = Exit.NO
     if as_json:
-        emit_json({"exit": int(exit_code), "values": found})
-    return exit_code
+        failures = {"failures": dict(search.failures)} if names else {}
+        emit_json({"exit": int(code), "values": found, **failures})
+    report_failures(search)
+    return code
 
 
 def _schema(tool: str | None, tools: Path | None, *, undeclared: bool) -> CompiledSchema | None:
@@ -125,7 +145,15 @@ def _values(source: Path, *, lines: bool) -> Iterator[Json]:
             yield parse_value(line, source, hint=_LINES_HINT, line=number)
 
 
-def _print(found: RedactionPreview, *, explain: bool) -> None:
+def _print(found: RedactionPreview, missed: list[MissedValue], *, explain: bool) -> None:
+    _print_recorded(found, explain=explain)
+    if missed:
+        data(paint("Left by redaction", Style.STRONG))
+    for each in missed:
+        data(f"  {line_of(each)}")
+
+
+def _print_recorded(found: RedactionPreview, *, explain: bool) -> None:
     if found.refused:
         data(f"{paint('DENIED', Style.BAD)}  {one_line(found.refused)}")
         return
