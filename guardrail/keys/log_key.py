@@ -239,6 +239,7 @@ class Keys:
                 write_private(folder / _LOG_KEY, pem, like)
             secrets = TokenSecrets.new()
             public = cls(log_key, secrets).public
+            secrets = secrets.of_log(public)
             write_private(folder / _LOG_PUBLIC, public.encode("ascii") + b"\n", like)
             write_private(folder / TOKENS_FILE, secrets.text(), like)
             keys = cls(log_key, secrets, folder / TOKENS_FILE)
@@ -267,9 +268,7 @@ class Keys:
         """
         check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
         try:
-            # The file may be replaced while it is read: then it is read again when it is used.
-            stamp = _stamp(folder / TOKENS_FILE)
-            secrets = TokenSecrets.parse(read_key(folder / TOKENS_FILE))
+            secrets, stamp = _read_secrets(folder / TOKENS_FILE)
             log_key: object
             if signer:
                 text = read_key(folder / _LOG_PUBLIC).decode("ascii").strip()
@@ -292,6 +291,13 @@ class Keys:
             )
         keys = cls(log_key, secrets, folder / TOKENS_FILE)
         keys._stamp = stamp
+        if secrets.log not in ("", keys.public):
+            # With them, the heads of this log would look like those of a forger.
+            raise KeysError(
+                f"{folder}: {TOKENS_FILE} belongs to a different log than the log key",
+                code="keys.mixed",
+                hint=f"restore {TOKENS_FILE} from the newest backup of this folder",
+            )
         return keys
 
     @property
@@ -356,6 +362,21 @@ def _stamp(file: Path | None) -> tuple[int, int, int] | None:
     except OSError:
         return None
     return None if found is None else (found.st_ino, found.st_mtime_ns, found.st_size)
+
+
+def _read_secrets(file: Path) -> tuple[TokenSecrets, tuple[int, int, int] | None]:
+    """Return the keys of tokens in *file*, and its stamp from before it was read. If another
+    process replaces the file in the meantime, and overwrites the old one, it is read again.
+
+    Raises ``KeysError``, ``ValueError``, ``KeyError`` or ``TypeError``.
+    """
+    while True:
+        stamp = _stamp(file)
+        try:
+            return TokenSecrets.parse(read_key(file)), stamp
+        except (ValueError, KeyError, TypeError):
+            if _stamp(file) == stamp:
+                raise
 
 
 def _private_key(pem: bytes) -> object:

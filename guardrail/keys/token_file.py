@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Generator
 from pathlib import Path
@@ -47,7 +48,10 @@ class TokenKeyFile:
             os.close(descriptor)
 
     def read(self) -> TokenSecrets:
-        """Return the current keys. Raises ``KeysError``."""
+        """Return the current keys. Raises ``KeysError``, also if the file has a second name, under
+        which a destroyed key would stay.
+        """
+        self._refuse_links()
         try:
             return TokenSecrets.parse(read_key(self._path))
         except (ValueError, KeyError, TypeError):
@@ -65,6 +69,42 @@ class TokenKeyFile:
             replace_file(self._path, secrets.text(), private=True, like=self._path)
         except OSError as error:
             raise _error(self._path, error) from None
+
+    def destroy(self, secrets: TokenSecrets) -> None:
+        """Replace the keys with *secrets*, and then overwrite the previous content of the file,
+        which has a key that must be gone. Raises ``KeysError``.
+
+        The disk can nevertheless keep old content: copy-on-write file systems and SSDs write to new
+        places.
+        """
+        try:
+            previous = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise _error(self._path, error) from None
+        try:
+            size = os.fstat(previous).st_size
+            self.replace(secrets)
+            os.pwrite(previous, bytes(size), 0)
+            os.fsync(previous)
+        except OSError as error:
+            raise _error(self._path, error) from None
+        finally:
+            os.close(previous)
+
+    def _refuse_links(self) -> None:
+        try:
+            found = os.lstat(self._path)
+        except OSError:
+            return  # reading the file reports it
+        link = stat.S_ISLNK(found.st_mode)
+        if link or found.st_nlink > 1:
+            kind = "a symbolic link" if link else "one of several names of a file"
+            raise KeysError(
+                f"{self._path} is {kind}, so a destroyed key would stay under the other name",
+                code="keys.linked",
+                hint=f"put a regular file in its place: cp {self._path} {self._path}.new && "
+                f"mv {self._path}.new {self._path}; then delete the other one",
+            )
 
     def _remove_rest(self) -> None:
         """Remove what a process left that was killed while it replaced the file: it has keys."""

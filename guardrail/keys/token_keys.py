@@ -67,6 +67,10 @@ class TokenSecrets:
     """
     destroyed: tuple[str, ...] = ()
     """Names of the keys that were destroyed."""
+    log: str = ""
+    """Public key of the log that these keys belong to (64 hex characters), or an empty string if an
+    earlier version made the file.
+    """
 
     @classmethod
     def new(cls) -> TokenSecrets:
@@ -98,11 +102,14 @@ class TokenSecrets:
         epochs = tuple(map(_epoch, document["epochs"]))
         numbers = [epoch.number for epoch in epochs]
         current, destroyed = document["current"], document["destroyed"]
+        log = document.get("log", "")
         if numbers != sorted(set(numbers)) or current not in numbers or type(current) is not int:
             raise ValueError("epochs out of order")
         if not all(isinstance(kid, str) for kid in destroyed) or len(epochs) > _MOST_EPOCHS:
             raise ValueError("unknown names")
-        return cls(_key(document, "master"), epochs, current, tuple(destroyed))
+        if not isinstance(log, str):
+            raise TypeError("unknown log")
+        return cls(_key(document, "master"), epochs, current, tuple(destroyed), log)
 
     def text(self) -> bytes:
         """Return the content of the file, in format 2."""
@@ -114,6 +121,7 @@ class TokenSecrets:
                 for each in self.epochs
             ],
             "format": _FORMAT,
+            **({"log": self.log} if self.log else {}),
             "master": self.master.hex(),
         }
         return json.dumps(document).encode("ascii") + b"\n"
@@ -127,6 +135,10 @@ class TokenSecrets:
     def replaced(self) -> tuple[TokenEpoch, ...]:
         """The live epochs before the current one, oldest first."""
         return tuple(each for each in self.epochs if each.number < self.current)
+
+    def of_log(self, public: str) -> TokenSecrets:
+        """Return these keys as the keys of the log with the public key *public*."""
+        return replace(self, log=public)
 
     def prepared(self) -> TokenSecrets:
         """Return these keys with the key of a next epoch, which is not used yet."""

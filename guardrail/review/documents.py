@@ -123,6 +123,7 @@ def found(log: str, found: FoundCalls) -> dict[str, Any]:
         ],
         "before": found.before,
         "unknown_keys": list(found.unknown_keys),
+        "destroyed_keys": list(found.destroyed_keys),
         "classes": list(found.classes),
         "unknown_classes": found.unknown_classes,
         "unknown_tenants": found.unknown_tenants,

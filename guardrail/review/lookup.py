@@ -140,9 +140,13 @@ class ValueTokens:
         """Return how many of the given tenants are not among *tenants*."""
         return len(self._tenants.difference(tenants))
 
+    def destroyed(self, keys: Collection[str]) -> list[str]:
+        """Return those of *keys* that were destroyed, according to the key folder."""
+        return [key for key in keys if key in self._secrets.destroyed]
+
     def unknown_keys(self, kinds: Collection[str]) -> list[str]:
         """Return the names of the keys of these *kinds* of tokens that are not in the key folder,
-        because they were destroyed, or belong to a different log.
+        because they were destroyed, belong to a different log, or are lost.
         """
         live = live_tokens(self._secrets, "")
         names = {match[2] for match in map(_KIND.fullmatch, kinds) if match is not None}
@@ -226,7 +230,9 @@ class FoundCalls:
     before: int | None
     """Number to pass as *before* to find earlier ones, or None if there are none."""
     unknown_keys: tuple[str, ...]
-    """Names of keys whose tokens were not searched, because the keys were destroyed."""
+    """Names of keys whose tokens were not searched, because the keys are not in the key folder."""
+    destroyed_keys: tuple[str, ...]
+    """Those of ``unknown_keys`` that were destroyed."""
     classes: tuple[str, ...]
     """The classes of the tokens in the ledger."""
     tenants: tuple[str, ...]
@@ -266,13 +272,15 @@ def find_calls(
             # Otherwise, the call is among the later ones, which were shown before.
             places = places or list(_matches(seq, record, wanted))
             calls.append((with_outcome(records, decision), tuple(places[:_MOST_MATCHES])))
+    unknown = tokens.unknown_keys(hits.kinds)
     calls.sort(key=lambda each: each[0].seq)
     return FoundCalls(
         records=hits.total,
         calls=tuple(calls),
         others=tuple(reversed(others)),
         before=hits.lines[-1][0] if hits.more and hits.lines else None,
-        unknown_keys=tuple(tokens.unknown_keys(hits.kinds)),
+        unknown_keys=tuple(unknown),
+        destroyed_keys=tuple(tokens.destroyed(unknown)),
         classes=tuple(tokens.classes_of(hits.kinds)),
         tenants=tuple(sorted(hits.tenants)),
         unknown_classes=tokens.unknown_classes(hits.kinds),

@@ -16,6 +16,7 @@ from typing import Any
 
 from guardrail.core.log.record import decode_or_none
 from guardrail.core.times import record_time
+from guardrail.errors import KeysError
 from guardrail.keys.token_file import TokenKeyFile
 from guardrail.keys.token_keys import TokenEpoch, TokenSecrets
 from guardrail.ledger.files import leases_path
@@ -104,6 +105,14 @@ def destroy_keys(
     # First, because a process that ends while the lines are read may have written a line meanwhile.
     running = _running(reader)
     uses = _uses_of(reader, secrets)
+    if uses.current and uses.current not in _names(secrets):
+        raise KeysError(
+            f"the key folder does not contain the key {uses.current}, which the ledger names as "
+            "the current one: the folder is an older copy",
+            code="keys.older",
+            hint="restore the newest backup of the key folder; if the key is lost, run guardrail "
+            "keys rotate first",
+        )
     if secrets.replaced and uses.current != secrets.epoch.kid:
         # The process that rotated the key was killed before it wrote this record.
         last = secrets.replaced[-1].kid
@@ -123,7 +132,7 @@ def destroy_keys(
         rule = "lookup_days" if epoch.kid in uses.named else "unnamed"
         admin(DESTROYED, {"token_key": epoch.kid, "rule": rule, "reason": reason})
         secrets = secrets.without(epoch)
-        file.replace(secrets)
+        file.destroy(secrets)
         gone.append(epoch.kid)
     return Destruction(tuple(gone), tuple(kept))
 
@@ -166,6 +175,7 @@ def _uses_of(reader: LedgerReader, secrets: TokenSecrets) -> _Uses:
     uses = _Uses()
     kids = "|".join(re.escape(epoch.kid) for epoch in secrets.replaced) or "(?!)"
     names = re.compile(rf'gr1:[a-z0-9_]+:({kids}):|"key":"({kids})"'.encode())
+    latest = ""
     for seq, _, line in reader.lines():
         for match in names.finditer(line):
             uses.named[(match[1] or match[2]).decode()] = seq
@@ -173,14 +183,21 @@ def _uses_of(reader: LedgerReader, secrets: TokenSecrets) -> _Uses:
             continue
         record = decode_or_none(line) or {}
         detail: Any = record.get("detail")
+        # If the clock was set back, a key was nevertheless replaced after all earlier records.
+        latest = max(latest, str(record.get("ts")))
         if record.get("type") == "admin.start":
             uses.starts[_process(record)] = seq
             continue
         rotated = record.get("type") == f"admin.{ROTATED}" and isinstance(detail, Mapping)
         if rotated and detail.get("phase") == _CURRENT:
             uses.current = str(detail.get("token_key"))
-            uses.replaced[str(detail.get("previous"))] = seq, str(record.get("ts"))
+            uses.replaced[str(detail.get("previous"))] = seq, latest
     return uses
+
+
+def _names(secrets: TokenSecrets) -> set[str]:
+    """Return the names of the live and of the destroyed keys."""
+    return {epoch.kid for epoch in secrets.epochs} | set(secrets.destroyed)
 
 
 def _process(record: Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import pickle
@@ -339,8 +340,14 @@ def test_tokens_of_a_key_that_is_gone_are_reported(project: Path, find: Find) ->
     replace_file(keys / TOKENS_FILE, secrets.without(secrets.epochs[0]).text(), private=True)
     ran = find(BOB, "--json")
     assert {each[0] for each in found(ran)} == {"S-3"}
-    assert json.loads(ran.out)["unknown_keys"] == [secrets.epochs[0].kid]
-    assert "1 key that is not in the key folder" in find(BOB).err
+    first = secrets.epochs[0].kid
+    assert json.loads(ran.out)["unknown_keys"] == json.loads(ran.out)["destroyed_keys"] == [first]
+    said = " ".join(find(BOB).err.split())
+    assert f"not searched: tokens that were made with 1 key that was destroyed: {first}" in said
+    lost = dataclasses.replace(secrets.without(secrets.epochs[0]), destroyed=())
+    replace_file(keys / TOKENS_FILE, lost.text(), private=True)
+    said = " ".join(find(BOB).err.split())
+    assert f"with 1 key that is not in the key folder: {first} next: restore the newest" in said
 
 
 def test_keys_of_a_different_log_are_refused(project: Path, find: Find) -> None:

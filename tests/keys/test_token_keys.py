@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from guardrail.core.redaction.key_names import CLASSES
 from guardrail.core.redaction.normal_forms import NORMAL_FORM, normal_form
 from guardrail.errors import KeysError
+from guardrail.keys import log_key
 from guardrail.keys.log_key import TOKENS_FILE, Keys
 from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.keys.token_keys import TokenEpoch, TokenSecrets
@@ -125,6 +126,7 @@ def test_a_prepared_key_is_not_prepared_twice() -> None:
         {"current": "1"},
         {"destroyed": [1]},
         {"destroyed": None},
+        {"log": 7},
     ],
 )
 def test_a_file_of_the_wrong_form_or_length_is_refused(
@@ -140,6 +142,44 @@ def test_a_file_of_the_wrong_form_or_length_is_refused(
     assert caught.value.code == "keys.malformed"
     assert caught.value.hint == "restore the folder from a backup"
     assert document["master"] not in repr(caught.getrepr())
+
+
+def test_a_file_of_another_log_is_refused(tmp_path: Path) -> None:
+    """With it, the heads of this log would look forged. A file of an earlier version names no
+    log.
+    """
+    Keys.create(tmp_path / "keys")
+    Keys.create(tmp_path / "other")
+    file = tmp_path / "keys" / TOKENS_FILE
+    own = json.loads(file.read_bytes())
+    replace_file(file, (tmp_path / "other" / TOKENS_FILE).read_bytes(), private=True)
+    with pytest.raises(KeysError) as caught:
+        Keys.load(tmp_path / "keys")
+    assert caught.value.code == "keys.mixed"
+    assert "newest backup" in (caught.value.hint or "")
+    del own["log"]
+    replace_file(file, json.dumps(own).encode(), private=True)
+    assert Keys.load(tmp_path / "keys").secrets.log == ""
+
+
+def test_a_file_that_is_overwritten_while_it_is_read_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A key was just destroyed in the old file, so its content is zeros."""
+    folder = tmp_path / "keys"
+    secrets = Keys.create(folder).secrets.prepared()
+    read = log_key.read_key
+    zeros = iter([b"\0" * 100])
+
+    def raced(path: Path) -> bytes:
+        old = next(zeros, None) if path.name == TOKENS_FILE else None
+        if old is None:
+            return read(path)
+        replace_file(path, secrets.text(), private=True)
+        return old
+
+    monkeypatch.setattr(log_key, "read_key", raced)
+    assert Keys.load(folder).secrets == secrets
 
 
 def test_a_file_that_others_can_read_is_refused(tmp_path: Path) -> None:

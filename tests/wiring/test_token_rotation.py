@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
+import subprocess
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ from guardrail.keys.token_file import TokenKeyFile
 from guardrail.keys.token_keys import TokenSecrets
 from guardrail.ledger.reader import LedgerReader
 from guardrail.system import durable
+from guardrail.system.durable import replace_file
 from guardrail.wiring.token_rotation import DESTROYED, ROTATED, destroy_keys, rotate_key
 from tests.support.guards import OPEN, child, guarded, journal_of, records, whole, write_policy
 
@@ -308,3 +312,96 @@ def test_a_rotation_without_its_last_record_delays_no_destruction(folder: Path) 
         rotate(folder)
     done = destroy(folder, lookup_days=1, now=LATER)
     assert first in done.destroyed
+
+
+def test_a_destroyed_key_is_overwritten_in_the_file_that_had_it(folder: Path) -> None:
+    """Not only in the file that replaces it. A process that is reading the old file reads again."""
+    rotate(folder)
+    unused = secrets_of(folder).epoch
+    rotate(folder)
+    with (folder / "audit.keys" / TOKENS_FILE).open("rb") as before:
+        assert destroy(folder).destroyed == (unused.kid,)
+        assert set(before.read()) == {0}
+    content = b"".join(path.read_bytes() for path in (folder / "audit.keys").iterdir())
+    assert unused.key.hex().encode() not in content
+
+
+@pytest.mark.parametrize("link", [Path.symlink_to, Path.hardlink_to])
+def test_a_file_with_a_second_name_is_not_replaced(
+    folder: Path, link: Callable[[Path, Path], None]
+) -> None:
+    """A destroyed key would stay under the other name. The hint works."""
+    keys, other = folder / "audit.keys" / TOKENS_FILE, folder / "elsewhere"
+    keys.rename(other)
+    link(keys, other)
+    before = secrets_of(folder)
+    with pytest.raises(KeysError) as caught:
+        rotate(folder)
+    assert caught.value.code == "keys.linked"
+    assert secrets_of(folder) == before
+    command = (caught.value.hint or "").partition(": ")[2].partition(";")[0]
+    assert subprocess.run(["sh", "-c", command], check=False).returncode == 0
+    keys.chmod(0o600)
+    rotate(folder)
+
+
+def test_an_older_copy_of_the_keys_destroys_nothing(folder: Path) -> None:
+    """It does not have the key that the ledger names as current, so its facts are out of date. A
+    rotation continues from it.
+    """
+    file = folder / "audit.keys" / TOKENS_FILE
+    rotate(folder)
+    older = file.read_bytes()
+    rotate(folder)
+    lost = secrets_of(folder).epoch.kid
+    replace_file(file, older, private=True)
+    with pytest.raises(KeysError) as caught:
+        destroy(folder)
+    assert caught.value.code == "keys.older"
+    assert lost in caught.value.message
+    assert file.read_bytes() == older
+    rotate(folder)
+    assert destroy(folder).destroyed
+
+
+def test_a_clock_that_was_set_back_makes_no_key_older(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was replaced after every earlier record, whatever the record of its replacement says."""
+    rotate(folder)
+    lines = LedgerReader.lines
+
+    def changed(self: LedgerReader, *args: Any) -> Any:
+        for seq, leaf, line in lines(self, *args):
+            old = b'"type":"admin.token_key_rotated"' in line
+            yield seq, leaf, re.sub(rb'"ts":"\d{4}', b'"ts":"2001', line) if old else line
+
+    monkeypatch.setattr(LedgerReader, "lines", changed)
+    done = destroy(folder, lookup_days=300)
+    assert done.destroyed == ()
+    assert "names it" in done.kept[0].why
+
+
+def test_four_rotations_at_once_make_four_keys(folder: Path) -> None:
+    """One after the other, while calls go on. Every key that a record names is live."""
+    with guarded(folder) as guard, ThreadPoolExecutor(5) as threads:
+        guard.declare("send", schema=OPEN)
+
+        def turn() -> None:
+            with TokenKeyFile.locked(folder / "audit.keys") as file:
+                rotate_key(file, journal_of(guard).admin, "x")
+
+        def calls() -> None:
+            for _ in range(10):
+                with guard.session(principal="alice"):
+                    guard.call("send", {"to": BOB}, lambda **_: 1)
+
+        for done in [threads.submit(calls), *(threads.submit(turn) for _ in range(4))]:
+            done.result()
+    secrets = secrets_of(folder)
+    assert [each.number for each in secrets.epochs] == [1, 2, 3, 4, 5]
+    assert secrets.current == 5
+    named = {r["redaction"]["key"] for r in records(folder / "audit.db", "call.decision")}
+    assert named <= {each.kid for each in secrets.epochs}
+    current = [each["token_key"] for each in details(folder, ROTATED) if each["phase"] == "current"]
+    assert current == [each.kid for each in secrets.epochs[1:]]

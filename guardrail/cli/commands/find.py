@@ -52,6 +52,8 @@ _WIDE = 110
 _INDENT = "    found in "
 _TENANTS = 10
 """Maximum number of tenants that a warning lists."""
+_KEYS = 10
+"""Maximum number of keys that a warning names."""
 _PLACES = 3
 """Maximum number of places shown for a call in the table."""
 _MARKED = (
@@ -220,13 +222,7 @@ def _value() -> str:
 
 
 def _print(found: FoundCalls, before: int | None) -> None:
-    if found.unknown_keys:
-        count = len(found.unknown_keys)
-        remark(
-            f"not searched: tokens that were made with {counted(count, 'key')} "
-            f"{'that is' if count == 1 else 'that are'} not in the key folder",
-            Style.WARN,
-        )
+    _print_unknown_keys(found)
     _print_unknown(found)
     if not found.records:
         remark("No record contains a token of this value.")
@@ -250,6 +246,22 @@ def _print(found: FoundCalls, before: int | None) -> None:
     remark(f"{shown}{counted(found.records, 'record')}{earlier}", Style.DIM)
     if found.before is not None:
         remark(f"next:  guardrail find --value - --before {found.before}, or --all")
+
+
+def _print_unknown_keys(found: FoundCalls) -> None:
+    """Name the keys whose tokens were not searched: the answer is not complete."""
+    lost = [key for key in found.unknown_keys if key not in found.destroyed_keys]
+    for keys, single, several in (
+        (found.destroyed_keys, "that was destroyed", "that were destroyed"),
+        (lost, "that is not in the key folder", "that are not in the key folder"),
+    ):
+        if keys:
+            names = ", ".join(keys[:_KEYS]) + (", ..." if len(keys) > _KEYS else "")
+            which = single if len(keys) == 1 else several
+            said = f"tokens that were made with {counted(len(keys), 'key')} {which}: {names}"
+            remark(f"not searched: {said}", Style.WARN)
+    if lost:
+        remark("next:  restore the newest backup of the key folder, or run guardrail doctor")
 
 
 def _print_unknown(found: FoundCalls) -> None:

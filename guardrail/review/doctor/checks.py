@@ -29,6 +29,7 @@ from guardrail.review.doctor.environment import (
 )
 from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
 from guardrail.review.doctor.settings import released_soon, settings_read, settings_refused
+from guardrail.review.doctor.token_keys import lost_token_key
 from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
 from guardrail.system.disk import is_full, make_room, no_room
@@ -266,7 +267,9 @@ def _keys(settings: Settings) -> Check:
             "compare the first line that guardrail keys prints with the key that verifiers have "
             "stored, and write that line to the file",
         )
-    return Check("keys", CheckState.OK, f"{folder}, readable only by their owner")
+    return lost_token_key(settings, keys) or Check(
+        "keys", CheckState.OK, f"{folder}, readable only by their owner"
+    )
 
 
 def _opa(settings: Settings) -> Check:

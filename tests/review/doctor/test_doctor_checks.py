@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -10,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from guardrail.core.log.record import GENESIS_PREV, Draft
-from guardrail.keys.log_key import Keys
+from guardrail.keys.log_key import TOKENS_FILE, Keys
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor import checks as doctor
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, CheckState
+from guardrail.review.doctor.token_keys import lost_token_key
+from guardrail.system.durable import replace_file
+from tests.support.guards import OPEN, guarded, settings
 from tests.support.ledgers import ACTOR
 from tests.support.records import LOG, SIGNING, decision, genesis
 
@@ -348,3 +352,27 @@ def test_every_check_can_be_written_as_json(check: Run) -> None:
     """Plain text in every field."""
     for item in check().values():
         json.dumps([item.name, item.state, item.found, item.fix])
+
+
+def test_keys_that_the_newest_records_name_must_be_in_the_folder(tmp_path: Path) -> None:
+    """Unless they were destroyed. Otherwise, the folder is an older copy, and guardrail find would
+    miss values.
+    """
+    with guarded(tmp_path) as guard:
+        guard.declare("send", schema=OPEN)
+        guard.call("send", {"to": "bob@example.com"}, lambda **_: 1)
+    chosen, keys = settings(tmp_path), Keys.load(tmp_path / "audit.keys")
+    first = keys.secrets.epoch
+    assert lost_token_key(chosen, keys) is None
+    file = tmp_path / "audit.keys" / TOKENS_FILE
+    rotated = keys.secrets.prepared().advanced().without(first)
+    replace_file(file, rotated.text(), private=True)
+    assert lost_token_key(chosen, keys) is None
+    replace_file(file, dataclasses.replace(rotated, destroyed=()).text(), private=True)
+    found = lost_token_key(chosen, keys)
+    assert found is not None
+    assert found.state is CheckState.FAIL
+    assert first.kid in found.found
+    assert "newest backup" in found.fix
+    (tmp_path / "audit.db").unlink()
+    assert lost_token_key(chosen, keys) is None
