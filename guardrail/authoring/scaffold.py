@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config import DEFAULT_LEDGER, FILE_NAME, NO_SECTIONS, Settings
+from guardrail.config.issuers import EXAMPLE
 from guardrail.errors import ConfigError
 from guardrail.system.disk import is_full, make_room, why_not_written
 
@@ -24,6 +25,9 @@ ledgers, keys and copies of them do not belong in a repository.
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
 """Keys that are written as active settings, not as comments."""
+
+_TABLES = {"classes", "issuers"}
+"""Kinds of settings that are tables."""
 
 _HEADER = (
     '# Settings of guardrail. A line that starts with "#" and contains a key shows its '
@@ -55,6 +59,8 @@ def settings_text() -> str:
         values = getattr(default, section.name)
         for item in fields(values):
             lines += _setting(section.name, item, getattr(values, item.name))
+            if "issuers" in item.metadata:
+                lines += EXAMPLE.splitlines()
         sections.append("\n".join(lines) + "\n")
     return "\n".join(sections)
 
@@ -68,7 +74,7 @@ def _setting(section: str, item: Any, value: object) -> Iterator[str]:
         about += f" ({meta['low']} to {meta['high']})"
     yield f"# {about}"
     mark = "" if (section, item.name) in _ACTIVE else "# "
-    yield f"{mark}{item.name} = {_toml(value) if 'classes' not in meta else '{}'}"
+    yield f"{mark}{item.name} = {_toml(value) if not meta.keys() & _TABLES else '{}'}"
 
 
 def _toml(value: object) -> str:

@@ -5,13 +5,14 @@ arguments.
 from __future__ import annotations
 
 from guardrail.config.file import FILE_NAME, find
+from guardrail.config.identity_section import IdentitySettings
+from guardrail.config.issuers import IssuerSettings
 from guardrail.config.parsing import ENVIRONMENT, NO_SECTIONS
 from guardrail.config.sections import (
     DEFAULT_LEDGER,
     AccessSettings,
     AnchorSettings,
     ApprovalSettings,
-    IdentitySettings,
     KeySettings,
     LedgerSection,
     LimitSettings,
@@ -34,6 +35,7 @@ __all__ = [
     "AnchorSettings",
     "ApprovalSettings",
     "IdentitySettings",
+    "IssuerSettings",
     "KeySettings",
     "LedgerSection",
     "LimitSettings",

@@ -11,6 +11,7 @@ __all__ = [
     "choice_field",
     "classes_field",
     "file_field",
+    "issuers_field",
     "number_field",
     "switch_field",
     "switch_on_field",
@@ -65,3 +66,8 @@ def switch_field(about: str) -> Any:
     # Such a switch is off by default. Turning it on weakens a guarantee, which the switch's name
     # states, or may interrupt work.
     return field(default=False, metadata={"about": about, "switch": True})
+
+
+def issuers_field(about: str) -> Any:
+    """Return the field of a table that maps issuers to their settings."""
+    return field(default=(), metadata={"about": about, "issuers": True})

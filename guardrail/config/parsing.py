@@ -10,6 +10,7 @@ from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from guardrail.config.issuers import issuers_in
 from guardrail.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -115,6 +116,8 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
         return _switch_or_texts(meta, value, where)
     if "classes" in meta:
         return _texts_by_class(value, where)
+    if "issuers" in meta:
+        return issuers_in(value, base, where)
     default = spec.default if spec.default is not MISSING else None
     if value == "" and default in ("", None):
         return default

@@ -22,7 +22,6 @@ __all__ = [
     "AccessSettings",
     "AnchorSettings",
     "ApprovalSettings",
-    "IdentitySettings",
     "KeySettings",
     "LedgerSection",
     "LimitSettings",
@@ -203,23 +202,6 @@ class RedactionSettings:
     )
     patterns: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
         "further patterns of values: a table that maps classes to lists of RE2 patterns"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class IdentitySettings:
-    """Settings in ``[identity]``: the accepted callers, and their form in records."""
-
-    tenant: str = text_field("default", "tenant of sessions without one")
-    principal_form: str = choice_field(
-        "clear", "clear", "token", about="form of principal ids in records"
-    )
-    require: str = choice_field(
-        "asserted",
-        "any",
-        "asserted",
-        "verified",
-        about="lowest accepted assurance of a principal; any: also accept calls without one",
     )
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.config.file import find, is_named, read_settings
+from guardrail.config.identity_section import IdentitySettings
 from guardrail.config.parsing import ENVIRONMENT, apply
 from guardrail.config.sections import (
     AccessSettings,
     AnchorSettings,
     ApprovalSettings,
-    IdentitySettings,
     KeySettings,
     LedgerSection,
     LimitSettings,
@@ -227,6 +227,8 @@ class Settings:
             governed["redaction"]["patterns"] = dict(self.redaction.patterns)
         if self.limits != LimitSettings():
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
+        if self.identity.issuers:
+            governed["identity"] |= _governed_issuers(self.identity)
         if self.tools != ToolSettings():
             governed["tools"] = {"unknown_arguments": self.tools.unknown_arguments}
         if self.anchors.max_lag_s or self.anchors.max_lag_records:
@@ -243,6 +245,15 @@ class Settings:
         are checked like those of a file.
         """
         return _overridden(self, sections, "argument")
+
+
+def _governed_issuers(identity: IdentitySettings) -> dict[str, Any]:
+    return {
+        "leeway_s": identity.leeway_s,
+        "jwks_refresh_s": identity.jwks_refresh_s,
+        "jwks_max_age_s": identity.jwks_max_age_s,
+        "issuers": [each.governed() for each in identity.issuers],
+    }
 
 
 def _governed_opa(settings: Settings) -> dict[str, dict[str, Any]]:

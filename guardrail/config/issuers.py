@@ -1,0 +1,189 @@
+"""The tables ``[identity.issuers."ISSUER"]``: each describes an issuer whose tokens are verified,
+and the meaning of their claims.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from guardrail.errors import ConfigError
+
+__all__ = ["ALGORITHMS", "EXAMPLE", "IssuerSettings", "issuers_in"]
+
+ALGORITHMS = {
+    "RS256": ("RSA", ""),
+    "RS384": ("RSA", ""),
+    "RS512": ("RSA", ""),
+    "PS256": ("RSA", ""),
+    "PS384": ("RSA", ""),
+    "PS512": ("RSA", ""),
+    "ES256": ("EC", "P-256"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+    "EdDSA": ("OKP", "Ed25519"),
+}
+"""The signature algorithms that can be accepted (RFC 7518, RFC 8037), each with the type and the
+curve of its keys. All of them are asymmetric.
+"""
+_USUAL = ("RS256", "PS256", "ES256", "EdDSA")
+_MAX_ISSUERS = 100
+_ISSUER = re.compile(r"[!-~]{1,512}")
+_DOMAIN = re.compile(r"spiffe://[a-z0-9._-]{1,255}")
+_URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+
+EXAMPLE = """\
+## [identity.issuers."https://login.example.com"]
+## jwks = "jwks.json"               # file, or https URL, of the issuer's keys (its jwks_uri)
+## audience = "https://my-app"      # your name in its tokens (aud); a list: any of them
+## algorithms = ["RS256", "ES256"]  # accepted signatures; default: RS256, PS256, ES256, EdDSA
+## types = ["at+jwt", "JWT"]        # accepted typ headers; default: at+jwt; "": none is needed
+## principal_claim = "sub"          # claim with the principal's id; /a/b is a nested claim
+## roles_claim = ""                 # claim with the principal's roles
+## tenant_claim = ""                # claim with the tenant, or:
+## tenant = ""                      # tenant of all tokens of this issuer
+## ca = ""                          # trusted root certificates for jwks; default: the system's
+"""
+"""The keys of the table of an issuer, for the settings file that ``guardrail init`` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class IssuerSettings:
+    """One table ``[identity.issuers."ISSUER"]``."""
+
+    issuer: str
+    """The claim ``iss`` of its tokens, or the trust domain of SPIFFE JWT-SVIDs
+    (``spiffe://DOMAIN``).
+    """
+    jwks: str
+    """The absolute path of a file, or a URL."""
+    audience: tuple[str, ...]
+    algorithms: tuple[str, ...] = _USUAL
+    types: tuple[str, ...] = ()
+    """Accepted ``typ`` headers in lower case, without ``application/``."""
+    principal_claim: str = "sub"
+    roles_claim: str = ""
+    tenant_claim: str = ""
+    tenant: str = ""
+    ca: Path | None = None
+
+    @property
+    def is_spiffe(self) -> bool:
+        """True if the issuer is a SPIFFE trust domain."""
+        return self.issuer.startswith("spiffe://")
+
+    @property
+    def is_url(self) -> bool:
+        """True if ``jwks`` is a URL."""
+        return _URL.match(self.jwks) is not None
+
+    def governed(self) -> dict[str, Any]:
+        """Return the settings as JSON, without paths."""
+        found = {item.name: getattr(self, item.name) for item in fields(self)}
+        found["jwks"] = self.jwks if self.is_url else "file"
+        found["ca"] = self.ca is not None
+        return found
+
+
+def issuers_in(value: object, base: Path, where: str) -> tuple[IssuerSettings, ...]:
+    """Return the issuers in *value*, a table of tables or already parsed settings.
+
+    Relative paths are relative to *base*; *where* names the setting in errors. Raises
+    ``ConfigError``.
+    """
+    if isinstance(value, tuple) and all(isinstance(item, IssuerSettings) for item in value):
+        return value
+    if not isinstance(value, Mapping):
+        raise _error(where, "is not a table of issuers")
+    if len(value) > _MAX_ISSUERS:
+        raise _error(where, f"has more than {_MAX_ISSUERS} issuers")
+    return tuple(_issuer(str(name), table, base, where) for name, table in sorted(value.items()))
+
+
+def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
+    place = f'{where}."{name}"'
+    if not _ISSUER.fullmatch(name):
+        raise _error(place, "is not the URL of an issuer")
+    if name.startswith("spiffe:") and not _DOMAIN.fullmatch(name):
+        raise _error(place, "is not a SPIFFE trust domain, such as spiffe://example.org")
+    if not isinstance(table, Mapping):
+        raise _error(place, "is not a table")
+    known = [item.name for item in fields(IssuerSettings) if item.name != "issuer"]
+    for key in table:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise _error(place, f"has no key {key!r}; {suggestion}")
+    texts = {
+        key: _text(table, key, place)
+        for key in ("jwks", "principal_claim", "roles_claim", "tenant_claim", "tenant", "ca")
+    }
+    if not texts["jwks"]:
+        raise _error(place, "has no jwks: the file or the https URL of the issuer's keys")
+    audience = _texts(table, "audience", place)
+    if not audience or "" in audience:
+        raise _error(place, "has no audience: without it, tokens for other programs are accepted")
+    if texts["tenant"] and texts["tenant_claim"]:
+        raise _error(place, "sets both tenant and tenant_claim")
+    is_url = _URL.match(texts["jwks"]) is not None
+    return IssuerSettings(
+        issuer=name,
+        jwks=texts["jwks"] if is_url else str(base / texts["jwks"]),
+        audience=audience,
+        algorithms=_algorithms(table, place),
+        types=_types(table, place, spiffe=name.startswith("spiffe://")),
+        principal_claim=_principal_claim(texts["principal_claim"], name, place),
+        roles_claim=texts["roles_claim"],
+        tenant_claim=texts["tenant_claim"],
+        tenant=texts["tenant"],
+        ca=base / texts["ca"] if texts["ca"] else None,
+    )
+
+
+def _principal_claim(claim: str, issuer: str, place: str) -> str:
+    if issuer.startswith("spiffe://") and claim not in ("", "sub"):
+        raise _error(place, "is a SPIFFE trust domain: principal_claim is always sub")
+    return claim or "sub"
+
+
+def _algorithms(table: Mapping[Any, Any], place: str) -> tuple[str, ...]:
+    algorithms = _texts(table, "algorithms", place) or _USUAL
+    for each in algorithms:
+        if each not in ALGORITHMS:
+            raise _error(
+                place,
+                f"has the algorithm {each!r}; asymmetric algorithms are {', '.join(ALGORITHMS)}",
+            )
+    return algorithms
+
+
+def _types(table: Mapping[Any, Any], place: str, *, spiffe: bool) -> tuple[str, ...]:
+    # JWT-SVIDs have the type JWT or JOSE, or none (SPIFFE JWT-SVID, section 2.3).
+    usual = ("jwt", "jose", "") if spiffe else ("at+jwt",)
+    types = _texts(table, "types", place) or usual
+    return tuple(each.lower().removeprefix("application/") for each in types)
+
+
+def _text(table: Mapping[Any, Any], key: str, place: str) -> str:
+    value = table.get(key, "")
+    if isinstance(value, Path):
+        value = str(value)
+    if not isinstance(value, str):
+        raise _error(place, f"{key} is not a string")
+    return value
+
+
+def _texts(table: Mapping[Any, Any], key: str, place: str) -> tuple[str, ...]:
+    value = table.get(key, ())
+    entries = [value] if isinstance(value, str) else value
+    if not isinstance(entries, list | tuple) or not all(isinstance(each, str) for each in entries):
+        raise _error(place, f"{key} is not a string or a list of strings")
+    return tuple(entries)
+
+
+def _error(place: str, what: str) -> ConfigError:
+    return ConfigError(f"{place} {what}", code="config.issuer")
