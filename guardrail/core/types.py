@@ -117,11 +117,17 @@ class Principal:
     """The issuer that vouches for the id."""
     assurance: Assurance = Assurance.ASSERTED
     method: str = "context"
-    """How the identity was established: ``context``, later ``oidc_jwt`` and others."""
+    """How the identity was established: ``context`` (by the program), ``oidc_jwt``, ``spiffe_jwt``
+    and others.
+    """
     roles: tuple[str, ...] = ()
     """The roles, which the policy sees as ``subject.properties.roles``."""
     attributes: Mapping[str, Json] = field(default_factory=dict, repr=False)
     """Further ``subject.properties``, supplied by the program."""
+    authenticated_at: str | None = None
+    """Of a verified identity: the time at which the issuer authenticated the principal, or at which
+    it issued the token (RFC 3339). Only guardrail sets it.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +139,10 @@ class Agent:
     framework: str | None = None
     assurance: Assurance = Assurance.ASSERTED
     method: str = "context"
+    issuer: str | None = None
+    """The issuer that vouches for the id."""
+    authenticated_at: str | None = None
+    """Of a verified identity: the time at which its token was issued. Only guardrail sets it."""
 
 
 @dataclass(frozen=True, slots=True)

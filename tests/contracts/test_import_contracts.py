@@ -37,6 +37,7 @@ BREAKING = {
     "Recording who reads runs nothing": ("access_log/log.py", "guardrail.policy.sources"),
     "Approvals are judged from values alone": ("approvals/rules.py", "time"),
     "Answering runs no tool": ("approvals/service.py", "guardrail.guard"),
+    "Only the verification of signatures imports PyJWT": ("identity/tokens.py", "jwt"),
     "Only keys imports cryptography": ("wiring/opening.py", "cryptography"),
     "Only the storage of the ledger imports SQLite": ("ledger/writing/commit.py", "sqlite3"),
     "Only the parts that open a ledger know its database": (

@@ -1,0 +1,251 @@
+"""The public keys of an issuer: read from a file or a URL, and kept until they are too old.
+
+A file is read again when it changes. A URL is asked again in the background when its keys reach an
+age, and at once for a token whose key is unknown, but never more often than the cool-down permits.
+If it does not answer, the known keys stay in use until they reach the maximum age.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from guardrail.config import IdentitySettings
+from guardrail.config.issuers import IssuerSettings
+from guardrail.core.json_text import JsonTextError, read
+from guardrail.core.words import counted
+from guardrail.errors import ConfigError, os_reason
+from guardrail.identity.signatures import PublicKey, public_key
+from guardrail.system.input_files import FileVersion, read_input, version_of
+from guardrail.system.threads import BackgroundThread
+
+__all__ = ["KeySet", "KeySource", "parse_key_set"]
+
+_MAX_BYTES: Final = 512 * 1024
+_MAX_KEYS: Final = 200
+_FETCH_S: Final = 5.0
+"""Time for one request, from the look-up of the name to the last byte."""
+_COOL_DOWN_S: Final = 10.0
+"""Least time between two requests to one URL."""
+_FILE_S: Final = 1.0
+"""Time for which a file is not examined again."""
+_PRIVATE: Final = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys in one version of a key set."""
+
+    digest: str
+    """SHA-256 of the key set's text."""
+    keys: tuple[PublicKey, ...] = field(repr=False)
+    by_id: dict[str, PublicKey] = field(repr=False)
+
+    def matching(self, kid: str | None, algorithm: str) -> tuple[PublicKey, ...]:
+        """Return the keys for a token with this ``kid`` and algorithm. A token without ``kid`` has
+        a key only if exactly one fits the algorithm.
+        """
+        fitting = [key for key in self.keys if algorithm in key.algorithms]
+        if kid is None:
+            return tuple(fitting) if len(fitting) == 1 else ()
+        return tuple(key for key in fitting if key.kid == kid)[:4]
+
+
+def parse_key_set(raw: bytes, where: str) -> KeySet:
+    """Return the key set in *raw*. Keys that can't verify tokens are left out. Raises
+    ``ConfigError``; *where* names the source in it.
+    """
+    if raw.lstrip()[:1] == b"<":
+        raise _error(where, "is an HTML or XML page, not a JSON Web Key Set", _WRONG)
+    try:
+        document = read(raw.decode("utf-8"))
+    except (JsonTextError, UnicodeDecodeError):
+        document = None
+    entries = document.get("keys") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(isinstance(each, dict) for each in entries):
+        raise _error(where, 'is not a JSON Web Key Set: a JSON object with a list "keys"', _WRONG)
+    if len(entries) > _MAX_KEYS:
+        raise _error(where, f"has more than {counted(_MAX_KEYS, 'key')}", _WRONG)
+    if any(not _PRIVATE.isdisjoint(each) for each in entries):
+        raise _error(
+            where,
+            "contains a private or symmetric key",
+            "publish only public keys, and replace every key that was published with its "
+            "private part",
+        )
+    found = tuple(key for each in entries if (key := public_key(each)) is not None)
+    by_id = {key.id: key for key in found}
+    return KeySet(hashlib.sha256(raw).hexdigest(), found, by_id)
+
+
+class KeySource:
+    """The keys of one issuer. Thread-safe, even after a fork: every change is one assignment."""
+
+    def __init__(
+        self,
+        issuer: IssuerSettings,
+        settings: IdentitySettings,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """Prepare to read the keys; ``load`` reads them. *clock* returns the time in seconds.
+        Raises ``ConfigError`` if the settings are wrong.
+        """
+        self._clock = clock
+        self._place = f"the key set of {issuer.issuer} ({issuer.jwks})"
+        self._file = None if issuer.is_url else Path(issuer.jwks)
+        self._url = _Url(issuer, self._place) if issuer.is_url else None
+        self._refresh_s = settings.jwks_refresh_s if issuer.is_url else _FILE_S
+        self._max_age_s = settings.jwks_max_age_s
+        self._keys: KeySet | None = None
+        self._version: FileVersion | None = None
+        self._read = self._tried = float("-inf")
+        """The times of the last successful and of the last attempt to read the keys."""
+        self._thread: BackgroundThread | None = None
+        self.problem: ConfigError | None = None
+        """The reason that the last attempt failed, or None."""
+
+    def load(self) -> KeySet:
+        """Read the keys now, and return them. Raises ``ConfigError`` if they can't be read, or if
+        no key can verify tokens.
+        """
+        self._attempt()
+        if self.problem is not None:
+            raise self.problem
+        assert self._keys is not None
+        if not self._keys.keys:
+            raise _error(self._place, "contains no public key that can verify tokens", _WRONG)
+        return self._keys
+
+    def current(self, now: float) -> KeySet | None:
+        """Return the keys that can be used at the time *now*, or None if they are too old. Never
+        waits for a server.
+        """
+        # The clock can be set back, so an age can be negative.
+        if not 0 <= now - self._tried < self._refresh_s and self._due(now):
+            self._start(now)
+        return self._keys if abs(now - self._read) <= self._max_age_s else None
+
+    def ask_again(self, wait: float) -> None:
+        """Read the keys again, because a token names an unknown one, unless they were read just
+        before. Waits at most *wait* seconds for a server, also for one that was already asked.
+        """
+        now = self._clock()
+        if self._file is not None or abs(now - self._tried) >= _COOL_DOWN_S:
+            self._start(now)
+        thread = self._thread
+        if thread is not None and wait > 0:
+            thread.join(wait)
+
+    def _due(self, now: float) -> bool:
+        # A server that does not answer is not asked before each call.
+        return self._file is not None or abs(now - self._tried) >= _COOL_DOWN_S
+
+    def _start(self, now: float) -> None:
+        if self._file is not None:
+            self._attempt()  # a small regular file
+            return
+        thread = self._thread
+        if thread is not None and thread.is_alive():
+            return
+        self._tried = now
+        self._thread = thread = BackgroundThread(self._attempt, "guardrail-jwks")
+        try:
+            thread.start()
+        except RuntimeError:  # the system can start no more threads
+            self._thread = None
+
+    def _attempt(self) -> None:
+        self._tried = now = self._clock()
+        try:
+            version, raw = self._fetch()
+            if version is None or version != self._version:
+                found = parse_key_set(raw, self._place)
+                if self._keys is None or self._keys.digest != found.digest:
+                    self._keys = found
+            self._version = version
+            self._read, self.problem = now, None
+        except ConfigError as error:
+            self.problem = error
+
+    def _fetch(self) -> tuple[FileVersion | None, bytes]:
+        """Return the version of the file, or None for a URL, and the text of the key set, which is
+        empty if the file is unchanged. Raises ``ConfigError``.
+        """
+        if self._url is not None:
+            return None, self._url.get()
+        assert self._file is not None
+        try:
+            version = version_of(os.stat(self._file))
+            raw = b"" if version == self._version else read_input(self._file, _MAX_BYTES)
+        except OSError as error:
+            hint = "correct jwks in guardrail.toml, or restore the file"
+            raise _error(self._place, f"can't be read ({os_reason(error)})", hint) from None
+        return version, raw
+
+
+_WRONG = (
+    "jwks must be the issuer's jwks_uri, which its page /.well-known/openid-configuration names, or"
+    " a copy of that document"
+)
+
+
+class _Url:
+    """The URL of a key set."""
+
+    def __init__(self, issuer: IssuerSettings, place: str) -> None:
+        from guardrail.system.http import Endpoint, is_loopback, tls_context
+
+        self._place = place
+        try:
+            parts = urlsplit(issuer.jwks)
+            port = parts.port
+        except ValueError:
+            raise _error(place, "has an invalid URL", _WRONG) from None
+        host = parts.hostname or ""
+        bad = "@" in parts.netloc or parts.fragment or not issuer.jwks.isascii()
+        if not host or bad or " " in issuer.jwks or not issuer.jwks.isprintable():
+            raise _error(place, "has an invalid URL", _WRONG)
+        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
+            raise _error(place, "is not read over https", "use the https URL of the key set")
+        tls = None
+        if parts.scheme == "https":
+            try:
+                tls = tls_context(issuer.ca)
+            except (OSError, ValueError):
+                hint = "set ca to a file of PEM certificates"
+                raise _error(place, "has certificates that can't be used", hint) from None
+        default = 443 if tls is not None else 80
+        self._endpoint = Endpoint(host, port or default, tls=tls)
+        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+    def get(self) -> bytes:
+        """Return the body of the response. Raises ``ConfigError``."""
+        from guardrail.system.http import HttpConnection, TransportError
+
+        end = time.monotonic() + _FETCH_S
+        connection = HttpConnection(self._endpoint, headers={"Accept": "application/json"})
+        hint = "check that the issuer is running and that jwks is right, or use a file"
+        try:
+            self._endpoint.look_up(end)
+            reply = connection.ask("GET", self._path, end=end, limit=_MAX_BYTES)
+        except TransportError as error:
+            if error.detail == "too_large":
+                what = f"is larger than {counted(_MAX_BYTES, 'byte')}"
+                raise _error(self._place, what, _WRONG) from None
+            raise _error(self._place, f"can't be read: the server {error.message}", hint) from None
+        finally:
+            connection.close()
+        if reply.status != 200:
+            raise _error(self._place, f"can't be read: the server answers {reply.status}", hint)
+        body: bytes = reply.body
+        return body
+
+
+def _error(where: str, what: str, hint: str) -> ConfigError:
+    return ConfigError(f"{where} {what}", code="config.jwks", hint=hint)

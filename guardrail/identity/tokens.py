@@ -1,0 +1,183 @@
+"""Verifies access tokens (OIDC, OAuth 2.0: RFC 9068, RFC 8725) and SPIFFE JWT-SVIDs.
+
+A verified token is remembered for at most 60 seconds by its digest. After that, and whenever its
+issuer's keys change, its signature is verified again. Its expiry is checked for every call. Nothing
+here waits for a server unless the caller permits it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+from guardrail.config import Settings
+from guardrail.config.issuers import IssuerSettings
+from guardrail.errors import IdentityError
+from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
+from guardrail.identity.jwks import KeySet, KeySource
+from guardrail.identity.signatures import PublicKey, is_signed
+from guardrail.identity.token_text import MAX_TOKEN, TokenText, parse_token, token_error
+
+__all__ = ["EXPIRED", "FETCH_WAIT_S", "KEYS", "KEY_GONE", "TokenVerifier", "VerifiedToken"]
+
+EXPIRED: Final = "token_expired"
+"""Detail of cause ``identity``: the session's token has expired."""
+KEY_GONE: Final = "token_key"
+"""Detail of cause ``identity``: the key of the session's token is no longer in the key set."""
+KEYS: Final = "token_keys"
+"""Detail of cause ``identity``: the issuer's keys are too old, because they can't be read."""
+
+FETCH_WAIT_S: Final = 2.0
+"""Time for which a session's opening may wait for the key set of a token with an unknown key."""
+_MEMORY_S: Final = 60.0
+_MAX_REMEMBERED: Final = 2_048
+
+
+class VerifiedToken:
+    """A token whose signature guardrail verified. Thread-safe."""
+
+    __slots__ = (
+        "_algorithm",
+        "_checked",
+        "_key",
+        "_text",
+        "_verifier",
+        "expires",
+        "identity",
+        "issuer",
+    )
+
+    def __init__(
+        self,
+        verifier: TokenVerifier,
+        token: TokenText,
+        identity: VerifiedIdentity,
+        *,
+        issuer: IssuerSettings,
+        expires: float,
+        key: PublicKey,
+        keys: KeySet,
+        now: float,
+    ) -> None:
+        self._verifier = verifier
+        # The text is kept to verify it again; it is never written or shown.
+        self._text, self._algorithm = token.text, token.algorithm
+        self.identity = identity
+        self.issuer = issuer
+        self.expires = expires
+        """The time at which it expires, in seconds, without the leeway."""
+        self._key = key.id
+        self._checked = (now, keys)
+        """The time of the last verification, and the keys known then; replaced together."""
+
+    def refusal(self) -> str:
+        """Return the reason that the token can't be used now (a detail of cause ``identity``), or
+        an empty string if it can be used.
+        """
+        verifier = self._verifier
+        now = verifier.clock()
+        if now >= self.expires + verifier.leeway:
+            return EXPIRED
+        keys = verifier.sources[self.issuer.issuer].current(now)
+        if keys is None:
+            return KEYS
+        checked, known = self._checked
+        if keys is known and 0 <= now - checked <= _MEMORY_S:
+            return ""
+        key = keys.by_id.get(self._key)
+        if key is None or is_signed(self._text, self._algorithm, [key]) is None:
+            return KEY_GONE
+        self._checked = (now, keys)
+        return ""
+
+
+class TokenVerifier:
+    """Verifies the tokens of the issuers in the settings. Thread-safe, even after a fork."""
+
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
+        """Read the keys of every issuer. *clock* returns the time in seconds since 1970. Raises
+        ``ConfigError`` if the keys of an issuer can't be read.
+        """
+        identity = settings.identity
+        self.clock = clock
+        self.leeway = float(identity.leeway_s)
+        self._issuers = {each.issuer: each for each in identity.issuers}
+        self.sources = {each.issuer: KeySource(each, identity, clock) for each in identity.issuers}
+        """The keys of each issuer."""
+        for source in self.sources.values():
+            source.load()
+        self._remembered: dict[bytes, VerifiedToken] = {}
+
+    def verify(self, text: object, *, wait: float) -> VerifiedToken:
+        """Return the verified token *text*. Raises ``IdentityError``, which quotes no part of it.
+
+        If its key is unknown, the issuer's keys are read again, and this waits for them at most
+        *wait* seconds.
+        """
+        digest = b""
+        if isinstance(text, str) and len(text) <= MAX_TOKEN and text.isascii():
+            digest = hashlib.sha256(text.encode("ascii")).digest()
+            found = self._remembered.get(digest)
+            if found is not None:
+                if not found.refusal():
+                    return found
+                self._remembered.pop(digest, None)
+        made = self._verified(parse_token(text), wait)
+        while len(self._remembered) >= _MAX_REMEMBERED:
+            with contextlib.suppress(RuntimeError, StopIteration):  # another thread was first
+                self._remembered.pop(next(iter(self._remembered)), None)
+        self._remembered[digest] = made
+        return made
+
+    def _verified(self, token: TokenText, wait: float) -> VerifiedToken:
+        issuer = issuer_of(token, self._issuers)
+        if token.algorithm not in issuer.algorithms:
+            raise token_error(
+                "algorithm",
+                "is signed with an algorithm that its issuer's settings do not accept",
+                "set algorithms in the issuer's table; symmetric algorithms are never accepted",
+            )
+        now = self.clock()
+        expires = check_claims(token, issuer, now=now, leeway=self.leeway)
+        keys, fitting = self._keys(token, issuer, wait)
+        key = is_signed(token.text, token.algorithm, fitting)
+        if key is None:
+            raise token_error("signature", "has an invalid signature")
+        return VerifiedToken(
+            self,
+            token,
+            identity_in(token, issuer),
+            issuer=issuer,
+            expires=expires,
+            key=key,
+            keys=keys,
+            now=now,
+        )
+
+    def _keys(
+        self, token: TokenText, issuer: IssuerSettings, wait: float
+    ) -> tuple[KeySet, tuple[PublicKey, ...]]:
+        source = self.sources[issuer.issuer]
+        keys = source.current(self.clock())
+        fitting = () if keys is None else keys.matching(token.kid, token.algorithm)
+        if not fitting:
+            source.ask_again(wait)
+            keys = source.current(self.clock())
+            fitting = () if keys is None else keys.matching(token.kid, token.algorithm)
+        if keys is None:
+            raise _unavailable(source)
+        if not fitting:
+            raise token_error(
+                "key",
+                "is signed with a key that its issuer does not publish",
+                "try again in a few seconds if the issuer has just changed its keys",
+            )
+        return keys, fitting
+
+
+def _unavailable(source: KeySource) -> IdentityError:
+    reason = "" if source.problem is None else f": {source.problem.message}"
+    return token_error("keys", f"can't be verified, because its issuer's keys are too old{reason}")
