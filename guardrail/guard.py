@@ -22,10 +22,10 @@ from guardrail.call.bodies import check_body
 from guardrail.call.caller import Callers, SessionStates
 from guardrail.call.decision_record import Recorder
 from guardrail.call.drivers import drive, drive_async
+from guardrail.call.entering import SessionEntry
 from guardrail.call.journal import Journal
 from guardrail.call.listings import Listings
 from guardrail.call.options import CallOptions
-from guardrail.call.owners import OwnershipCheck
 from guardrail.call.scope import SessionScope, bound
 from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
@@ -35,8 +35,7 @@ from guardrail.core.call_context import CallContext
 from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Agent, Json, Principal
-from guardrail.identity.principal import SessionTable
-from guardrail.identity.session import SessionState, make_session
+from guardrail.identity.tokens import TokenVerifier
 from guardrail.tools.declarations import ToolDeclarations
 from guardrail.tools.tool import Tool
 from guardrail.wiring.current_policies import CurrentPolicies
@@ -74,24 +73,25 @@ class Guard(ToolDeclarations):
         anchors: AnchorWatch | None = None,
         alongside: Sequence[Callable[[], None]] = (),
         clock: Callable[[], datetime] = utc_now,
+        tokens: TokenVerifier | None = None,
     ) -> None:
         """Use ``open`` instead.
 
-        *clock* returns the time used to judge approvals. ``close`` first calls the functions of
-        *alongside*, which stop background work on the ledger, and then closes the ledger.
+        *tokens* verifies the tokens of sessions. *clock* returns the time used to judge approvals.
+        ``close`` first calls the functions of *alongside*, which stop background work on the
+        ledger, and then closes the ledger.
         """
         self._alongside = alongside
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
         self.record_admin = journal.admin
         """Writes an ``admin.*`` record, for components that govern calls through this guard."""
-        self._keys = keys
         super().__init__(UnknownArguments(settings.tools.unknown_arguments))
-        self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
         rules = redaction_rules(settings.redaction)
-        self._make_state = SessionStates(settings, journal.log, keys, rules)
-        self._callers = Callers(self._key, settings, self._make_state)
+        make_state = SessionStates(settings, journal.log, keys, rules)
+        self._callers = Callers(self._key, settings, make_state)
+        self._entry = SessionEntry(self._callers, journal, keys, make_state, tokens)
         self._recorder = Recorder(
             profile=rules.profile,
             raw_input=settings.policy.input == "raw",
@@ -206,25 +206,27 @@ class Guard(ToolDeclarations):
         delegation: Sequence[Mapping[str, Any]] = (),
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
+        token: str | None = None,
     ) -> SessionScope:
         """Return a session for the calls made inside its ``with`` or ``async with`` block.
 
-        If *id* is None, this is a new session. Raises ``IdentityError`` if the id is malformed or
-        belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
+        If *id* is None, this is a new session. *token* is an access token or a JWT-SVID, which
+        guardrail verifies (docs/identity.md): it states the principal, the delegation and, if its
+        issuer's settings say so, the tenant. Raises ``IdentityError`` if the token is refused, or
+        if the id is malformed or belongs to another caller, and ``RedactionError`` if the
+        attributes can't be recorded.
         """
-        made = make_session(
-            principal=principal,
-            agent=agent,
-            tenant=tenant or self._policies.settings.identity.tenant,
+        wanted = self._entry.describe(
+            principal,
+            agent,
+            token=token,
+            tenant=tenant,
             id_=id,
             delegation=delegation,
             attributes=attributes,
             trace=trace,
         )
-        keys = self._keys.tenant(made.tenant)
-        ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=id is not None)
-        state = ownership.enter(self._sessions, self._make_state)
-        return SessionScope(self._key, state)
+        return self._entry.enter(wanted)
 
     def bind(
         self, session: SessionScope | None = None

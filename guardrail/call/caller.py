@@ -18,6 +18,7 @@ from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
 from guardrail.identity.session import AwakeSessions, SessionState, make_session
+from guardrail.identity.tokens import EXPIRED, KEY_GONE, KEYS
 from guardrail.system import cpu_meter
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ __all__ = ["ABSENT", "Caller", "Callers", "SessionStates", "identity_hint"]
 
 ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or the session has no principal."""
+UNVERIFIED = "unverified"
+"""Detail of cause ``identity``: the settings require a verified principal."""
 
 _HINTS = {
     ABSENT: (
@@ -47,6 +50,17 @@ _HINTS = {
         "an earlier call with this session id was made by a different tenant, principal or agent; "
         "omit the id to get a new one"
     ),
+    UNVERIFIED: (
+        'the principal is only asserted, and [identity] require is "verified"; open the session '
+        "with guard.session(token=...)"
+    ),
+    EXPIRED: "the token of this session has expired; open another session with a new token",
+    KEY_GONE: (
+        "the issuer no longer publishes the key of this session's token; open another session "
+        "with a new token"
+    ),
+    KEYS: "the keys of the token's issuer are too old, because they can't be read; run guardrail "
+    "doctor",
     scope.CLOSED: "session.close() was called; open another session with guard.session(...)",
 }
 
@@ -72,9 +86,11 @@ class Callers:
         ``ConfigError``.
         """
         check_identity(settings)
-        self._guard = guard
-        self._tenant = settings.identity.tenant
-        self._needed = settings.identity.require != "any"
+        self.guard = guard
+        """The guard's key."""
+        self.default_tenant = settings.identity.tenant
+        """The tenant of sessions without one."""
+        self._require = settings.identity.require
         self._make_state = make_state
 
     def find(self, session: SessionScope | None) -> Caller:
@@ -85,11 +101,12 @@ class Callers:
         next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
-            return self._caller(self.require_own(session).state, session.refusal)
-        entry = scope.current(self._guard)
+            return self._caller(self.require_own(session), session.refusal)
+        entry = scope.current(self.guard)
         if entry is not None:
-            return self._caller(entry.scope.state, entry.refusal)
-        return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
+            return self._caller(entry.scope, entry.refusal)
+        state = self._make_state(make_session(default_tenant=self.default_tenant))
+        return Caller(state, lambda: "" if self._require == "any" else ABSENT)
 
     def bind(self, session: SessionScope | None) -> SessionScope:
         """Return the session to bind a function to: *session* if it is not None, otherwise the
@@ -97,7 +114,7 @@ class Callers:
         """
         if session is not None:
             return self.require_own(session)
-        entry = scope.current(self._guard)
+        entry = scope.current(self.guard)
         if entry is None or entry.refusal():
             raise UsageError(
                 "bind: there is no current session",
@@ -108,7 +125,7 @@ class Callers:
 
     def current(self) -> SessionScope | None:
         """Return the session in which the current code can make calls, or None."""
-        entry = scope.current(self._guard)
+        entry = scope.current(self.guard)
         return None if entry is None or entry.refusal() else entry.scope
 
     def require_own(self, session: SessionScope) -> SessionScope:
@@ -119,7 +136,7 @@ class Callers:
                 f"{type(session).__name__}",
                 code="usage.session",
             )
-        if session.guard != self._guard:
+        if session.guard != self.guard:
             raise UsageError(
                 "this session belongs to another guard",
                 code="usage.session_guard",
@@ -127,9 +144,18 @@ class Callers:
             )
         return session
 
-    def _caller(self, state: SessionState, refusal: Callable[[], str]) -> Caller:
-        absent = self._needed and state.session.principal.assurance is Assurance.ABSENT
-        return Caller(state, (lambda: refusal() or ABSENT) if absent else refusal)
+    def _caller(self, scope: SessionScope, refusal: Callable[[], str]) -> Caller:
+        state, token_refusal = scope.state, scope.token_refusal
+        if token_refusal is not None:
+            return Caller(state, lambda: refusal() or token_refusal())
+        assurance = state.session.principal.assurance
+        if self._require == "any":
+            return Caller(state, refusal)
+        if assurance is Assurance.ABSENT:
+            return Caller(state, lambda: refusal() or ABSENT)
+        if self._require == "verified":
+            return Caller(state, lambda: refusal() or UNVERIFIED)
+        return Caller(state, refusal)
 
 
 def identity_hint(detail: str, seq: int) -> str:

@@ -116,10 +116,16 @@ class SessionScope:
     any number of times until it is closed.
     """
 
-    __slots__ = ("_closed", "_entries", "_guard", "_state")
+    __slots__ = ("_closed", "_entries", "_guard", "_state", "token_refusal")
 
-    def __init__(self, guard: int, state: SessionState) -> None:
+    def __init__(
+        self, guard: int, state: SessionState, token_refusal: Callable[[], str] | None = None
+    ) -> None:
+        """*token_refusal* returns the reason that the token with which the session was opened can't
+        be used now, or an empty string; None if it was opened without a token.
+        """
         self._guard = guard
+        self.token_refusal = token_refusal
         self._state = state
         self._closed = False
         self._entries: list[ScopeEntry] = []

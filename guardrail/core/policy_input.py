@@ -62,6 +62,7 @@ def session_input(
             "properties": {
                 **attributes,
                 "assurance": str(principal.assurance),
+                "authenticated_at": principal.authenticated_at,
                 "issuer": principal.issuer,
                 "method": principal.method,
                 "roles": list(principal.roles),

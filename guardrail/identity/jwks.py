@@ -23,7 +23,7 @@ from guardrail.core.words import counted
 from guardrail.errors import ConfigError, os_reason
 from guardrail.identity.signatures import PublicKey, public_key
 from guardrail.system.input_files import FileVersion, read_input, version_of
-from guardrail.system.threads import BackgroundThread
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 __all__ = ["KeySet", "KeySource", "parse_key_set"]
 
@@ -106,7 +106,8 @@ class KeySource:
         self._version: FileVersion | None = None
         self._read = self._tried = float("-inf")
         """The times of the last successful and of the last attempt to read the keys."""
-        self._thread: BackgroundThread | None = None
+        self._request: _Request | None = None
+        """The last request to the server, which may still be running."""
         self.problem: ConfigError | None = None
         """The reason that the last attempt failed, or None."""
 
@@ -138,9 +139,9 @@ class KeySource:
         now = self._clock()
         if self._file is not None or abs(now - self._tried) >= _COOL_DOWN_S:
             self._start(now)
-        thread = self._thread
-        if thread is not None and wait > 0:
-            thread.join(wait)
+        request = self._request
+        if request is not None and wait > 0:
+            request.ended.wait(wait)
 
     def _due(self, now: float) -> bool:
         # A server that does not answer is not asked before each call.
@@ -150,15 +151,22 @@ class KeySource:
         if self._file is not None:
             self._attempt()  # a small regular file
             return
-        thread = self._thread
-        if thread is not None and thread.is_alive():
+        if self._request is not None and self._request.is_running():
             return
+        # Whoever sees the new time also sees the request, and waits for it.
+        self._request = request = _Request()
         self._tried = now
-        self._thread = thread = BackgroundThread(self._attempt, "guardrail-jwks")
+        thread = BackgroundThread(self._run, "guardrail-jwks", request)
         try:
             thread.start()
         except RuntimeError:  # the system can start no more threads
-            self._thread = None
+            request.ended.set()
+
+    def _run(self, request: _Request) -> None:
+        try:
+            self._attempt()
+        finally:
+            request.ended.set()
 
     def _attempt(self) -> None:
         self._tried = now = self._clock()
@@ -187,6 +195,18 @@ class KeySource:
             hint = "correct jwks in guardrail.toml, or restore the file"
             raise _error(self._place, f"can't be read ({os_reason(error)})", hint) from None
         return version, raw
+
+
+class _Request:
+    """A request in a thread of its own."""
+
+    def __init__(self) -> None:
+        self.ended = OnceEvent()
+        self._end = time.monotonic() + 2 * _FETCH_S
+
+    def is_running(self) -> bool:
+        """Return True if the request has not ended. In a forked process, no one ends it."""
+        return not self.ended.is_set() and time.monotonic() < self._end
 
 
 _WRONG = (

@@ -1,7 +1,7 @@
 """Validates the identity data that the program passes: principal, agent and session.
 
-This version verifies no signatures: every identity is ``asserted``, or ``absent`` if the program
-passed none.
+An identity that the program passes is ``asserted``, or ``absent`` if the program passed none. Only
+``guardrail.identity.tokens`` makes verified identities.
 """
 
 from __future__ import annotations
@@ -39,12 +39,13 @@ _MAX_SESSIONS = 10_000
 
 def check_identity(settings: Settings) -> None:
     """Raise ``ConfigError`` for an identity rule that can't be enforced."""
-    if settings.identity.require == "verified":
+    if settings.identity.require == "verified" and not settings.identity.issuers:
         raise ConfigError(
-            'identity.require = "verified": this version can\'t verify identities, so every '
-            "call would be denied",
+            'identity.require = "verified" without an issuer: guardrail can verify no token, so '
+            "every call would be denied",
             code="config.identity",
-            hint='set require = "asserted"',
+            hint='add a table [identity.issuers."ISSUER"] (docs/identity.md), or set '
+            'require = "asserted"',
         )
 
 
@@ -75,14 +76,19 @@ def _check_texts(what: str, **texts: object) -> None:
             check_id(text, f"{what} {name}")
 
 
-def _check_assurance(assurance: object, id_: object, what: str) -> None:
+def _check_assurance(value: Principal | Agent, what: str) -> None:
+    assurance, id_ = value.assurance, value.id
     # Checked by type, because a str that equals an enumeration member would fail every later
     # comparison by identity.
     if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
         raise IdentityError(
-            f"{what}: a program can use only Assurance.ASSERTED or ABSENT, because only "
+            f"{what}: a program can pass only Assurance.ASSERTED or ABSENT, because only "
             "guardrail verifies identities",
             code="identity.assurance",
+        )
+    if value.authenticated_at is not None:
+        raise IdentityError(
+            f"{what}: only guardrail sets authenticated_at", code="identity.assurance"
         )
     if assurance is Assurance.ASSERTED:
         check_id(id_, what)
@@ -99,7 +105,7 @@ def principal(value: Principal | str | None) -> Principal:
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Principal):
-        _check_assurance(value.assurance, value.id, "principal")
+        _check_assurance(value, "principal")
         _check_texts("principal", type=value.type, issuer=value.issuer, method=value.method)
         return value
     return Principal(id=check_id(value, "principal"))
@@ -110,8 +116,14 @@ def agent(value: Agent | str | None) -> Agent:
     if value is None:
         return Agent(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Agent):
-        _check_assurance(value.assurance, value.id, "agent")
-        _check_texts("agent", version=value.version, framework=value.framework, method=value.method)
+        _check_assurance(value, "agent")
+        _check_texts(
+            "agent",
+            version=value.version,
+            framework=value.framework,
+            method=value.method,
+            issuer=value.issuer,
+        )
         return value
     return Agent(id=check_id(value, "agent"))
 
@@ -153,7 +165,9 @@ class SessionTable(Generic[State]):
         the ledger, or None. Raises ``IdentityError`` if the id belongs to a different tenant,
         principal or agent, here or in the ledger.
         """
-        key = session_key(session)
+        owner = session_key(session)[:-1]
+        # A session of a verified caller is never continued by one who only asserts the same id.
+        key = (*owner, session.principal.assurance, session.agent.assurance)
         with self._lock:
             found = self._states.get(session.id)
             if found is not None:
@@ -161,8 +175,8 @@ class SessionTable(Generic[State]):
                     raise _taken_error()
                 self._states.move_to_end(session.id)
                 return found[1]
-        owner = recorded_owner(session.id)
-        if owner is not None and owner != key[:-1]:
+        recorded = recorded_owner(session.id)
+        if recorded is not None and recorded != owner:
             raise _taken_error()
         state = make(session)
         with self._lock:
@@ -172,6 +186,13 @@ class SessionTable(Generic[State]):
             while len(self._states) > self._limit:
                 self._states.popitem(last=False)
             return found[1]
+
+    def replace(self, session: Session, state: State) -> None:
+        """Make *state* the state that later entries into *session* get, if it is still known."""
+        with self._lock:
+            found = self._states.get(session.id)
+            if found is not None:
+                self._states[session.id] = (found[0], state)
 
 
 def _taken_error() -> IdentityError:

@@ -18,7 +18,9 @@ from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
-from guardrail.identity import principal as identity
+from guardrail.identity.claims import VerifiedIdentity
+from guardrail.identity.principal import check_id
+from guardrail.identity.resolving import resolve_identity
 from guardrail.identity.session_views import SessionViews
 from guardrail.system.ids import new_ulid
 
@@ -94,6 +96,32 @@ class SessionState:
         self._awake = awake
         self._kept: SessionViews | None = None
         self._views()
+
+    def has_identity(self, session: Session) -> bool:
+        """Return True if the principal, the agent and the delegation are those of *session*."""
+        own = self.session
+        return (own.principal, own.agent, own.delegation) == (
+            session.principal,
+            session.agent,
+            session.delegation,
+        )
+
+    def renewed(self, session: Session) -> SessionState:
+        """Return the state of the same session for a caller with a newer token, which may state
+        other roles. Both states share the values known to be sensitive.
+        """
+        made = SessionState(
+            session,
+            log=self.log,
+            keys=self.keys,
+            redactor=self.redactor,
+            principal_form=self.principal_form,
+            claim=self.claim,
+            awake=self._awake,
+        )
+        made.memory = self.memory
+        made.belongs_to_other = self.belongs_to_other
+        return made
 
     def _views(self) -> SessionViews:
         found = self._kept
@@ -275,21 +303,31 @@ def make_session(
     *,
     principal: Principal | str | None = None,
     agent: Agent | str | None = None,
-    tenant: str,
+    tenant: str | None = None,
+    default_tenant: str,
     id_: str | None = None,
     delegation: Sequence[Mapping[str, Any]] = (),
     attributes: Mapping[str, Json] | None = None,
     trace: str | None = None,
+    verified: VerifiedIdentity | None = None,
 ) -> Session:
-    """Validate the program's description of a session, and return the session. Raises
-    ``IdentityError``.
+    """Validate the program's description of a session, and return the session. *verified* is the
+    identity in the program's token, or None. Raises ``IdentityError``.
     """
+    who, actor, tenant, chain = resolve_identity(
+        verified,
+        principal=principal,
+        agent=agent,
+        tenant=tenant,
+        default_tenant=default_tenant,
+        delegation=delegation,
+    )
     return Session(
-        id=new_ulid() if id_ is None else identity.check_id(id_, "session id"),
-        tenant=identity.check_id(tenant, "tenant"),
-        principal=identity.principal(principal),
-        agent=identity.agent(agent),
-        delegation=identity.delegation(delegation),
+        id=new_ulid() if id_ is None else check_id(id_, "session id"),
+        tenant=tenant,
+        principal=who,
+        agent=actor,
+        delegation=chain,
         attributes=dict(attributes or {}),
-        trace=None if trace is None else identity.check_id(trace, "trace"),
+        trace=None if trace is None else check_id(trace, "trace"),
     )

@@ -118,6 +118,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
         principal.method,
         agent.version,
         agent.framework,
+        agent.issuer,
     )
     texts = [
         text for text in (*supplied_texts, agent.method, session.tenant, session.trace) if text
@@ -138,6 +139,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
             agent,
             version=maybe(agent.version, "version"),
             framework=maybe(agent.framework, "framework"),
+            issuer=maybe(agent.issuer, "issuer"),
             method=clean(agent.method, "method"),
         ),
     )

@@ -33,7 +33,7 @@ KEYS: Final = "token_keys"
 FETCH_WAIT_S: Final = 2.0
 """Time for which a session's opening may wait for the key set of a token with an unknown key."""
 _MEMORY_S: Final = 60.0
-_MAX_REMEMBERED: Final = 2_048
+MAX_REMEMBERED: Final = 2_048
 
 
 class VerifiedToken:
@@ -126,7 +126,7 @@ class TokenVerifier:
                     return found
                 self._remembered.pop(digest, None)
         made = self._verified(parse_token(text), wait)
-        while len(self._remembered) >= _MAX_REMEMBERED:
+        while len(self._remembered) >= MAX_REMEMBERED:
             with contextlib.suppress(RuntimeError, StopIteration):  # another thread was first
                 self._remembered.pop(next(iter(self._remembered)), None)
         self._remembered[digest] = made

@@ -230,6 +230,25 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy"
         ' decide about such calls, write require = "any" under [identity] in guardrail.toml.',
     ),
+    ("identity", "unverified"): CauseExplanation(
+        "The program only asserted the principal, and the settings require a verified one, so the "
+        "policy was not asked.",
+        "Open the session with guard.session(token=...): docs/identity.md.",
+    ),
+    ("identity", "token_expired"): CauseExplanation(
+        "The token with which the session was opened has expired, so the policy was not asked.",
+        "Open another session with a new token: docs/identity.md.",
+    ),
+    ("identity", "token_key"): CauseExplanation(
+        "The issuer no longer publishes the key with which the session's token is signed, so the "
+        "policy was not asked.",
+        "Open another session with a new token: docs/identity.md.",
+    ),
+    ("identity", "token_keys"): CauseExplanation(
+        "The keys of the token's issuer could not be read for longer than [identity] "
+        "jwks_max_age_s, so the policy was not asked.",
+        "Check that the issuer's key set can be read: guardrail doctor.",
+    ),
     ("identity", "ended"): CauseExplanation(
         "The call was made by a task or thread that was started inside `with guard.session(...)`"
         " and continued after the block had ended, so the policy was not asked.",

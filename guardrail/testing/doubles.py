@@ -39,6 +39,7 @@ from guardrail.core.times import record_time
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
+from guardrail.identity.tokens import TokenVerifier
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid
@@ -347,7 +348,17 @@ def memory_guard(
     ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))
     soon = settings.ledger.outcome == "soon"
     journal = Journal(ledger, deadline=deadline, owner=ledger.owner, requests=ledger, soon=soon)
+
+    def seconds() -> float:
+        return ledger.now.timestamp()
+
+    tokens = TokenVerifier(settings, seconds) if settings.identity.issuers else None
     guard = Guard(
-        settings=settings, engine=policy, journal=journal, keys=keys, clock=lambda: ledger.now
+        settings=settings,
+        engine=policy,
+        journal=journal,
+        keys=keys,
+        clock=lambda: ledger.now,
+        tokens=tokens,
     )
     return guard, ledger

@@ -32,6 +32,7 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.identity.principal import check_identity
+from guardrail.identity.tokens import TokenVerifier
 from guardrail.keys.log_key import Keys, discard_new_keys, verify_signature
 from guardrail.ledger.files import refuse_links
 from guardrail.ledger.half_moved import refuse_half_moved
@@ -252,6 +253,7 @@ def _assemble_guard(
     cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> G:
     with contextlib.ExitStack() as undo:
+        tokens = TokenVerifier(settings) if settings.identity.issuers else None
         try:
             engine = load_engine(settings, policy_data)
         except PolicyLoadError as error:
@@ -277,6 +279,7 @@ def _assemble_guard(
             policy_data=policy_data,
             anchors=anchors,
             alongside=[retention.close, hold.release],
+            tokens=tokens,
         )
         undo.callback(guard.close)
         guard.watch()

@@ -161,8 +161,8 @@ def test_calls_of_nobody_are_the_policys_matter_where_the_settings_say_so() -> N
     assert policy.inputs[0]["subject"]["properties"]["assurance"] == "absent"
 
 
-def test_verified_principals_cannot_be_asked_for_yet(tmp_path: Path) -> None:
-    """Nothing verifies them, so a guard that waits for one would look safe and deny everything."""
+def test_verified_principals_need_an_issuer(tmp_path: Path) -> None:
+    """Without one, a guard that waits for one would look safe and deny everything."""
     settings = Settings().override(
         identity={"require": "verified"}, ledger={"path": tmp_path / "audit.db"}
     )
@@ -170,7 +170,7 @@ def test_verified_principals_cannot_be_asked_for_yet(tmp_path: Path) -> None:
         lambda: Guard.open(settings),
         lambda: memory_guard(StaticPolicy(allow()), settings=settings),
     ):
-        with pytest.raises(ConfigError, match="can't verify identities") as caught:
+        with pytest.raises(ConfigError, match="without an issuer") as caught:
             start()
         assert (caught.value.code, "asserted" in caught.value.hint) == ("config.identity", True)
     assert list(tmp_path.iterdir()) == []

@@ -401,6 +401,6 @@ def test_records_of_calls_that_the_commit_thread_wrote_are_not_read_again(folder
             call(guard, guard.session(principal="alice", agent="bot", id=f"s-{number}"))
             with LedgerReader.open(folder / "audit.db") as reader:
                 assert known._edge.size == reader.size()
-        guard._sessions._states.clear()
+        guard._entry._sessions._states.clear()
         with pytest.raises(IdentityError):
             guard.session(principal="bob", agent="bot", id="s-3")

@@ -62,6 +62,7 @@ FAULTS = {
     "call/test_call_limits.py _throttle",
     "call/test_session_owners.py _edge",
     "call/test_session_owners.py _check_claim",
+    "call/test_session_owners.py _entry",
     "call/test_session_owners.py _sessions",
     "call/test_session_owners.py _states",
     "ledger/sqlite/test_ledger_planted_objects.py _BASE",

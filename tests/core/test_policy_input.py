@@ -35,6 +35,7 @@ def test_every_documented_key_exists() -> None:
     assert set(made) == {"subject", "action", "resource", "context"}
     assert set(made["subject"]["properties"]) == {
         "assurance",
+        "authenticated_at",
         "issuer",
         "method",
         "roles",

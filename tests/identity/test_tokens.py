@@ -270,10 +270,9 @@ def test_a_token_without_kid_has_the_only_fitting_key(tmp_path: Path) -> None:
 
 def test_the_memory_of_tokens_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The oldest one is forgotten, and verified again when it is used."""
-    monkeypatch.setattr("guardrail.identity.tokens._MAX_REMEMBERED", 2)
+    monkeypatch.setattr("guardrail.identity.tokens.MAX_REMEMBERED", 2)
     tokens = verifier(tmp_path)
-    first = token(jti="0")
-    for text in (first, token(jti="1"), token(jti="2")):
-        tokens.verify(text, wait=0)
-    assert len(tokens._remembered) == 2
-    assert tokens.verify(first, wait=0).identity.principal.id == "alice@example.com"
+    texts = [token(jti=str(number)) for number in range(3)]
+    held = [tokens.verify(text, wait=0) for text in texts]
+    assert tokens.verify(texts[2], wait=0) is held[2]
+    assert tokens.verify(texts[0], wait=0) is not held[0]

@@ -101,6 +101,7 @@ def call_fields(
             "issuer": principal.issuer,
             "assurance": str(principal.assurance),
             "method": principal.method,
+            **_vouched(None, principal.authenticated_at),
         },
         agent={
             "id": agent_id,
@@ -109,10 +110,17 @@ def call_fields(
             "framework": agent.framework,
             "assurance": str(agent.assurance),
             "method": agent.method,
+            **_vouched(agent.issuer, agent.authenticated_at),
         },
         delegation=[dict(step) for step in delegation],
         trace=session.trace,
     )
+
+
+def _vouched(issuer: str | None, authenticated_at: str | None) -> dict[str, str]:
+    """Return the fields that only some identities have."""
+    found = {"issuer": issuer, "authenticated_at": authenticated_at}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def strings(value: object) -> list[str]:

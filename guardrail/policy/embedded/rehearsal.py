@@ -73,6 +73,7 @@ def sample_input(
             "id": "someone",
             "properties": {
                 "assurance": "asserted",
+                "authenticated_at": None,
                 "issuer": None,
                 "method": "context",
                 "roles": [],

@@ -106,7 +106,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
     [
         ("asserted", CheckState.OK, "must name its principal"),
         ("any", CheckState.NOTE, "not denied"),
-        ("verified", CheckState.FAIL, "can't verify identities"),
+        ("verified", CheckState.FAIL, "without an issuer"),
     ],
 )
 def test_it_says_whose_calls_are_taken(

@@ -1,0 +1,119 @@
+"""Opens sessions: determines the caller's identity, and enters the session in its name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from guardrail.call.caller import Callers
+from guardrail.call.journal import Journal
+from guardrail.call.owners import OwnershipCheck
+from guardrail.call.scope import SessionScope
+from guardrail.core.claims import Claim
+from guardrail.core.types import Agent, Json, Principal, Session
+from guardrail.errors import IdentityError
+from guardrail.identity.principal import SessionTable
+from guardrail.identity.session import SessionState, make_session
+from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier, VerifiedToken
+
+if TYPE_CHECKING:
+    from guardrail.keys.log_key import Keys
+
+__all__ = ["SessionDescription", "SessionEntry"]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDescription:
+    """A session that a program wants to enter."""
+
+    session: Session
+    named: bool
+    """True if the program chose the session's id."""
+    token: VerifiedToken | None
+    """The token that states the caller, or None."""
+
+
+class SessionEntry:
+    """Opens the sessions of one guard. Thread-safe."""
+
+    def __init__(
+        self,
+        callers: Callers,
+        journal: Journal,
+        keys: Keys,
+        make_state: Callable[[Session, Claim | None], SessionState],
+        tokens: TokenVerifier | None,
+    ) -> None:
+        """*tokens* verifies tokens, if the settings name an issuer."""
+        self._callers = callers
+        self._journal = journal
+        self._keys = keys
+        self._make_state = make_state
+        self._tokens = tokens
+        self._sessions: SessionTable[SessionState] = SessionTable()
+
+    def describe(
+        self,
+        principal: Principal | str | None,
+        agent: Agent | str | None,
+        *,
+        token: str | None,
+        tenant: str | None,
+        id_: str | None,
+        delegation: Sequence[Mapping[str, Any]],
+        attributes: Mapping[str, Json] | None,
+        trace: str | None,
+    ) -> SessionDescription:
+        """Return a session with the caller's identity, which the token states if there is one.
+        Raises ``IdentityError``.
+        """
+        held = None if token is None else self.verify(token)
+        made = make_session(
+            principal=principal,
+            agent=agent,
+            tenant=tenant,
+            default_tenant=self._callers.default_tenant,
+            id_=id_,
+            delegation=delegation,
+            attributes=attributes,
+            trace=trace,
+            verified=None if held is None else held.identity,
+        )
+        return SessionDescription(made, id_ is not None, held)
+
+    def verify(self, token: str) -> VerifiedToken:
+        """Return the verified *token*. Raises ``IdentityError``.
+
+        Waits for the keys of its issuer if the token's key is unknown, but never on an event loop.
+        """
+        if self._tokens is None:
+            raise IdentityError(
+                "guardrail can verify no token, because the settings name no issuer",
+                code="identity.token.issuer",
+                hint='add a table [identity.issuers."ISSUER"] (docs/identity.md)',
+            )
+        return self._tokens.verify(token, wait=0.0 if _on_event_loop() else FETCH_WAIT_S)
+
+    def enter(self, wanted: SessionDescription) -> SessionScope:
+        """Return the session *wanted*. Raises ``IdentityError`` if it belongs to another caller,
+        ``LedgerError``, and ``RedactionError`` if it can't be recorded.
+        """
+        made, token = wanted.session, wanted.token
+        keys = self._keys.tenant(made.tenant)
+        ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=wanted.named)
+        state = ownership.enter(self._sessions, self._make_state)
+        if token is not None and not state.has_identity(made):
+            # The newer token may state other roles. Earlier entries keep those of their own token.
+            state = state.renewed(made)
+            self._sessions.replace(made, state)
+        return SessionScope(self._callers.guard, state, None if token is None else token.refusal)
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

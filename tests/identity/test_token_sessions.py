@@ -1,0 +1,228 @@
+"""Sessions that are opened with a token: who the records name, and which calls are denied."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail import Agent, Denied, Guard, Principal
+from guardrail.config import Settings
+from guardrail.errors import ConfigError, IdentityError
+from guardrail.review.reasons import reason_of
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from tests.support.tokens import ISSUER, jwk, key_server, key_set, settings_for, token, token_guard
+
+
+def called(guard: Guard, **how: Any) -> str:
+    """Make a call; return ``ran`` or the detail of the denial."""
+    try:
+        guard.call("x", {}, lambda: None, **how)
+    except Denied as denied:
+        return denied.code if denied.hint else "no hint"
+    return "ran"
+
+
+def details(ledger: MemoryLedger) -> list[str]:
+    """Return the detail of each decision."""
+    return [record["decision"]["detail"] for record in ledger.of("call.decision")]
+
+
+def test_records_and_the_policy_name_a_verified_caller_but_no_token(tmp_path: Path) -> None:
+    """In every byte of the ledger, no part of the token appears."""
+    policy = StaticPolicy(allow())
+    guard, ledger = token_guard(tmp_path, policy, roles_claim="roles", tenant_claim="tid")
+    text = token(roles=["clerk"], tid="acme", act={"sub": "bot", "act": {"sub": "outer"}})
+    with guard.session(token=text, agent=Agent("bot", version="2"), attributes={"team": "blue"}):
+        assert called(guard) == "ran"
+    (record,) = ledger.of("call.decision")
+    assert record["principal"] == {
+        "id": "alice@example.com",
+        "form": "clear",
+        "type": "user",
+        "issuer": ISSUER,
+        "assurance": "verified",
+        "method": "oidc_jwt",
+        "authenticated_at": "2026-01-01T00:00:00Z",
+    }
+    assert record["agent"]["assurance"] == "verified"
+    assert (record["agent"]["id"], record["agent"]["version"]) == ("bot", "2")
+    assert (record["tenant"], len(record["delegation"])) == ("acme", 2)
+    properties = policy.inputs[0]["subject"]["properties"]
+    assert properties["assurance"] == "verified"
+    assert properties["authenticated_at"] == "2026-01-01T00:00:00Z"
+    assert (properties["roles"], properties["tenant"]) == (["clerk"], "acme")
+    assert policy.inputs[0]["context"]["agent"]["assurance"] == "verified"
+    written = b"\n".join(ledger.lines).decode()
+    for part in (text, *text.split(".")):
+        assert part not in written
+
+
+def test_a_token_that_expires_denies_the_next_call(tmp_path: Path) -> None:
+    """Within the session, and with the reason for the reader."""
+    guard, ledger = token_guard(tmp_path)
+    with guard.session(token=token()) as session:
+        assert called(guard) == "ran"
+        ledger.now += timedelta(seconds=331)
+        assert called(guard) == "denied.identity"
+        assert called(guard, session=session) == "denied.identity"
+    assert details(ledger) == ["", "token_expired", "token_expired"]
+    assert "expired" in reason_of("identity", "token_expired").sentence
+    with pytest.raises(IdentityError) as caught:
+        guard.session(token=token())
+    assert caught.value.code == "identity.token.expired"
+
+
+def test_a_key_that_is_gone_denies_the_next_call(tmp_path: Path) -> None:
+    """If the key set no longer has it, whatever the session did before."""
+    guard, ledger = token_guard(tmp_path)
+    with guard.session(token=token(exp=2_000_000_000)):
+        assert called(guard) == "ran"
+        ledger.now += timedelta(seconds=61)  # the signature is verified again
+        assert called(guard) == "ran"
+        (tmp_path / "jwks.json").write_text(key_set(jwk("k2", number=1)))
+        ledger.now += timedelta(seconds=2)
+        assert called(guard) == "denied.identity"
+    assert details(ledger) == ["", "", "token_key"]
+
+
+def test_a_key_set_that_is_too_old_denies_the_next_call() -> None:
+    """The server does not answer for longer than the settings permit."""
+    with key_server(key_set(jwk())) as server:
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings_for(server.url))
+    with guard.session(token=token(exp=2_000_000_000)):
+        assert called(guard) == "ran"
+        ledger.now += timedelta(days=2)
+        assert called(guard) == "denied.identity"
+    assert details(ledger) == ["", "token_keys"]
+
+
+def test_required_verification_denies_who_is_only_asserted(tmp_path: Path) -> None:
+    """And those without a name, each with its own detail."""
+    guard, ledger = token_guard(tmp_path)
+    with guard.session(principal="alice@example.com"):
+        assert called(guard) == "denied.identity"
+    with guard.session():
+        assert called(guard) == "denied.identity"
+    assert called(guard) == "denied.identity"
+    with guard.session(token=token(), agent="bot"):
+        assert called(guard) == "ran"
+    assert details(ledger) == ["unverified", "absent", "absent", ""]
+    assert ledger.of("call.decision")[-1]["agent"]["assurance"] == "asserted"
+
+
+@pytest.mark.parametrize(
+    ("how", "code"),
+    [
+        ({"principal": "alice@example.com"}, "identity.several"),
+        ({"delegation": [{"sub": "x"}]}, "identity.several"),
+        ({"tenant": "other"}, "identity.tenant"),
+        ({"agent": "other"}, "identity.agent"),
+    ],
+)
+def test_the_program_cannot_contradict_a_token(
+    tmp_path: Path, how: dict[str, Any], code: str
+) -> None:
+    """What the token states, the program may repeat but not change."""
+    guard, _ = token_guard(tmp_path, tenant_claim="tid")
+    text = token(tid="acme", act={"sub": "bot"})
+    with pytest.raises(IdentityError) as caught:
+        guard.session(token=text, **how)
+    assert caught.value.code == code
+    assert caught.value.hint
+    with guard.session(token=text, tenant="acme", agent="bot"):
+        assert called(guard) == "ran"
+
+
+def test_the_tenant_is_that_of_the_issuer_or_of_the_program(tmp_path: Path) -> None:
+    """If no claim states it."""
+    guard, _ = token_guard(tmp_path, tenant="acme")
+    assert guard.session(token=token()).session.tenant == "acme"
+    with pytest.raises(IdentityError):
+        guard.session(token=token(), tenant="other")
+    guard, _ = token_guard(tmp_path)
+    assert guard.session(token=token(), tenant="other").session.tenant == "other"
+    assert guard.session(token=token()).session.tenant == "default"
+
+
+def test_a_newer_token_brings_its_own_roles_into_the_session(tmp_path: Path) -> None:
+    """An older entry keeps those of its token, and what the session learned is shared."""
+    guard, ledger = token_guard(tmp_path, roles_claim="roles")
+    first = guard.session(token=token(roles=["admin"]), id="s")
+    assert called(guard, session=first) == "ran"
+    second = guard.session(token=token(roles=[], auth_time=1_700_000_000), id="s")
+    assert guard.session(token=token(roles=[], auth_time=1_700_000_000), id="s").state is (
+        second.state
+    )
+    assert called(guard, session=second) == "ran"
+    assert called(guard, session=first) == "ran"
+    assert first.state.memory is second.state.memory
+    roles = [
+        record["input"]["subject"]["properties"]["roles"] for record in ledger.of("call.decision")
+    ]
+    assert roles == [["admin"], [], ["admin"]]
+
+
+def test_an_asserted_caller_does_not_continue_a_verified_session(tmp_path: Path) -> None:
+    """Also if the program asserts the same issuer."""
+    guard, _ = token_guard(tmp_path, require="asserted")
+    guard.session(token=token(), id="s")
+    with pytest.raises(IdentityError):
+        guard.session(principal=Principal("alice@example.com", issuer=ISSUER), id="s")
+
+
+def test_only_guardrail_states_a_time_of_authentication(tmp_path: Path) -> None:
+    """An asserted identity has none; its issuer is recorded as it was asserted."""
+    guard, ledger = token_guard(tmp_path, require="asserted")
+    with pytest.raises(IdentityError):
+        guard.session(principal=Principal("alice", authenticated_at="2026-01-01T00:00:00Z"))
+    with guard.session(principal="alice", agent=Agent("bot", issuer="https://sts.test")):
+        assert called(guard) == "ran"
+    (record,) = ledger.of("call.decision")
+    assert "authenticated_at" not in record["principal"]
+    assert record["agent"]["issuer"] == "https://sts.test"
+
+
+def test_without_an_issuer_no_token_is_taken() -> None:
+    """And nothing can be required that can't be had."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(IdentityError, match="name no issuer"):
+        guard.session(token=token())
+    with pytest.raises(ConfigError, match="without an issuer") as caught:
+        memory_guard(
+            StaticPolicy(allow()), settings=Settings().override(identity={"require": "verified"})
+        )
+    assert caught.value.code == "config.identity"
+
+
+def test_an_event_loop_never_waits_for_a_key_set() -> None:
+    """A thread does, so that a token of a new key is accepted at once."""
+    with key_server(key_set(jwk())) as server:
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings_for(server.url))
+        ledger.now += timedelta(seconds=11)
+        server.text = key_set(jwk(), jwk("k2", number=1))
+        text = token(kid="k2", number=1)
+
+        async def serve() -> str:
+            server.hold.clear()
+            with pytest.raises(IdentityError) as caught:
+                guard.session(token=text)
+            server.hold.set()
+            await asyncio.to_thread(guard.session, token=text)
+            return caught.value.code
+
+        assert asyncio.run(serve()) == "identity.token.key"
+
+
+def test_settings_with_issuers_have_their_own_digest(tmp_path: Path) -> None:
+    """Which names the issuer and a URL, but no path."""
+    one = settings_for("/a/jwks.json")
+    assert one.digest() == settings_for("/b/jwks.json").digest()
+    assert one.digest() != settings_for("https://x/jwks").digest()
+    assert "/a/" not in json.dumps(one.governed())
+    again = Settings().override(identity={"issuers": one.identity.issuers})
+    assert again.identity.issuers == one.identity.issuers
