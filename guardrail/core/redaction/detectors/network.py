@@ -11,6 +11,8 @@ from guardrail.core.redaction.spans import Hit, before
 __all__ = ["addresses"]
 
 _FOUR = re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w]|\.[\w])")
+_DOTS = re.compile(r"\.[0-9]{1,3}\.[0-9]")
+"""Part of every IPv4 address. It begins with a literal, because ``re`` searches for those fast."""
 _SIX = re.compile(
     r"(?<![\w:.])(?:[0-9A-Fa-f]{1,4}:|:(?=:)){1,7}(?::[0-9A-Fa-f]{0,4}|[0-9A-Fa-f]{1,4})(?::[0-9A-Fa-f]{1,4}){0,6}(?![\w:])"
 )
@@ -27,7 +29,7 @@ _HOST = re.compile(
 
 def addresses(text: str) -> Iterator[Hit]:
     """Yield IPv4 and IPv6 addresses, except those of the host itself, masks and versions."""
-    if text.count(".") >= 3:
+    if _DOTS.search(text) is not None:
         for match in _FOUR.finditer(text):
             if _is_host(text, match):
                 yield Hit(match.start(), match.end(), "device", "ip")

@@ -11,8 +11,10 @@ from guardrail.core.redaction.spans import Hit
 __all__ = ["spoken"]
 
 _TELLS = (
-    "passwor", "kennwort", "wachtwoord", "contrase", "clave", "senha", "mot de passe", "hasło", "haslo", "heslo", "lösenord", "losenord", "adgangskode",
-    "salasana", "jelsz", "parol", "şifre", "пароль", "パスワード", "暗証番号", "密码", "密碼", "口令", "비밀번호", "암호",
+    "passwor", "kennwort", "wachtwoord", "contrase", "clave", "senha", "mot de passe", "haslo", "heslo", "losenord", "adgangskode", "salasana", "jelsz", "parol",
+)  # fmt: skip
+_FOREIGN_TELLS = (
+    "hasło", "lösenord", "şifre", "пароль", "パスワード", "暗証番号", "密码", "密碼", "口令", "비밀번호", "암호",
 )  # fmt: skip
 _SENTENCE = re.compile(
     r"(?:\b(?:passwor[dt]|kennwort|wachtwoord|contrase(?:ñ|n)a|clave|senha|mot de passe|has(?:ł|l)o|heslo|l(?:ö|o)senord(?:et)?|adgangskode(?:n)?|salasana|jelsz(?:ó|o)|parola|şifre|пароль)"
@@ -31,7 +33,9 @@ def spoken(text: str, low: str) -> Iterator[Hit]:
 
     The word must have a digit or a sign in it, because most sentences state a property.
     """
-    if not any(tell in low for tell in _TELLS):
+    if not [tell for tell in _TELLS if tell in low] and (
+        low.isascii() or not [tell for tell in _FOREIGN_TELLS if tell in low]
+    ):
         return
     for match in _SENTENCE.finditer(text):
         word = match.group("v").rstrip(_AFTER)
