@@ -8,7 +8,7 @@ from itertools import compress
 from guardrail.core.hidden import hidden
 from guardrail.core.redaction.known_forms import KnownForm
 
-__all__ = ["SHARED", "WINDOW", "FormIndex", "choose_window"]
+__all__ = ["WINDOW", "FormIndex", "choose_window"]
 
 # Up to this number of forms, searching for each one is cheaper. Above it, each form is indexed by a
 # window of seven of its bytes. Wherever the window occurs in a text, one of its four 4-byte pieces
@@ -16,18 +16,18 @@ __all__ = ["SHARED", "WINDOW", "FormIndex", "choose_window"]
 _DIRECT = 48
 _GRAM = 4
 WINDOW = 2 * _GRAM - 1
-SHARED = 2
 _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
 """Number of grams that C code looks up in the time of one unit of work."""
 
 _Found = tuple[str, KnownForm]
-_Places = dict[tuple[int, int], dict[bytes, list[int]]]
-"""Numbers of forms by their bytes, grouped by the position of the window in the form and the size
-of the form. All forms that share a window are compared with a text at once.
+_Window = int | dict[int, None]
+"""The number of the only form with a window, or the places of the window in all forms with it. A
+place is the position of the window in the form, shifted by ``_BITS``, and the size of the form: all
+forms with the window at one place are compared with a text at once.
 """
-_Window = int | _Places
-"""The number of the only form with a window, or all forms with it."""
+_BITS = 32
+_SIZE = (1 << _BITS) - 1
 
 
 @hidden
@@ -36,21 +36,37 @@ class FormIndex:
 
     One thread at a time may add forms, while others search.
 
-    A session can know thousands of forms. They are stored in flat lists of texts, because Python's
-    garbage collector would visit every tuple again and again.
+    A session can know thousands of forms, and a process can have many sessions. So nothing that is
+    stored for each form is an object that Python's garbage collector visits.
     """
 
-    __slots__ = ("_few", "_grams", "_known", "_short", "_texts", "windows")
+    __slots__ = (
+        "_encoded",
+        "_few",
+        "_grams",
+        "_numbers",
+        "_same",
+        "_short",
+        "_texts",
+        "_values",
+        "windows",
+    )
 
     def __init__(self, few: Iterable[_Found] = ()) -> None:
         self._few = tuple(few)
         """All forms while there are few, otherwise empty."""
         self._texts: list[str] = []
         """All forms if there are many. A form's number is its index."""
-        self._known: list[KnownForm] = []
+        self._values: list[str] = []
         """The value of each form in ``_texts``."""
+        self._encoded = bytearray()
+        """1 for each form in ``_texts`` that is encoded, otherwise 0."""
         self._short: list[int] = []
         self._grams: set[int] = set()
+        self._numbers: dict[bytes, int] = {}
+        """The number of each form whose window other forms have as well, by its bytes."""
+        self._same: dict[int, list[int]] = {}
+        """The numbers of further forms with the same bytes."""
         self.windows: dict[bytes, _Window] = {}
         """The forms with each window."""
 
@@ -73,18 +89,22 @@ class FormIndex:
         windows, number = self.windows, len(self._texts)
         # A search can find a form as soon as its window is stored.
         self._texts += [text for text, _ in forms]
-        self._known += [known for _, known in forms]
+        self._values += [known.value for _, known in forms]
+        self._encoded += bytes([known.encoded for _, known in forms])
         new: list[bytes] = []
         for text, _ in forms:
             data = _octets(text)
-            window = data[-WINDOW:]
-            if len(window) < WINDOW:
+            # Values often begin or end alike, such as addresses of one domain.
+            at = (len(data) - WINDOW) >> 1
+            if at < 0:
                 self._short.append(number)
-            elif window not in windows:
-                windows[window] = number
-                new.append(window)
             else:
-                new += self._share(window, number, data)
+                window = data[at : at + WINDOW]
+                if window not in windows:
+                    windows[window] = number
+                    new.append(window)
+                else:
+                    new += self._share(window, number, data)
             number += 1
         if new:
             # Each window is padded to eight bytes, so that one cast reads the same piece of all.
@@ -94,38 +114,43 @@ class FormIndex:
                 self._grams.update(memoryview(padded)[start:last].cast("I")[::2])
 
     def _share(self, window: bytes, number: int, data: bytes) -> list[bytes]:
-        """Store form *number*, *data*, whose last *window* other forms have as well. Return the
-        windows that are new.
+        """Store form *number*, *data*, whose *window* in the middle other forms have as well.
+        Return the windows that are new.
         """
         windows = self.windows
-        places = windows[window]
-        if isinstance(places, dict) and len(places) > SHARED:
-            at = choose_window(data, windows)
-            window = data[at : at + WINDOW]
-            if window not in windows:
-                windows[window] = number
-                return [window]
-            places = windows[window]
+        at = choose_window(data, windows)
+        window = data[at : at + WINDOW]
+        places = windows.get(window)
+        if places is None:
+            windows[window] = number
+            return [window]
+        self._number(number, data)
         if isinstance(places, int):
             first = _octets(self._texts[places])
-            place = first.rfind(window), len(first)
-            places = windows[window] = {place: {first: [places]}}
-        place = data.rfind(window), len(data)
-        places.setdefault(place, {}).setdefault(data, []).append(number)
+            self._number(places, first)
+            windows[window] = places = {_place(first, window): None}
+        places[_place(data, window)] = None
         return []
+
+    def _number(self, number: int, data: bytes) -> None:
+        first = self._numbers.setdefault(data, number)
+        if first != number:
+            self._same.setdefault(first, []).append(number)
 
     def candidates(self, text: str, spend: Callable[[int], None]) -> list[_Found]:
         """Return the forms that occur in *text*."""
         if self._few:
             return [found for found in self._few if found[0] in text]
-        texts, known = self._texts, self._known
+        texts, values, encoded = self._texts, self._values, self._encoded
         numbers = [number for number in self._short if texts[number] in text]
         data = text.encode("utf-8", "surrogatepass")
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
         if not self._grams.isdisjoint(view):
             numbers += self._in_windows(data, view, spend)
-        return [(texts[number], known[number]) for number in numbers]
+        return [
+            (texts[number], KnownForm(values[number], bool(encoded[number]))) for number in numbers
+        ]
 
     def _in_windows(
         self, data: bytes, view: memoryview, spend: Callable[[int], None]
@@ -149,25 +174,31 @@ class FormIndex:
                     if start >= at and data.startswith(form, start - at):
                         likely[places] = None
                 else:
-                    likely.update(dict.fromkeys(_forms_at(data, start, places, spend)))
+                    likely.update(dict.fromkeys(self._forms_at(data, start, places, spend)))
         return likely
+
+    def _forms_at(
+        self, data: bytes, start: int, places: dict[int, None], spend: Callable[[int], None]
+    ) -> Iterator[int]:
+        """Yield the numbers of the forms that occur in *data* with their window at *start*."""
+        # One step handles all forms of one size, because values can be chosen so that thousands
+        # share one window.
+        for place in tuple(places):  # another thread can add to them
+            begin, size = start - (place >> _BITS), place & _SIZE
+            if begin >= 0:
+                spend(size)
+                number = self._numbers.get(data[begin : begin + size])
+                if number is not None:
+                    yield number
+                    yield from self._same.get(number, ())
 
 
 def _octets(text: str) -> bytes:
     return text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
 
 
-def _forms_at(
-    data: bytes, start: int, places: _Places, spend: Callable[[int], None]
-) -> Iterator[int]:
-    """Yield the numbers of the forms that occur in *data* with their window at *start*."""
-    # One step handles all forms of one size, because values can be chosen so that thousands share
-    # one window.
-    for (at, size), forms in tuple(places.items()):  # another thread can add to them
-        begin = start - at
-        if begin >= 0:
-            spend(size)
-            yield from forms.get(data[begin : begin + size], ())
+def _place(form: bytes, window: bytes) -> int:
+    return form.rfind(window) << _BITS | len(form)
 
 
 def choose_window(data: bytes, windows: Mapping[bytes, _Window]) -> int:
@@ -177,7 +208,7 @@ def choose_window(data: bytes, windows: Mapping[bytes, _Window]) -> int:
     last = len(data) - WINDOW
     best, least = last, _load(windows.get(data[last:]))
     for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
-        if least <= SHARED:
+        if not least:
             break
         load = _load(windows.get(data[start : start + WINDOW]))
         if load < least:

@@ -6,13 +6,25 @@ import json
 import re
 import unicodedata
 from binascii import b2a_base64
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
 from guardrail.core.hidden import hidden
+from guardrail.core.redaction.marks import FILLER
+from guardrail.core.redaction.spans import JOINT
 
-__all__ = ["KnownForm", "forms_of"]
+__all__ = [
+    "LONG",
+    "KnownForm",
+    "encoded_forms",
+    "escaped_forms",
+    "forms_of",
+    "may_hold_encoded",
+    "may_hold_escaped",
+    "spelled_forms",
+]
 
 
 @hidden
@@ -25,6 +37,13 @@ class KnownForm(NamedTuple):
     no part of the value is left.
     """
 
+
+LONG = 13
+"""Least number of characters of a value of which each form from ``encoded_forms`` is a long run of
+characters of base64 or hex.
+"""
+_RUN = b"w" * 16
+_SHAPES = bytes(0x77 if re.match(r"[A-Za-z0-9+/_\-]", chr(one)) else 0x20 for one in range(256))
 
 # ASCII characters that JSON, HTML and Python write as they are, in any string.
 _UNESCAPED = re.compile(r"[ !#$%()*+,\-.0-9:;=?@A-Z\[\]^_`a-z{|}~]*\Z")
@@ -53,6 +72,43 @@ def forms_of(written: str, value: str) -> list[tuple[str, KnownForm]]:
         found += [(form, plain) for form in _plain_forms(text)]
         found += [(form, encoded) for form in _encoded_forms(text)]
     return found
+
+
+def spelled_forms(value: str, spellings: Sequence[str]) -> list[tuple[str, KnownForm]]:
+    """Return the forms of all *spellings* of *value*, its normalised form, that a searched text can
+    contain.
+    """
+    if len(spellings) == 1 and spellings[0] == value and value.isascii():
+        return forms_of(value, value)
+    forms = dict.fromkeys([form for each in spellings for form in forms_of(each, value)])
+    # Searched texts contain these characters only between two texts and in place of a mark.
+    return [form for form in forms if JOINT not in form[0] and FILLER not in form[0]]
+
+
+def escaped_forms(value: str) -> list[tuple[str, KnownForm]]:
+    """Return the forms of an ASCII value that are escaped or quoted, and not the value itself."""
+    plain = KnownForm(value, False)
+    return [(form, plain) for form in _plain_forms(value) if form != value]
+
+
+def encoded_forms(value: str) -> list[tuple[str, KnownForm]]:
+    """Return the forms of an ASCII value in base64 and hex."""
+    encoded = KnownForm(value, True)
+    return [(form, encoded) for form in _encoded_forms(value)]
+
+
+def may_hold_escaped(text: str) -> bool:
+    """Return False if *text* has none of the characters of which each form from ``escaped_forms``
+    has one.
+    """
+    return "%" in text or "\\" in text or "&" in text or "+" in text
+
+
+def may_hold_encoded(text: str) -> bool:
+    """Return False if *text* has no form from ``encoded_forms`` of a value of ``LONG`` characters
+    or more.
+    """
+    return _RUN in text.encode("ascii", "replace").translate(_SHAPES)
 
 
 def _plain_forms(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 
 from guardrail.core.hidden import hidden
@@ -20,11 +20,18 @@ from guardrail.core.redaction.form_index import FormIndex
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
 from guardrail.core.redaction.key_forms import is_field_name
 from guardrail.core.redaction.key_names import classify, stricter
-from guardrail.core.redaction.known_forms import KnownForm, forms_of
+from guardrail.core.redaction.known_forms import (
+    LONG,
+    KnownForm,
+    encoded_forms,
+    escaped_forms,
+    may_hold_encoded,
+    may_hold_escaped,
+    spelled_forms,
+)
 from guardrail.core.redaction.known_names import KnownNames
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import (
-    FILLER,
     MARK_PREFIX,
     mask_marks,
     needs_normalising,
@@ -42,6 +49,10 @@ _PER_PLACE = 16
 _PENDING, _PENDING_CHARS = 32, 256
 """Maximum number of new values whose forms are computed together at the next search, and the length
 above which a value's forms are computed immediately.
+"""
+_DEFERRED, _PER_DEFERRED = 256, 64
+"""Maximum number of values some of whose forms are computed only when a text can contain them, and
+the work to do that for each value.
 """
 _CLEAN = 256
 _MAX_ORIGINALS = 8
@@ -82,6 +93,8 @@ class Memory:
         "_chars",
         "_classes",
         "_clean",
+        "_encoded",
+        "_escaped",
         "_filed",
         "_names",
         "_ordinary",
@@ -95,6 +108,10 @@ class Memory:
         self._filed = _EMPTY_INDEX
         self._pending: tuple[tuple[str, ...], ...] = ()
         """New values that are not in ``_filed`` yet: each in its normal form, and as written."""
+        self._escaped: tuple[str, ...] = ()
+        """Values whose ``escaped_forms`` are not in ``_filed`` yet."""
+        self._encoded: tuple[str, ...] = ()
+        """Values whose ``encoded_forms`` are not in ``_filed`` yet."""
         self._ordinary: set[str] | frozenset[str] = _NO_TEXTS
         self._originals: dict[str, tuple[str, ...]] = {}
         self._names: KnownNames | None = None
@@ -199,18 +216,48 @@ class Memory:
         # Searches use the old index until the new one is complete.
         index = _EMPTY_INDEX
         for value in self._classes:
-            index = index.extended(_forms(value, (value, *self._originals.get(value, ()))))
+            index = index.extended(spelled_forms(value, (value, *self._originals.get(value, ()))))
         self._filed, self._pending = index, ()
+        self._escaped = self._encoded = ()
 
     def _file_pending(self) -> None:
         """Add the forms of new values to the index. The caller holds the lock."""
         forms: list[tuple[str, KnownForm]] = []
+        escaped: list[str] = []
+        encoded: list[str] = []
         for value, *spellings in self._pending:
-            new = _forms(value, spellings)
-            self._blanks = self._blanks or any(" " in text for text, _ in new)
-            forms += new
+            if spellings != [value] or not value.isascii() or len(value) > _PENDING_CHARS:
+                new = spelled_forms(value, spellings)
+                self._blanks = self._blanks or any(" " in text for text, _ in new)
+                forms += new
+                continue
+            # Most texts can't contain any other form of the value than the value itself.
+            self._blanks = self._blanks or " " in value
+            forms.append((value, KnownForm(value, False)))
+            if not value.isalnum():
+                escaped.append(value)
+            if len(value) < LONG:
+                forms += encoded_forms(value)
+            else:
+                encoded.append(value)
         self._filed = self._filed.extended(forms)
+        self._escaped += tuple(escaped)
+        self._encoded += tuple(encoded)
         self._pending = ()
+        if len(self._escaped) > _DEFERRED:
+            self._file_escaped()
+        if len(self._encoded) > _DEFERRED:
+            self._file_encoded()
+
+    def _file_escaped(self) -> None:
+        """Add the deferred forms with escapes to the index. The caller holds the lock."""
+        forms = [form for value in self._escaped for form in escaped_forms(value)]
+        self._filed, self._escaped = self._filed.extended(forms), ()
+
+    def _file_encoded(self) -> None:
+        """Add the deferred encoded forms to the index. The caller holds the lock."""
+        forms = [form for value in self._encoded for form in encoded_forms(value)]
+        self._filed, self._encoded = self._filed.extended(forms), ()
 
     def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
         """Return the strictest class of the known values that *text* contains in some form, or None
@@ -305,6 +352,14 @@ class Memory:
         if self._pending:
             with LOCK:
                 self._file_pending()
+        if self._escaped and may_hold_escaped(text):
+            spend(_PER_DEFERRED * len(self._escaped))
+            with LOCK:
+                self._file_escaped()
+        if self._encoded and may_hold_encoded(text):
+            spend(_PER_DEFERRED * len(self._encoded))
+            with LOCK:
+                self._file_encoded()
         return self._filed.candidates(text, spend)
 
     def _behind_escapes(
@@ -337,14 +392,6 @@ class EmptyMemory(Memory):
 
 
 BLANK = EmptyMemory()
-
-
-def _forms(value: str, spellings: Sequence[str]) -> list[tuple[str, KnownForm]]:
-    if len(spellings) == 1 and spellings[0] == value and value.isascii():
-        return forms_of(spellings[0], value)
-    forms = dict.fromkeys([form for each in spellings for form in forms_of(each, value)])
-    # Searched texts contain these characters only between two texts and in place of a mark.
-    return [form for form in forms if JOINT not in form[0] and FILLER not in form[0]]
 
 
 def _names_a_field(value: str) -> bool:

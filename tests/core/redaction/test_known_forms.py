@@ -11,8 +11,17 @@ from urllib.parse import quote, quote_plus
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.redaction.form_index import SHARED, WINDOW, FormIndex, choose_window
-from guardrail.core.redaction.known_forms import KnownForm, forms_of
+from guardrail.core.redaction.form_index import WINDOW, FormIndex, choose_window
+from guardrail.core.redaction.known_forms import (
+    LONG,
+    KnownForm,
+    encoded_forms,
+    escaped_forms,
+    forms_of,
+    may_hold_encoded,
+    may_hold_escaped,
+)
+from guardrail.core.redaction.session_memory import Memory
 
 _VALUES = st.one_of(
     st.text(st.sampled_from(string.printable), min_size=6, max_size=20),
@@ -75,6 +84,48 @@ def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
     data = bytes(range(64, 64 + 40))
     last = len(data) - WINDOW
     for start in (0, last // 2, last // 4, last * 3 // 4, last - 3, last):
-        shared = dict.fromkeys(range(SHARED + 2 + start), 0)
-        index.windows[data[start : start + WINDOW]] = shared  # type: ignore[assignment]
+        shared = dict.fromkeys(range(2 + start), 0)
+        index.windows[data[start : start + WINDOW]] = shared
     assert choose_window(data, index.windows) == 0
+
+
+def test_forms_that_are_equal_and_share_every_window_are_all_found() -> None:
+    """Two values can have a form in common, and it can be added before or after it was shared."""
+    one, other = ("0123456789" * 5)[:40], "abcdefgh"
+    forms = [
+        (one[:size], KnownForm(str(copy), False)) for copy in range(3) for size in (40, 30, 40)
+    ]
+    index = FormIndex([(f"{other}{number}", KnownForm(other, True)) for number in range(48)])
+    for form in forms:
+        index = index.extended([form])
+    assert set(index.candidates(f"x{one[:30]}", lambda _: None)) == set(forms[1::3])
+    assert set(index.candidates(f"x{one} {other}7", lambda _: None)) == {
+        *forms,
+        (f"{other}7", KnownForm(other, True)),
+    }
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(st.sampled_from(string.printable), min_size=6, max_size=20))
+def test_the_forms_that_are_deferred_are_the_rest_and_are_announced_by_the_text(value: str) -> None:
+    """A text that contains one of them is never taken for a text that can't."""
+    escaped, encoded = escaped_forms(value), encoded_forms(value)
+    assert {(value, KnownForm(value, False)), *escaped, *encoded} == set(forms_of(value, value))
+    assert all(may_hold_escaped(form) for form, _ in escaped)
+    assert len(value) < LONG or all(may_hold_encoded(f"a {form} b") for form, _ in encoded)
+
+
+def test_deferred_forms_are_found_however_many_values_came_since() -> None:
+    """Also if the values are so many that their forms are added before any text needs them."""
+    values = [f"k{number:04d} x9/va1ue-q7 {number}z" for number in range(700)]
+    memory = Memory()
+    for value in values:
+        memory.remember(value, "text")
+    assert memory.knows("an ordinary text") is None
+    for value in values[:2] + values[-2:]:
+        assert memory.knows(f"a {value} b") == "text"
+        assert memory.knows(f"q={quote(value, safe='')}") == "text"
+        assert memory.knows(f"q={quote_plus(value)}&r=1") == "text"
+        assert memory.knows(f"x {value.encode().hex()}") == "text"
+        assert memory.knows(base64.b64encode(b"u:" + value.encode()).decode()) == "text"
+    assert memory.knows("a%20text+with/many-signs-and-a-long-run") is None
