@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any, Final
 
 from guardrail.core.redaction.detector import SensitiveSpan
@@ -96,7 +97,8 @@ def _analyzer(language: str) -> tuple[AnalyzerEngine, str]:
 
     logging.getLogger("presidio-analyzer").setLevel(logging.ERROR)
     _stay_offline()
-    models = [name for name in spacy.util.get_installed_models() if name[:3] == f"{language}_"]
+    installed = {each.name for each in entry_points(group="spacy_models")}
+    models = [name for name in installed if name.startswith(f"{language}_")]
     model = max(models, key=_size, default="")
 
     class Installed(SpacyNlpEngine):  # type: ignore[misc]

@@ -5,6 +5,7 @@ large for the set-up of every test run.
 from __future__ import annotations
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -37,6 +38,32 @@ def test_presidio_finds_numbers_and_addresses_without_a_network(
         "bob@example.com": "contact",
         "10.1.2.3": "device",
     }
+
+
+MODEL = """
+import spacy
+
+def load(**_):
+    made = spacy.blank("en")
+    made.add_pipe("entity_ruler").add_patterns([{"label": "PERSON", "pattern": "Anna Bauer"}])
+    return made
+"""
+
+
+def test_the_largest_installed_model_finds_names_in_running_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models of other languages are not used. These models are packages without statistics."""
+    for name in ("en_site_sm", "en_site_lg", "de_site_trf"):
+        about = tmp_path / f"{name}-1.dist-info"
+        about.mkdir()
+        (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
+        (about / "entry_points.txt").write_text(f"[spacy_models]\n{name} = {name}\n")
+        (tmp_path / f"{name}.py").write_text(MODEL if name == "en_site_lg" else "")
+    monkeypatch.syspath_prepend(tmp_path)
+    detector = PresidioDetector()
+    assert detector.note == ""
+    assert [*detector.find("for Anna Bauer")] == [SensitiveSpan(4, 14, "name")]
 
 
 def test_the_analyzer_of_a_site_is_used_as_it_is() -> None:
