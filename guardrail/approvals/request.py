@@ -11,7 +11,7 @@ from typing import Any
 
 from guardrail.approvals.kinds import StepKind
 from guardrail.core.log.record import MALFORMED, decode, leaf_hash
-from guardrail.core.redaction.marks import is_mark_key
+from guardrail.core.redaction.marks import MARK_PREFIX, is_mark_key
 from guardrail.core.types import Assurance, Effect, Json
 from guardrail.errors import RecordError
 
@@ -283,7 +283,7 @@ def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
 def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
     """Return True if a view that shortens values shows the complete value at *path*.
 
-    Only numbers, booleans and null are never shortened.
+    A text, an object or a list is shortened to an object, never to another text or list.
     """
     value: Json = args
     for part in path:
@@ -300,4 +300,15 @@ def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
             value = value[int(name)]
         else:
             return False
-    return value is None or isinstance(value, bool | int | float)
+    return _is_complete(value)
+
+
+def _is_complete(value: Json) -> bool:
+    if isinstance(value, dict):
+        return "$t" not in value and all(
+            not is_mark_key(name) and _is_complete(member) for name, member in value.items()
+        )
+    if isinstance(value, list):
+        return all(map(_is_complete, value))
+    # A JSON string can contain a token, or an object in the place of a value.
+    return not isinstance(value, str) or (MARK_PREFIX not in value and "$t" not in value)

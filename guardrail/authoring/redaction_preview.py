@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.normal_forms import NORMAL_FORM
 from guardrail.core.redaction.redactor import Inspection, Redactor
 from guardrail.core.redaction.rules import BUILT_IN, Rules
@@ -50,6 +51,7 @@ def preview(
     values: Iterable[Json],
     *,
     rules: Rules = BUILT_IN,
+    limits: Limits = Limits(),  # noqa: B008 - frozen
     schema: CompiledSchema | None = None,
     declared: bool = True,
 ) -> Iterator[RedactionPreview]:
@@ -57,11 +59,16 @@ def preview(
     not show what the session remembers from earlier ones.
 
     An object counts as the arguments of a call. If *declared* is False, its tool is not declared,
-    so the view is minimal. *schema* is the tool's schema, and *rules* find the sensitive values.
+    so the view is minimal. *schema* is the tool's schema, and *rules* find the
+    sensitive values within *limits*.
     """
     tokens = ClassTokens(os.urandom(32), KEY_ID, NORMAL_FORM)
     redactor = Redactor(
-        token=tokens.token, mark=TenantKeys.mark, meter=cpu_meter.current, rules=rules
+        token=tokens.token,
+        mark=TenantKeys.mark,
+        limits=limits,
+        meter=cpu_meter.current,
+        rules=rules,
     )
     memory = Memory()
     for value in values:

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 from guardrail.core.call_context import CallContext
 from guardrail.core.hidden import hidden
 from guardrail.core.policy_input import framework_input, model_input
-from guardrail.core.redaction.replacements import cut, encodable
+from guardrail.core.redaction.cut_strings import cut
+from guardrail.core.redaction.replacements import encodable
 from guardrail.core.redaction.scan import scan_all, unmetered
 from guardrail.core.redaction.session_memory import BLANK
 from guardrail.core.types import JsonObject

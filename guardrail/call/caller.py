@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from guardrail.call import scope
 from guardrail.call.scope import SessionScope
 from guardrail.config import Settings
+from guardrail.config.redaction_rules import redaction_limits
 from guardrail.core.claims import TAKEN, Claim
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.rules import Rules
@@ -189,6 +190,7 @@ class SessionStates:
             redactor = Redactor(
                 token=tenant.value_token,
                 mark=tenant.mark,
+                limits=redaction_limits(self._settings.policy),
                 meter=cpu_meter.current,
                 rules=self._rules,
             )

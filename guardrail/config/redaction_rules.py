@@ -1,4 +1,6 @@
-"""The redaction rules of the settings: the built-in ones, and those in ``[redaction]``."""
+"""The redaction rules of the settings, the built-in ones and those in ``[redaction]``, and the
+limits.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,14 @@ import hashlib
 from collections.abc import Iterator
 from typing import Any
 
-from guardrail.config.sections import RedactionSettings
+from guardrail.config.sections import PolicySettings, RedactionSettings
 from guardrail.core.log.record import dumps
+from guardrail.core.redaction.limits import UNCUT, Limits
 from guardrail.core.redaction.rules import BUILT_IN, Find, Rules, SitePattern, is_class
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 
-__all__ = ["redaction_rules"]
+__all__ = ["redaction_limits", "redaction_rules"]
 
 _MAX_RULES = 256
 _MAX_CHARS = 1_000
@@ -43,6 +46,13 @@ def redaction_rules(settings: RedactionSettings) -> Rules:
     ]
     digest = hashlib.sha256(dumps([settings.keys, settings.patterns])).hexdigest()[:16]
     return Rules(names, patterns, profile=f"{settings.profile}+{digest}")
+
+
+def redaction_limits(settings: PolicySettings) -> Limits:
+    """Return the limits for the arguments of a call. If the policy decides on the recorded view,
+    longer strings are recorded completely, because a call of which it would see a part is denied.
+    """
+    return UNCUT if settings.input == "recorded" else Limits()
 
 
 def _pairs(key: str, rules: tuple[tuple[str, tuple[str, ...]], ...]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from guardrail.core.hidden import hidden
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
 from guardrail.core.policy_input import SessionInput, session_input
+from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import BLANK, Memory
 from guardrail.core.types import Json, Session
@@ -176,8 +177,8 @@ def _recorded(
         "delegation": [dict(step) for step in shown.delegation],
         "roles": list(shown.principal.roles),
     }
-    view = redactor.value(supplied_texts, BLANK)
-    attributes = redactor.value(_attributes(shown), memory)
+    view = redactor.value(supplied_texts, BLANK, limits=UNCUT)
+    attributes = redactor.value(_attributes(shown), memory, limits=UNCUT)
     if view.truncated or attributes.truncated:
         raise RedactionError(
             "session attributes are too large to be recorded", code="redaction.size"

@@ -56,6 +56,8 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 # is text, which is quoted.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
+_LONG = 200
+"""Number of characters above which a text with several lines is shown line by line."""
 _KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}\Z")
 _STAMP = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d:\d\d)(?:\.\d{1,9})?(?:Z|\+00:00)\Z", re.ASCII)
@@ -236,14 +238,16 @@ def _redaction_marker(text: str, *, short: bool) -> str | None:
 
 
 def _sized_marker(value: Mapping[str, object], *, short: bool) -> str | None:
-    """Return a value recorded only by type, length and token. Unlike a recorded object, it is shown
-    without braces.
+    """Return the type, length and token of a value that is not recorded, or of which only the
+    beginning is recorded. Unlike a recorded object, it is shown without braces.
     """
     kind, token, size = value.get("$t"), value.get("tok"), value.get("len")
     if not isinstance(kind, str) or not isinstance(token, str) or kind not in _KINDS:
         return None
     match = _TOKEN.match(token)
-    if match is None or not value.keys() <= {"$t", "tok", "len"}:
+    if match is None or not value.keys() <= {"$t", "tok", "len", "head"}:
+        return None
+    if "head" in value and (kind != "str" or not isinstance(value["head"], str)):
         return None
     length = f", length {size}" if isinstance(size, int) else ""
     # The class in a token for an unclassified value is "text", which is wrong for a number and
@@ -284,6 +288,8 @@ def _pieces(value: object, columns: int, depth: int) -> Iterator[str]:
     elif depth > MAX_DEPTH:
         yield "…"
     elif isinstance(value, Mapping) and (sized := _sized_marker(value, short=True)) is not None:
+        if "head" in value:
+            yield quote(str(value["head"])[: columns + 1]) + " "
         yield sized
     elif isinstance(value, Mapping):
         yield "{"
@@ -320,7 +326,9 @@ def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
     ``MAX_DEPTH``.
     """
     space = " " * indent
-    if _is_leaf(value):
+    if (lines := _lines_of(value)) is not None:
+        yield from (space + line for line in lines if line)
+    elif _is_leaf(value):
         yield space + _leaf(value)
     elif isinstance(value, Mapping):
         for key, item in value.items():
@@ -331,7 +339,10 @@ def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
 
 
 def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
-    if _is_leaf(item):
+    if (lines := _lines_of(item)) is not None:
+        yield f"{head} {lines[0]}".rstrip(" ")
+        yield from (f"{' ' * (indent + 2)}{line}" for line in lines[1:])
+    elif _is_leaf(item):
         yield f"{head} {_leaf(item)}"
     elif depth >= MAX_DEPTH:
         yield f"{head} … ({len(item) if isinstance(item, Sized) else 0} more below)"
@@ -350,6 +361,23 @@ def _item(item: object, indent: int, depth: int) -> Iterator[str]:
     first = next(lines)
     yield f"{space}- {first[indent + 2 :]}"
     yield from lines
+
+
+def _lines_of(value: object) -> list[str] | None:
+    """Return the lines of a long text, each in quotes, after its type, length and token if only its
+    beginning is recorded. The first element is empty if all of it is recorded. Return None if
+    *value* is no long text.
+    """
+    if isinstance(value, Mapping):
+        sized = _sized_marker(value, short=False)
+        if sized is None or "head" not in value:
+            return None
+        first, text = f"{sized} begins:", str(value["head"])
+    elif isinstance(value, str) and len(value) > _LONG and "\n" in value:
+        first, text = "", value
+    else:
+        return None
+    return [first, *map(quote, re.findall(r"[^\n]*\n|[^\n]+", text))]
 
 
 def _is_leaf(value: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pwd
 from dataclasses import replace
@@ -111,9 +112,13 @@ def test_a_place_is_visible_only_where_nothing_was_removed_at_above_or_below_it(
         ("/list/1", True),
         ("/a~1b", True),
         ("/body", False),
-        ("/text", False),
-        ("/list", False),
-        ("/list/0", False),
+        ("/text", True),
+        ("/quoted", False),
+        ("/list", True),
+        ("/list/0", True),
+        ("/cut", False),
+        ("/cut/x", False),
+        ("/moved", False),
         ("/list/9", False),
         ("/list/x", False),
         ("/list/\u0661", False),
@@ -123,8 +128,8 @@ def test_a_place_is_visible_only_where_nothing_was_removed_at_above_or_below_it(
     ],
 )
 def test_a_view_that_was_cut_shows_only_what_can_not_have_been_cut(need: str, shown: bool) -> None:
-    """A short text may be the beginning of a long one, and what is absent may have been left
-    out.
+    """A long text is recorded as an object, and what is absent may have been left out. JSON in a
+    text may contain such an object.
     """
     args: Json = {
         "amount": 5,
@@ -133,6 +138,9 @@ def test_a_view_that_was_cut_shows_only_what_can_not_have_been_cut(need: str, sh
         "a/b": 1.5,
         "body": SIZED,
         "text": "short",
+        "quoted": json.dumps({"body": SIZED}),
+        "cut": {"x": [SIZED]},
+        "moved": {f"gr1:contact:k1:{'a' * 24}-2": 1},
         "list": ["x", 7],
     }
     assert request(args, truncated=True).shows(need) is shown

@@ -464,15 +464,16 @@ def test_a_denial_by_rules_says_that_it_left_something_out() -> None:
         guard, ledger = memory_guard(StaticPolicy(verdict))
         guard.declare("send", schema={"type": "object", "additionalProperties": True})
         with contextlib.suppress(Denied):
-            guard.call("send", {"to": "bob", "text": WORDS * 3}, lambda **_: None)
+            guard.call("send", {"to": "bob", "text": WORDS, "more": WORDS}, lambda **_: None)
         (record,) = ledger.of("call.decision")
         args = record["input"]["action"]["properties"]["args"]
         assert args["to"] == "bob"
         if verdict["effect"] == "allow":
-            assert args["text"] == WORDS * 3
+            assert args["text"] == args["more"] == WORDS
             assert (record["redaction"]["truncated"], record["reproducible"]) == (False, True)
         else:
             assert set(args["text"]) == {"$t", "len", "tok"}
+            assert args["more"] == WORDS
             assert (record["redaction"]["truncated"], record["reproducible"]) == (True, False)
 
 

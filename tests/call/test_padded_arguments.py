@@ -35,6 +35,10 @@ PADDED = {
     "members": ({"to": ["team"] * 5_001 + [BAD]}, "the argument to has more than 5,000 members"),
     "names": ({"o": {f"k{at}": 1 for at in range(5_001)} | {"to": BAD}}, "the argument o has more"),
     "length": ({"body": "echo hi; " * 2_000 + BAD}, "the argument body is longer than 16,384"),
+    "length of JSON": (
+        {"body": json.dumps(["echo hi"] * 2_000 + [BAD])},
+        "the argument body is longer than 16,384",
+    ),
     "depth": ({"a": {"o": _deep(41)}}, "the argument a has more than"),
     "arguments": ({f"k{at}": 1 for at in range(5_001)} | {"to": BAD}, "the call has more than"),
     "repeated key": (
@@ -84,6 +88,23 @@ def test_what_a_schema_marks_may_be_of_any_size() -> None:
         for size in (200, 20_000):
             guard.call("pay", {"key": "Ab3-" * (size // 4)}, lambda **given: ran.append(len(given)))
     assert ran == [1, 1]
+
+
+def test_the_policy_sees_all_of_a_long_text_and_the_record_shows_what_it_saw() -> None:
+    """An ordinary letter is not denied for its length, although a record is shorter otherwise."""
+    text = "words of a letter " * 600 + BAD
+    for mode, head in (("recorded", None), ("raw", text[:4_096])):
+        policy = StaticPolicy(lambda _: allow("any"))
+        guard, ledger = memory_guard(policy, settings=Settings().override(policy={"input": mode}))
+        guard.declare("pay", schema=OPEN)
+        with guard.session(principal="alice", agent="bot", attributes={"note": text}):
+            guard.call("pay", {"body": text}, lambda **_: None)
+        record = ledger.of("call.decision")[-1]
+        shown = record["input"]["action"]["properties"]["args"]["body"]
+        assert (shown if head is None else shown["head"]) == (head or text)
+        assert policy.inputs[0]["action"]["properties"]["args"]["body"] == text
+        assert record["redaction"]["truncated"] is (head is not None)
+        assert record["reproducible"] is (False if head is not None else record["reproducible"])
 
 
 def test_a_tool_that_is_not_declared_shows_no_string_whatever_its_length() -> None:

@@ -24,6 +24,7 @@ from tests.support.guards import OPEN, appearances, guarded, lines, records
 
 BOB = "bob@example.com"
 CARD = "4111 1111 1111 1111"
+LETTER = "words of a letter " * 600 + "the end"
 Find = Callable[..., Ran]
 
 
@@ -55,6 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         with guard.session(principal="dave", id="S-3"):
             guard.call("send", {"json": json.dumps({"to": BOB})}, lambda **_: BOB)
             guard.call("send", {"customer_name": "Zo\u00eb O'Brien"}, lambda **_: 1)
+            guard.call("send", {"body": LETTER}, lambda **_: 1)
             for salary in (58000, 58000.0):
                 guard.call("send", {"salary": salary}, lambda **_: 1)
     return folder
@@ -130,6 +132,8 @@ def test_every_call_that_touched_a_value_is_found(project: Path, find: Find, ind
         (BOB, ("--tenant", "nobody"), []),
         ("4111-1111-1111-1111", (), ["S-1"]),
         ("ZOE\u0308 O\u2019BRIEN", ("--class", "name"), ["S-3"]),
+        (LETTER, (), ["S-3"]),
+        (LETTER.replace("end", "and"), (), []),
         ("bob@example.org", (), []),
     ],
 )

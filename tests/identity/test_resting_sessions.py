@@ -63,14 +63,16 @@ def test_no_call_gets_the_recorded_attributes_that_a_slower_call_made(
     hide = state.redactor.value
     faster: list[str] = []
 
-    def slow(value: Any, memory: Any) -> Any:
-        view = hide(value, memory)
+    def slow(value: Any, memory: Any, **options: Any) -> Any:
+        view = hide(value, memory, **options)
         if memory is state.memory and state.memory.added == 1:
             state.memory.remember(VALUE, "secret")  # as another call in the session does
             faster.append(str(state.recorded().subject))
         return view
 
-    monkeypatch.setattr(type(state.redactor), "value", lambda _, *each: slow(*each))
+    monkeypatch.setattr(
+        type(state.redactor), "value", lambda _, *each, **options: slow(*each, **options)
+    )
     # The slower call began before the value was known.
     assert VALUE in str(state.recorded().subject)
     assert VALUE not in faster[0]

@@ -200,6 +200,37 @@ def test_a_shape_that_stands_for_a_value_is_one_word_in_brackets() -> None:
         assert "[" not in terminal.inline(other, 80).replace("[text aaaaaa…]", "")
 
 
+def test_a_long_text_is_shown_line_by_line() -> None:
+    """Complete, each line in quotes; after type, length and token if only its beginning is
+    recorded.
+    """
+    token = "gr1:data:kid4567x:" + "a" * 24
+    cut = {"$t": "str", "len": 9_000, "tok": token, "head": "Dear \x1bBob,\n\nsee you"}
+    lines = ['"Dear \\u{1b}Bob,\\n"', '"\\n"', '"see you"']
+    marker = f"[str, length 9000, {token}] begins:"
+    assert list(terminal.tree({"a": cut, "b": [cut]})) == [
+        f"a: {marker}",
+        *[f"  {line}" for line in lines],
+        "b:",
+        f"  - {marker}",
+        *[f"    {line}" for line in lines],
+    ]
+    assert list(terminal.tree(cut)) == [marker, *lines]
+    whole = "a line\n" * 40 + "the end"
+    assert next(terminal.tree({"a": whole})) == "a:"
+    assert "".join(line[3:-1] for line in list(terminal.tree({"a": whole}))[1:]) == whole.replace(
+        "\n", "\\n"
+    )
+    assert len(list(terminal.tree(whole))) == 41
+    assert list(terminal.tree({"a": "two\nlines"})) == ['a: "two\\nlines"']
+    assert terminal.inline({"a": cut}, 90) == (
+        '{a: "Dear \\u{1b}Bob,\\n\\nsee you" [str, length 9000, data aaaaaa…]}'
+    )
+    assert terminal.inline(cut, 9) == '"Dear \\u…'
+    for other in ({**cut, "head": 5}, {**cut, "$t": "object"}):
+        assert "begins" not in str(list(terminal.tree(other)))
+
+
 def test_messages_keep_their_lines_and_nothing_else_that_is_hidden() -> None:
     """An error of ours that quotes a foreign path can not drive the terminal."""
     assert terminal.message("first\nfile \x1b[31m\u202e") == "first\nfile \\u{1b}[31m\\u{202e}"

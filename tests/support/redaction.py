@@ -8,6 +8,7 @@ import itertools
 import re
 from typing import Any
 
+from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.normal_forms import NORMAL_FORM, normal_form
 from guardrail.core.redaction.redactor import Limits, Redactor, View
 from guardrail.core.redaction.session_memory import Memory
@@ -36,6 +37,8 @@ def redactor(**limits: int) -> Redactor:
 
 
 REDACTOR = redactor()
+MEASURED = redactor(string=UNCUT.string, searched=UNCUT.searched)
+"""Cuts no string that detectors search. What is cut off is neither found nor changed."""
 
 
 def view(

@@ -83,18 +83,18 @@ def redact(
     can't be read, or is not JSON, or a detector failed; 5: a detector found values.
     """
     from guardrail.authoring.redaction_preview import preview
-    from guardrail.config.redaction_rules import redaction_rules
+    from guardrail.config.redaction_rules import redaction_limits, redaction_rules
     from guardrail.review.missed import Search
 
-    settings = settings_of(config).redaction
-    rules = redaction_rules(settings)
-    search = Search(load_detectors(names, settings))
+    settings = settings_of(config)
+    rules, limits = redaction_rules(settings.redaction), redaction_limits(settings.policy)
+    search = Search(load_detectors(names, settings.redaction))
     schema = _schema(tool, tools, undeclared=undeclared)
     declared = not undeclared and (tools is None or schema is not None)
     if source == STDIN and sys.stdin.isatty():
         remark("reading JSON from standard input; press Ctrl-D at the end", Style.DIM)
     values = _values(source, lines=lines)
-    previews = preview(values, rules=rules, schema=schema, declared=declared)
+    previews = preview(values, rules=rules, limits=limits, schema=schema, declared=declared)
     denied, left = False, 0
     found: list[dict[str, Any]] = []
     for index, each in enumerate(previews):
@@ -178,7 +178,7 @@ def _print_recorded(found: RedactionPreview, *, explain: bool) -> None:
 
 def _summary(found: RedactionPreview) -> str:
     count = len(found.removed)
+    longer = "; of a part that exceeds a limit, not all is recorded" if found.truncated else ""
     if not count:
-        return "  nothing"
-    longer = "; a part that exceeds a limit is recorded by its size" if found.truncated else ""
+        return f"  nothing{longer}"
     return paint(f"  {counted(count, 'place')} {agree(count, 'is')} redacted{longer}", Style.DIM)

@@ -179,20 +179,26 @@ def _attributes_of(value: object) -> dict[Any, Any] | None:
     return attributes if type(attributes) is dict else None
 
 
-def plain(value: object, *, nodes: int, chars: int) -> object:
+def plain(value: object, *, nodes: int, chars: int, searched: int) -> object:
     """Return the readable content of any object as plain JSON, within the limits.
+
+    Texts are returned whole, because their length and a token of the whole are recorded, up to four
+    million characters in total. Of a text of more than *chars* characters, only *searched* count,
+    and no text is cut before that: a value at the end of its recorded part is not cut in two.
 
     For an object of a foreign class, this is the content of its instance dictionary.
     """
-    return _PlainConverter(nodes, chars).take(value, 0)
+    return _PlainConverter(nodes, chars, searched).take(value, 0)
 
 
 class _PlainConverter:
     """Converts one value to plain JSON, within limits on nodes and characters."""
 
-    def __init__(self, nodes: int, chars: int) -> None:
+    def __init__(self, nodes: int, chars: int, searched: int) -> None:
         self.nodes = nodes
-        self.chars = chars
+        self.chars = self.long = chars
+        self.searched = searched
+        self.whole = _TOKEN_CHARS
 
     def take(self, value: Any, depth: int) -> object:
         self.nodes -= 1
@@ -200,9 +206,7 @@ class _PlainConverter:
             return None
         kind = type(value)  # isinstance() would ask the object for its __class__
         if issubclass(kind, str):
-            text = str.__str__(value)[: self.chars]
-            self.chars -= len(text)
-            return text
+            return self._text(str.__str__(value))
         if issubclass(kind, bool):
             return value
         if issubclass(kind, int):
@@ -210,14 +214,19 @@ class _PlainConverter:
         if issubclass(kind, float):
             return float.__float__(value)
         if issubclass(kind, bytes | bytearray):
-            text = octets(value)[: self.chars].decode("utf-8", "replace")
-            self.chars -= len(text)
-            return text
+            data = octets(value)
+            return self._text(data[: max(self.whole, self.searched)].decode("utf-8", "replace"))
         if issubclass(kind, dict):
             return self._members(value, depth)
         if issubclass(kind, list | tuple | set | frozenset):
             return self._elements(value, depth)
         return self._attributes(value, depth)
+
+    def _text(self, text: str) -> str:
+        text = text[: max(self.whole, self.searched)]
+        self.whole -= len(text)
+        self.chars -= len(text) if len(text) <= self.long else self.searched
+        return text
 
     def _members(self, value: dict[Any, Any], depth: int) -> dict[str, object]:
         out: dict[str, object] = {}
@@ -225,7 +234,7 @@ class _PlainConverter:
             if self.nodes <= 0 or self.chars <= 0:
                 break
             name = (
-                str.__str__(key)[: self.chars]
+                str.__str__(key)[: max(self.chars, self.searched)]
                 if issubclass(type(key), str)
                 else qualified(type(key))
                 if not issubclass(type(key), int)
@@ -249,19 +258,21 @@ class _PlainConverter:
         return None if attributes is None else self._members(attributes, depth)
 
 
-def describe_error(error: BaseException, size: int) -> tuple[str, str]:
-    """Return the class and the unredacted message of *error*, with its causes. Never raises."""
+def describe_error(error: BaseException, size: int) -> tuple[str, list[str]]:
+    """Return the class of *error* and its unredacted messages: its own, and those of its causes.
+    *size* is the maximum number of characters that are taken from each. Never raises.
+    """
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen and len(parts) < _CAUSES:
         seen.add(id(current))
-        message = _message(current, size * 4)
+        message = _message(current, size)
         parts.append(
             message if current is error else f"caused by {qualified(type(current))}: {message}"
         )
         current = _cause(current)
-    return qualified(type(error)), "; ".join(part for part in parts if part)
+    return qualified(type(error)), [part for part in parts if part]
 
 
 def _cause(error: BaseException) -> BaseException | None:

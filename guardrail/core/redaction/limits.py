@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-__all__ = ["Limits", "unmetered"]
+__all__ = ["UNCUT", "Limits", "unmetered"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +15,18 @@ class Limits:
     Of everything beyond these limits, only the kind, size and token are recorded.
     """
 
-    string: int = 16_384
-    """Maximum length in characters of a string that is recorded completely. Only the beginning of a
-    longer string is recorded.
+    string: int = 4_096
+    """Maximum length in characters of a string that is recorded completely. Of a longer string,
+    this many characters are recorded, with its length and a token of the whole.
     """
-    head: int = 256
-    """Number of characters recorded from the beginning of a longer string."""
+    past: int = 512
+    """Number of characters after those that are recorded in which a sensitive value must end to be
+    found. A value that the cut would split is removed whole.
+    """
+    searched: int = 16_384
+    """Maximum number of characters of a string that are searched for sensitive values, at least
+    ``string`` + 2 * ``past``.
+    """
     depth: int = 32
     """Maximum number of levels of objects and lists."""
     nodes: int = 5_000
@@ -34,8 +41,18 @@ class Limits:
     """
     result: int = 65_536
     """Maximum number of characters of a result that are searched for sensitive values."""
+    text: int = 16_384
+    """Maximum number of characters recorded from a text that is no argument and no result, for
+    example the message of a rule.
+    """
     message: int = 1_000
     """Maximum number of characters recorded from an exception's message."""
+
+
+UNCUT: Final = Limits(string=16_384, searched=17_408)
+"""Limits for values on which somebody decides as they are recorded: strings of up to 16,384
+characters are recorded completely.
+"""
 
 
 def unmetered(_: int) -> None:

@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from guardrail.core.redaction.cut_strings import cut
 from guardrail.core.redaction.foreign import describe_error, plain, shape
 from guardrail.core.redaction.key_names import stricter
+from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
-from guardrail.core.redaction.replacements import Replacer, View, cut, encodable
+from guardrail.core.redaction.replacements import Replacer, View, encodable
 from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, holds_known, join, scan_all, unmetered
 from guardrail.core.redaction.schema_marks import SchemaMarks
@@ -25,6 +27,8 @@ from guardrail.errors import RedactionError
 __all__ = ["Inspection", "Limits", "Redactor", "View", "is_structured"]
 
 _SCHEMAS = 512
+_READ = 4
+"""How many times as many characters of an exception's message are read as are recorded."""
 _NO_NAMES: frozenset[str] = frozenset()
 _OPENING = frozenset({"{", "[", '"'})
 # Names of guardrail's own fields, which ``gate`` checks in addition to text from users.
@@ -114,22 +118,27 @@ class Redactor:
         return self._inspection(source, schema, memory, minimal="" if declared else minimal)
 
     def value(
-        self, value: object, memory: Memory, schema: Mapping[str, object] | None = None
+        self,
+        value: object,
+        memory: Memory,
+        schema: Mapping[str, object] | None = None,
+        *,
+        limits: Limits | None = None,
     ) -> View:
-        """Return the recorded form of any JSON value. Raises ``RedactionError`` if it is not
-        JSON.
+        """Return the recorded form of any JSON value, within *limits* if they are passed. Raises
+        ``RedactionError`` if it is not JSON.
         """
-        return self._inspection(value, schema, memory).view()
+        return self._inspection(value, schema, memory, limits=limits).view()
 
     def text(self, text: str, memory: Memory) -> str:
         """Return free text without its sensitive parts. The text is a message, a label, or the name
         of a tool.
         """
         text = str.__str__(text)
-        if len(text) > self._limits.string:
-            return self._metered().beginning(text, self._limits.string, memory)
+        if len(text) > self._limits.text:
+            return self._metered().beginning(text, self._limits.text, memory)
         if is_structured(text):
-            return str(self.value(text, memory).value)
+            return str(self.value(text, memory, limits=UNCUT).value)
         return self._metered().cleaned(text, memory)
 
     def beginning(self, text: str, size: int, memory: Memory) -> str:
@@ -147,7 +156,8 @@ class Redactor:
         described = shape(value, self._replacer.token, lambda name: self.text(name, memory))
         if value is None and not log_output:
             return described
-        content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
+        limits = self._limits
+        content = plain(value, nodes=limits.nodes, chars=limits.result, searched=limits.searched)
         inspection = self._inspection(content, None, memory)
         if log_output:
             view = inspection.view()
@@ -158,12 +168,19 @@ class Redactor:
         """Return the class and the redacted message of an exception and of its causes. Never
         raises, even for hostile exceptions.
         """
-        name, message = describe_error(error, self._limits.message)
-        message = self.text(message, memory) if message else ""
+        limits = self._limits
+        name, parts = describe_error(error, _READ * limits.message + limits.past)
+        message = "; ".join(self._error_part(part, memory) for part in parts)
         return {
             "class": self.text(name, memory),
-            "message": self._metered().settle([cut(message, self._limits.message)], memory)[0],
+            "message": self._metered().settle([cut(message, limits.message)], memory)[0],
         }
+
+    def _error_part(self, part: str, memory: Memory) -> str:
+        most = _READ * self._limits.message
+        if len(part) > most:
+            return self._metered().beginning(part, most, memory)
+        return self.text(part, memory)
 
     def identity(self, text: str) -> str:
         """Return the identity *text* without secrets. Personal data is kept, because the program
@@ -235,11 +252,12 @@ class Redactor:
         memory: Memory,
         *,
         minimal: str = "",
+        limits: Limits | None = None,
     ) -> Inspection:
         marks = None if schema is None else self._marks(schema)
         root = None if marks is None else marks.root
-        replacer = self._metered(_NO_NAMES if marks is None else marks.supplied)
-        walk = Walk(self._limits, replacer.token, replacer.spend, self._rules)
+        replacer = self._metered(_NO_NAMES if marks is None else marks.supplied, limits)
+        walk = Walk(replacer.limits, replacer.token, replacer.spend, self._rules)
         box: list[Any] = [None]
         try:
             walk.value(value, box, 0, None, root, root.mark if root is not None else None, None)
@@ -252,14 +270,16 @@ class Redactor:
             box,
             memory,
             minimal=minimal,
-            again=lambda: self._inspection(value, schema, BLANK, minimal=minimal),
+            again=lambda: self._inspection(value, schema, BLANK, minimal=minimal, limits=limits),
         )
 
-    def _metered(self, supplied: frozenset[str] = _NO_NAMES) -> Replacer:
+    def _metered(
+        self, supplied: frozenset[str] = _NO_NAMES, limits: Limits | None = None
+    ) -> Replacer:
         spend = self._meter()
-        if spend is unmetered and not supplied:
+        if spend is unmetered and not supplied and limits is None:
             return self._replacer
-        return self._replacer.for_view(spend, supplied)
+        return self._replacer.for_view(limits or self._limits, spend, supplied)
 
     def _marks(self, schema: Mapping[str, object]) -> SchemaMarks:
         found = self._schemas.get(id(schema))

@@ -7,10 +7,16 @@ from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.core.hidden import hidden
 from guardrail.core.log.record import dumps
+from guardrail.core.redaction.clean_texts import CleanTexts
+from guardrail.core.redaction.cut_strings import (
+    end_of_cut,
+    is_cut,
+    with_heads,
+    without_head,
+)
 from guardrail.core.redaction.key_names import stricter
-from guardrail.core.redaction.marks import is_mark, needs_normalising, normalised
+from guardrail.core.redaction.marks import needs_normalising, normalised
 from guardrail.core.redaction.normal_forms import needs_mark
 from guardrail.core.redaction.pointers import bounded, bounded_classes
 from guardrail.core.redaction.rules import BUILT_IN, Rules
@@ -24,16 +30,19 @@ from guardrail.core.redaction.values import (
     number_text,
     remember,
 )
-from guardrail.core.redaction.walk import Limits, Nested, Walk
+from guardrail.core.redaction.walk import Limits, Walk
 from guardrail.errors import RecordError, RedactionError
 
-__all__ = ["Replacer", "View", "class_of", "cut", "encodable", "text_of", "unused"]
+__all__ = ["Replacer", "View", "class_of", "encodable", "text_of", "unused"]
 
 _ROUNDS = 3
 _PER_REPLACEMENT = 32
-# Limits for the texts that are remembered as clean: many short ones, a few long ones.
-_CLEAN, _CLEAN_CHARS = 4_096, 256
-_LONG_CLEAN, _LONG_CLEAN_CHARS = 64, 4_096
+_SHORTER_HEADS = 1_024, 256
+"""If a view is too large, at most this many characters of each long string are recorded, before
+whole members are left out.
+"""
+_RANDOM = ":-:"
+"""Occurs in every random mark."""
 # A view with this many characters always fits, whatever the characters are.
 _ALWAYS_CLEAR = 6_000
 
@@ -62,49 +71,6 @@ class View:
     """True if the total was too large, so ``value`` shows only the kind, size and token of large
     members.
     """
-
-
-@hidden
-class CleanTexts:
-    """Texts in which no detector finds anything, stored so that the gate need not scan them again:
-    many short ones and a few long ones.
-    """
-
-    __slots__ = ("_long", "_short")
-
-    def __init__(self) -> None:
-        self._short: set[str] = set()
-        self._long: set[str] = set()
-
-    def __len__(self) -> int:
-        return len(self._short) + len(self._long)
-
-    def others(
-        self, texts: Iterable[str], also: set[str] | frozenset[str] | None = None
-    ) -> list[str]:
-        """Return those of *texts* that are not stored here. If *also* is passed, return those that
-        are not in *also* as well.
-        """
-        short, long = self._short, self._long
-        if also is None:
-            return [text for text in texts if text not in short and text not in long]
-        return [
-            text for text in texts if text not in also or (text not in short and text not in long)
-        ]
-
-    def update(self, texts: Iterable[str]) -> None:
-        """Add *texts*, except very long ones. If too many texts are stored, all of them are
-        discarded.
-        """
-        if len(self._short) > _CLEAN:
-            self._short.clear()
-        if len(self._long) > _LONG_CLEAN:
-            self._long.clear()
-        for text in texts:
-            if len(text) < _CLEAN_CHARS:
-                self._short.add(text)
-            elif len(text) < _LONG_CLEAN_CHARS:
-                self._long.add(text)
 
 
 class Replacer:
@@ -136,9 +102,11 @@ class Replacer:
         self.clean = CleanTexts() if clean is None else clean
         self.rules = rules
 
-    def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Replacer:
-        """Return a replacer for one view, which reports its work to *spend*."""
-        return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean, self.rules)
+    def for_view(
+        self, limits: Limits, spend: Spend, supplied: frozenset[str] = frozenset()
+    ) -> Replacer:
+        """Return a replacer for one view with these *limits*, which reports its work to *spend*."""
+        return Replacer(self.token, self.mark, limits, spend, supplied, self.clean, self.rules)
 
     def replacement(self, cls: str, text: str) -> str:
         """Return the replacement for *text*: a random mark if its class or *text* needs one,
@@ -161,10 +129,15 @@ class Replacer:
         """Put marks and tokens into the copy made by *walk*."""
         partial: list[tuple[Any, Any]] = []
         texts: list[str] = []
-        replacement = self.replacement
+        replacement, most = self.replacement, self.limits.string
         for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
             if mark is not None:
                 holder[key] = replacement(class_of(mark[0], found) if found else mark[0], text)
+            elif len(text) > most and type(holder[key]) is str:
+                head = self._cut(walk, holder, key, text, found)
+                if head:
+                    partial.append((holder[key], "head"))
+                    texts.append(head)
             elif found:
                 if type(holder[key]) is not str:
                     holder[key] = replacement(class_of(None, found), text)
@@ -179,30 +152,55 @@ class Replacer:
                 holder[key] = encodable(text)
         for holder, key, _, text, _ in walk.hidden:
             holder[key] = replacement("secret", text)
-        if texts:
-            for (holder, key), text in zip(partial, self.settle(texts, memory), strict=True):
-                holder[key] = text
+        settled = self.settle(texts, memory) if texts else ()
+        for (holder, key), text in zip(partial, settled, strict=True):
+            holder[key] = text
         for holder, key, _, value in walk.pieces:
-            holder[key] = self._piece(walk, value, memory)
+            holder[key] = walk.sized(value)
 
-    def _piece(self, walk: Walk, value: object, memory: Memory) -> dict[str, Any]:
-        sized = walk.sized(value)
-        if type(value) is str and walk.shows_head(value):
-            sized["head"] = self.beginning(value, self.limits.head, memory)
-        return sized
+    def _cut(self, walk: Walk, holder: Any, key: Any, text: str, found: list[Hit]) -> str:
+        """Put the recorded form of a long string into the copy. *text* is the part of it that was
+        searched. Return its beginning without the parts in *found*, or an empty string if all of it
+        is sensitive.
+        """
+        plain_text = normalised(text) if found and needs_normalising(text) else text
+        if found and found[0].start == 0 and found[0].end >= len(plain_text):
+            holder[key] = self.replacement(found[0].cls, holder[key])
+            return ""
+        hidden = any(needs_mark(hit.cls, plain_text[hit.start : hit.end]) for hit in found)
+        holder[key] = self._sized(walk, holder[key], hidden=hidden)
+        return self.head(plain_text, found, self.limits.string)
+
+    def _sized(self, walk: Walk, text: str, *, hidden: bool) -> dict[str, Any]:
+        """Return the recorded form of a string that is cut, without its beginning. If *hidden*, the
+        text contains a value that has no token, and a token of the whole would let its guesses be
+        checked.
+        """
+        walk.cut = True
+        self.spend(len(text) // _PER_REPLACEMENT)
+        sized = walk.sized(text)
+        return {**sized, "tok": self.mark("data")} if hidden else sized
+
+    def head(self, text: str, hits: list[Hit], size: int) -> str:
+        """Return the first *size* characters of *text* without the parts in *hits*. A part that
+        begins in them is removed whole.
+        """
+        if not hits:
+            return encodable(text[: end_of_cut(text, size)])
+        plain = normalised(text) if needs_normalising(text) else text
+        end = end_of_cut(plain, size)
+        shown = [hit for hit in hits if hit.start < end]
+        return self.splice(plain[: max(end, shown[-1].end) if shown else end], shown)
 
     def beginning(self, text: str, size: int, memory: Memory) -> str:
-        """Return the beginning of a longer text, at most *size* characters, without detected or
-        known values.
+        """Return the first *size* characters of a longer text, followed by ``...``, without detected
+        or known values. The detected values are added to the session's memory.
         """
-        # The text is scanned well beyond the end of that part, so that nothing sensitive is cut in
-        # two before it is found.
-        beyond = 3 * self.limits.head
-        shown = self.cleaned(text[: size + beyond], memory)
-        if len(text) > size + beyond:
-            # If the text became much shorter, its last part is not shown either.
-            size = min(size, max(0, len(shown) - beyond))
-        return self.settle([cut(shown, size)], memory)[0]
+        # The text is searched beyond its recorded part, so that nothing sensitive is cut in two
+        # before it is found.
+        text = text[: size + self.limits.past]
+        shown = self.head(text, self._hits(text, memory), size)
+        return self.settle([f"{shown}..."], memory)[0]
 
     def settle(self, texts: list[str], memory: Memory) -> list[str]:
         """Return *texts* without any remaining hits. A text that still has hits after a few rounds
@@ -226,18 +224,25 @@ class Replacer:
             )
         ]
 
-    def fold(self, nested: list[Nested], memory: Memory) -> None:
-        """Rewrite the JSON strings in which a value was replaced, the innermost first."""
-        for entry in nested:
+    def fold(self, walk: Walk, memory: Memory) -> None:
+        """Rewrite the JSON strings in which a value was replaced, the innermost first. Only the
+        beginning of a long one is kept.
+        """
+        for entry in walk.nested:
             text = entry.text
             if entry.box[0] != entry.parsed:
                 text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
             hits = scan_all([text], memory, self.spend, self.rules.scan)[0]
             # The texts were cleaned piece by piece but are not clean as a whole. Parsing the string
             # again could give another result each time.
-            entry.holder[entry.key] = (
-                self.replacement(class_of(None, hits), text) if hits else encodable(text)
-            )
+            if hits:
+                entry.holder[entry.key] = self.replacement(class_of(None, hits), text)
+            elif len(entry.text) <= self.limits.string:
+                entry.holder[entry.key] = encodable(text)
+            else:
+                sized = self._sized(walk, entry.text, hidden=_RANDOM in text)
+                sized["head"] = self.settle([self.head(text, hits, self.limits.string)], memory)[0]
+                entry.holder[entry.key] = sized
 
     def scrub_tree(
         self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
@@ -263,6 +268,9 @@ class Replacer:
         if type(value) is dict:
             if is_sized(value):
                 return value
+            if is_cut(value):
+                head = self._scrubbed(value["head"], memory, removed, moves, where)
+                return {**value, "head": head}
             out: dict[str, object] = {}
             taken: dict[str, int] = {}
             for key, member in value.items():
@@ -308,7 +316,7 @@ class Replacer:
             or 60 * len(removed) > _ALWAYS_CLEAR
             or limit < 6 * _ALWAYS_CLEAR
         ):
-            value, shrunk = self._shrunk(value, limit)
+            value, shrunk = self._shrunk(value, limit, heads=truncated)
         notes, cut = bounded(removed, limit // 5, self.spend) if removed else ({}, False)
         return View(
             value,
@@ -324,7 +332,9 @@ class Replacer:
         tokens.
         """
         value, cut = self._shrunk(
-            dict(view.value) if type(view.value) is dict else view.value, limit
+            dict(view.value) if type(view.value) is dict else view.value,
+            limit,
+            heads=view.truncated,
         )
         notes, folded = bounded(view.removed, limit // 5, self.spend)
         if not (cut or folded):
@@ -337,7 +347,11 @@ class Replacer:
             classes=bounded_classes(view.classes, limit // 5, self.spend),
         )
 
-    def _shrunk(self, value: object, limit: int) -> tuple[object, bool]:
+    def _shrunk(self, value: object, limit: int, *, heads: bool) -> tuple[object, bool]:
+        """Return *value* in at most *limit* bytes, and True if it was shrunk. First, the beginnings
+        of long strings become shorter, if there are such *heads*. Then the largest members become
+        sizes and tokens.
+        """
         try:
             size = len(dumps(value))
         except RecordError:
@@ -347,6 +361,11 @@ class Replacer:
             ) from None
         if size <= limit:
             return value, False
+        for most in _SHORTER_HEADS if heads else ():
+            value = with_heads(value, most, self.spend)
+            size = len(dumps(value))
+            if size <= limit:
+                return value, True
         walk = Walk(self.limits, self.token)
         if type(value) is not dict:
             return walk.sized(value), True
@@ -357,7 +376,7 @@ class Replacer:
             if type(member) not in {dict, list, str} or sizes[key] < 200:
                 break
             if not (type(member) is dict and is_sized(member)):
-                value[key] = walk.sized(member)
+                value[key] = without_head(member) if is_cut(member) else walk.sized(member)
                 size -= sizes[key] - len(dumps(value[key])) - len(dumps(key))
             if size <= limit:
                 return value, True
@@ -367,14 +386,20 @@ class Replacer:
         """Return plain text without detected or known values, and add the detected values to the
         session's memory.
         """
-        hits = scan_all([text], memory, self.spend, self.rules.scan)[0]
+        hits = self._hits(text, memory)
         if not hits:
             return encodable(text)
         plain = normalised(text) if needs_normalising(text) else text
-        for hit in hits:
-            if hit.rule != "known":
-                remember(memory, hit.cls, plain[hit.start : hit.end], hit.rule)
         return self.settle([self.splice(plain, hits)], memory)[0]
+
+    def _hits(self, text: str, memory: Memory) -> list[Hit]:
+        hits = scan_all([text], memory, self.spend, self.rules.scan)[0]
+        if hits:
+            plain = normalised(text) if needs_normalising(text) else text
+            for hit in hits:
+                if hit.rule != "known":
+                    remember(memory, hit.cls, plain[hit.start : hit.end], hit.rule)
+        return hits
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
@@ -416,14 +441,3 @@ def encodable(text: str) -> str:
     except UnicodeEncodeError:
         return normalised(text)
     return text
-
-
-def cut(text: str, size: int) -> str:
-    """Return *text*, cut to at most *size* characters and followed by ``...`` if it is longer. The
-    cut is never inside one of guardrail's own marks.
-    """
-    if len(text) <= size:
-        return text
-    last = text.rfind("gr1:", max(0, size - 96), size)
-    end = last if last >= 0 and not is_mark(text[last:size]) else size
-    return text[:end] + "..."

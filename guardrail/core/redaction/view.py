@@ -7,17 +7,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from guardrail.core.redaction.detectors.scan import looks_secret
+from guardrail.core.redaction.hints import is_secretive
 from guardrail.core.redaction.key_names import classify, rank, stricter
-from guardrail.core.redaction.marks import (
-    FILLER,
-    MARK_PREFIX,
-    is_mark,
-    is_mark_key,
-    mask_marks,
-    needs_normalising,
-    normalised,
-)
+from guardrail.core.redaction.marks import is_mark, is_mark_key, needs_normalising, normalised
 from guardrail.core.redaction.pointers import bounded_classes, join_classes, parse, rename_pointers
 from guardrail.core.redaction.replacements import Replacer, View, class_of, unused
 from guardrail.core.redaction.session_memory import Memory
@@ -128,7 +120,7 @@ class Inspection:
                     spend(_PER_HIT)
                     remember(memory, class_of(mark[0], found) if found else mark[0], text)
                 continue
-            if hint is not None and _is_secretive(text, found):
+            if hint is not None and is_secretive(text, found):
                 found.append(Hit(0, len(text), "secret", hint[1][0]))
                 found[:] = merge_hits(found)
             if not found:
@@ -301,14 +293,21 @@ class Inspection:
         return fresh._whole(), classes
 
     def _whole(self) -> object:
-        limits = self._replacer.limits
-        for holder, key, path, piece in self._walk.pieces:
+        limits, walk = self._replacer.limits, self._walk
+        if not self._minimal_class:
+            why = f"is longer than {counted(limits.string, 'character')}"
+            for holder, key, path, text, mark, _ in walk.slots:
+                if mark is None and len(text) > limits.string:
+                    raise _limit_error(f"{self._argument(holder, key, path)} {why}")
+            for entry in walk.nested:
+                if len(entry.text) > limits.string:
+                    where = self._argument(entry.holder, entry.key, entry.path)
+                    raise _limit_error(f"{where} {why}")
+        for holder, key, path, piece in walk.pieces:
             if type(piece) is not str:
                 why = f"has more than {counted(limits.nodes, 'member')} (including those of earlier arguments) or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
                 continue  # no string is shown, whatever its size
-            elif len(piece) > limits.string:
-                why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
                 # Any sufficiently long text can be made to look like encoded data.
                 why = (
@@ -365,13 +364,13 @@ class Inspection:
             )
         replacer.replace(walk, self._hits, self._memory)
         _apply_names(walk.owners, self._renamed, walk.nested)
-        replacer.fold(walk.nested, self._memory)
+        replacer.fold(walk, self._memory)
         return replacer.fitted(
             self._box[0],
             self._removed,
             self._classes,
             self._source,
-            truncated=bool(walk.pieces),
+            truncated=bool(walk.pieces) or walk.cut,
             renamed=bool(self._renamed),
             size=walk.size,
         )
@@ -432,19 +431,3 @@ def _apply_names(
             out.clear()
             for name, value in members:
                 out[renamed.get((id(out), name), name)] = value
-
-
-def _is_secretive(text: str, found: list[Hit]) -> bool:
-    """Return True if *text* looks like a secret, either as a whole or without the parts in *found*.
-    Used if the key only hints at a secret.
-    """
-    texts = [text]
-    if found:
-        plain = normalised(text) if needs_normalising(text) else text
-        starts, ends = [0, *(hit.end for hit in found)], [*(hit.start for hit in found), len(plain)]
-        texts.append("".join(plain[start:end] for start, end in zip(starts, ends, strict=True)))
-    return any(" " not in part and looks_secret(_unmarked(part)) for part in texts)
-
-
-def _unmarked(text: str) -> str:
-    return mask_marks(text).replace(FILLER, "") if MARK_PREFIX in text else text

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.hidden import hidden
+from guardrail.core.redaction.cut_strings import searched_part
 from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.name_marks import (
@@ -86,7 +87,7 @@ class Walk:
     rules: Rules = BUILT_IN
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
     """Values to scan: (container, key, path, text, classification of the whole, hint that random
-    text is a secret).
+    text is a secret). If a string is very long, the text is only its beginning.
     """
     hidden: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
     """Values of class ``secret`` that are replaced as a whole, unscanned."""
@@ -98,7 +99,9 @@ class Walk:
     """Every object of the copy, with its path in ``paths``."""
     nested: list[Nested] = field(default_factory=list)
     pieces: list[tuple[Any, Any, Path, object]] = field(default_factory=list)
-    """Values that are too long or too deep, of which only kind, size and token are recorded."""
+    """Values that are opaque or too deep, of which only kind, size and token are recorded."""
+    cut: bool = False
+    """True if only the beginning of a long string is recorded."""
     paths: dict[int, Path] = field(default_factory=dict)
     known_names: bool = False
     """True if a key contains a known value."""
@@ -228,9 +231,11 @@ class Walk:
                 return
             if first in '{[" \n\r\t' and self._json(text, holder, key, path, node, hint):
                 return
-            if size >= 128 and (size > self.limits.string or is_opaque(text)):
-                self.pieces.append((holder, key, path, text))
-                return
+            if size >= 128:
+                if is_opaque(text):
+                    self.pieces.append((holder, key, path, text))
+                    return
+                text = searched_part(text, self.limits.searched, self.limits.past)
         self.slots.append((holder, key, path, text, None, hint))
 
     def _json(
@@ -431,12 +436,6 @@ class Walk:
     def path_of(self, owner: dict[str, Any]) -> Path:
         """Return the path of an object in the copy."""
         return self.paths[id(owner)]
-
-    def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string should be shown. Only human-readable text is
-        shown.
-        """
-        return len(text) > self.limits.string and not is_opaque(text)
 
     def sized(self, value: object) -> dict[str, Any]:
         """Return the recorded form of a value that is too long or too deep: its kind, size and

@@ -582,7 +582,7 @@ def test_a_huge_result_is_bounded_work() -> None:
     memory = Memory()
     shown = REDACTOR.result("password=hunt3r22 " + "x" * 50_000_000, log_output=True, memory=memory)
     assert shown["type"] == "str"
-    assert len(dumps(shown)) < 2_000
+    assert len(dumps(shown)) < 5_000
     assert memory.knows("hunt3r22") == "secret"
     many = REDACTOR.result([["x"] * 1000] * 1000, log_output=False, memory=memory)
     assert many == {"type": "array", "bytes": None, "token": None, "items": 1000}

@@ -121,7 +121,7 @@ def test_no_more_of_a_result_is_searched_than_the_bounds_allow() -> None:
     ):
         shown = own.result(value, log_output=True, memory=Memory())
         assert len(dumps(shown)) < 300
-        taken = plain(value, nodes=8, chars=60)
+        taken = plain(value, nodes=8, chars=60, searched=10)
         assert len(taken if len(taken) > 1 else taken["k"]) <= 8  # type: ignore[arg-type,index,call-overload]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 
 from guardrail.core.redaction.session_memory import Memory
 from tests.core.redaction.corpora.personal import Case
-from tests.support.redaction import REDACTOR, view
+from tests.support.redaction import MEASURED, REDACTOR, view
 
 __all__ = ["Table", "measure_calls", "measure_lines"]
 
@@ -57,7 +57,7 @@ def measure_calls(cases: Iterable[Case]) -> Table:
     table = Table()
     for case in cases:
         shown = _MARK.sub(
-            " ", json.dumps(view(case.args, memory=Memory()).value, ensure_ascii=False)
+            " ", json.dumps(view(case.args, memory=Memory(), by=MEASURED).value, ensure_ascii=False)
         )
         table.add(case.kind, case.form, not _left(case.value, shown), case.args, case.value)
     return table

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core.redaction.session_memory import Memory
-from tests.support.redaction import REDACTOR, view
+from tests.support.redaction import MEASURED, REDACTOR, view
 
 __all__ = ["Excess", "Recall", "excess", "labelled", "rows", "secrets", "touched_by"]
 
@@ -70,7 +70,7 @@ def labelled(folder: Path, name: str, field: str) -> Recall:
     """Measure the corpus *name*, whose calls or outputs are in *field*."""
     recall = Recall(Counter(), Counter())
     for row in rows(folder, name):
-        shown = _shown(view(row[field]).value)
+        shown = _shown(view(row[field], by=MEASURED).value)
         for label in row["labels"]:
             recall.total[label["class"]] += 1
             recall.found[label["class"]] += not _left(str(label["value"]), shown)
@@ -90,7 +90,7 @@ def excess(folder: Path, name: str) -> Excess:
     """Measure the benign calls in the corpus *name*."""
     found = Excess()
     for row in rows(folder, name):
-        seen = view(row["args"])
+        seen = view(row["args"], by=MEASURED)
         found.calls += 1
         found.touched += seen.changed
         before, after = _leaves(row["args"]), _leaves(seen.value)
@@ -108,7 +108,7 @@ def touched_by(folder: Path, name: str) -> Counter[str]:
     return Counter(
         f"{cls} {rule}"
         for row in rows(folder, name)
-        for cls, *rules in view(row["args"]).removed.values()
+        for cls, *rules in view(row["args"], by=MEASURED).removed.values()
         for rule in rules
     )
 
