@@ -1,7 +1,7 @@
 """The guard: the public class that decides, records and runs calls.
 
-The nine steps of a call are in ``guardrail.call.steps``. ``guardrail.call.drivers`` runs them, in a
-thread or on an event loop.
+This module opens and closes guards and opens sessions. The calls themselves are in
+``guardrail.call.guarded_calls``.
 """
 
 from __future__ import annotations
@@ -10,36 +10,33 @@ import contextlib
 import functools
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from guardrail.approvals.views import terms_of, utc_now
-from guardrail.call.admission import Admission
 from guardrail.call.anchor_lag import Unanchored
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.bodies import check_body
 from guardrail.call.caller import Callers, SessionStates
 from guardrail.call.decision_record import Recorder
-from guardrail.call.drivers import drive, drive_async
 from guardrail.call.entering import SessionEntry
+from guardrail.call.guarded_calls import GuardedCalls
 from guardrail.call.journal import Journal
 from guardrail.call.listings import Listings
-from guardrail.call.options import CallOptions
 from guardrail.call.scope import SessionScope, bound
 from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
 from guardrail.config.redaction_rules import redaction_rules
-from guardrail.core.call_context import CallContext
 from guardrail.core.schema.compiled import UnknownArguments
-from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Agent, Json, Principal
+from guardrail.identity.principal import SessionTable
+from guardrail.identity.session import SessionState
 from guardrail.identity.tokens import TokenVerifier
-from guardrail.tools.declarations import ToolDeclarations
-from guardrail.tools.tool import Tool
+from guardrail.ledger.reader import LedgerReader
 from guardrail.wiring.current_policies import CurrentPolicies
 from guardrail.wiring.reload import ReloadWatch, record_refused
+from guardrail.wiring.tenants import TenantGuards
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -54,7 +51,7 @@ R = TypeVar("R")
 _GUARDS = itertools.count()
 
 
-class Guard(ToolDeclarations):
+class Guard(GuardedCalls):
     """Controls the calls that agents make to tools: no body runs without a durable, well-formed
     ``allow``.
 
@@ -74,30 +71,34 @@ class Guard(ToolDeclarations):
         alongside: Sequence[Callable[[], None]] = (),
         clock: Callable[[], datetime] = utc_now,
         tokens: TokenVerifier | None = None,
+        base: Guard | None = None,
     ) -> None:
         """Use ``open`` instead.
 
         *tokens* verifies the tokens of sessions. *clock* returns the time used to judge approvals.
         ``close`` first calls the functions of *alongside*, which stop background work on the
-        ledger, and then closes the ledger.
+        ledger, and then closes the ledger. If this is the guard of a tenant, *base* is the guard
+        that opened it: they have the same tools, and accept each other's sessions.
         """
         self._alongside = alongside
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
         self.record_admin = journal.admin
         """Writes an ``admin.*`` record, for components that govern calls through this guard."""
-        super().__init__(UnknownArguments(settings.tools.unknown_arguments))
-        self._key = next(_GUARDS)
+        unknown = UnknownArguments(settings.tools.unknown_arguments)
+        super().__init__(unknown, None if base is None else base._tools)
+        # A tenant's sessions outlast its guard, which closes while the tenant is idle.
+        self._tables: dict[str, SessionTable[SessionState]] = {} if base is None else base._tables
+        sessions = self._tables.setdefault(settings.identity.tenant, SessionTable())
+        self._key: int = next(_GUARDS) if base is None else base._key
+        self._tenants: TenantGuards[Guard] = TenantGuards(
+            settings, self, functools.partial(type(self)._open, base=self, policy_data=policy_data)
+        )
         rules = redaction_rules(settings.redaction)
         make_state = SessionStates(settings, journal.log, keys, rules)
         self._callers = Callers(self._key, settings, make_state)
-        self._entry = SessionEntry(self._callers, journal, keys, make_state, tokens)
-        self._recorder = Recorder(
-            profile=rules.profile,
-            raw_input=settings.policy.input == "raw",
-            identity=lambda: self._policies.engine.identity,
-            soon=journal.released.soon,
-        )
+        self._entry = SessionEntry(self._callers, journal, keys, make_state, tokens, sessions)
+        self._recorder = self._new_recorder(rules.profile)
         terms = terms_of(settings.approvals)
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
         self.calls = CallSteps(
@@ -111,15 +112,20 @@ class Guard(ToolDeclarations):
         )
         """The steps of a call, for integrations that run them."""
         self._listings = Listings(
-            callers=self._callers,
-            policies=self._policies,
-            recorder=self._recorder,
-            journal=journal,
+            callers=self._callers, policies=self._policies, recorder=self._recorder, journal=journal
         )
         self._anchors = anchors
         self.approvals = journal.approval_service(keys.tenant, terms, rules, clock)
         """Accepts people's answers to approval requests, for programs with their own interface."""
         self._watch: ReloadWatch | None = None
+
+    def _new_recorder(self, profile: str) -> Recorder:
+        return Recorder(
+            profile=profile,
+            raw_input=self._policies.settings.policy.input == "raw",
+            identity=lambda: self._policies.engine.identity,
+            soon=self._journal.released.soon,
+        )
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -141,11 +147,23 @@ class Guard(ToolDeclarations):
         an earlier log), and ``PolicyLoadError`` (with every finding).
         """
         from guardrail.config.source import naming_its_source
-        from guardrail.wiring.opening import open_guard, settings_from
+        from guardrail.wiring.opening import settings_from
 
         with naming_its_source():
             settings = settings_from(config, policies=policies, ledger=ledger, keys=keys)
-            return open_guard(cls, settings, policy_data)
+            return cls._open(settings, policy_data=policy_data)
+
+    @classmethod
+    def _open(
+        cls,
+        settings: Settings,
+        *,
+        policy_data: Mapping[str, Json] | None,
+        base: Guard | None = None,
+    ) -> Guard:
+        from guardrail.wiring.opening import open_guard
+
+        return open_guard(functools.partial(cls, base=base), settings, policy_data)
 
     def close(self) -> None:
         """Record the stop, close the ledger, anchor its last head and stop the workers. Idempotent.
@@ -158,6 +176,7 @@ class Guard(ToolDeclarations):
                 steps.callback(self._anchors.close)
             for end in (self._journal.stop, self._throttle.close, *reversed(self._alongside)):
                 steps.callback(end)
+            steps.callback(self._tenants.close)
             if self._watch is not None:
                 steps.callback(self._watch.close)
 
@@ -212,9 +231,12 @@ class Guard(ToolDeclarations):
 
         If *id* is None, this is a new session. *token* is an access token or a JWT-SVID, which
         guardrail verifies (docs/identity.md): it states the principal, the delegation and, if its
-        issuer's settings say so, the tenant. Raises ``IdentityError`` if the token is refused, or
-        if the id is malformed or belongs to another caller, and ``RedactionError`` if the
-        attributes can't be recorded.
+        issuer's settings say so, the tenant. If the settings have tables for tenants, the guard of
+        the session's tenant decides and records its calls, and is opened here if it is not open.
+
+        Raises ``IdentityError`` if the token is refused, if there is no such tenant, or if the id
+        is malformed or belongs to another caller, and ``RedactionError`` if the attributes can't be
+        recorded.
         """
         wanted = self._entry.describe(
             principal,
@@ -226,7 +248,7 @@ class Guard(ToolDeclarations):
             attributes=attributes,
             trace=trace,
         )
-        return self._entry.enter(wanted)
+        return self.of_tenant(wanted.session.tenant)._entry.enter(wanted)
 
     def bind(
         self, session: SessionScope | None = None
@@ -239,212 +261,33 @@ class Guard(ToolDeclarations):
         """
         return functools.partial(bound, self._callers.bind(session))
 
-    # -- calls -------------------------------------------------------------------------------------
+    def of_tenant(self, tenant: str) -> Guard:
+        """Return the guard that decides and records the calls of *tenant*, and open it if it is not
+        open yet. If the settings have no tables for tenants, this is the guard itself.
 
-    def call(
-        self,
-        tool: str | Tool,
-        args: Mapping[str, Any] | JsonArguments,
-        run: Callable[..., R],
-        *,
-        server: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        interrupts: tuple[type[BaseException], ...] = (),
-        approval: str | None = None,
-        wait_for_approval: float | None = None,
-        replayed: bool = False,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> R:
-        """Decide and record a call, run ``run(**args)``, record the outcome, and return the result.
-
-        *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
-        in *extra*, which the policy does not see and which are not recorded. *extra* is rejected if
-        it contains a name that the model can see or supply. *args* can also be the JSON text that
-        the model wrote (``JsonArguments``). *interrupts* are the exceptions that a framework raises
-        to pause a body.
-
-        *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
-        *wait_for_approval* is the number of seconds to wait for an approval. Set *replayed* if a
-        framework may be repeating this call: if the call with this *call_id* has already succeeded
-        or is still running, it is denied (cause ``duplicate``), and if an approval request for it
-        is open, no second request is recorded. *session* is a session returned by
-        ``guard.session``: the call is made in that session, not in the current one. *context*
-        contains the facts that a framework asserts about the call: the model, its response, and a
-        trace.
-
-        Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
-        and not run; or run, but with the outcome not yet recorded and the result withheld),
-        ``UsageError`` (nothing happened), ``ToolTimeoutError`` (the tool's timeout ended the call),
-        and any exception of the body.
+        Its ``approvals`` and ``reload`` are those of the tenant. Ask for it each time: it closes
+        while the tenant is idle, and with this guard.
+        Raises ``IdentityError`` if there is no such tenant or it is disabled, and the exceptions of
+        ``open``.
         """
-        options = CallOptions(
-            extra,
-            adapter,
-            call_id,
-            interrupts,
-            approval,
-            wait_for_approval,
-            replayed,
-            session,
-            context,
-        )
-        found = self.find_tool(tool, server)
-        check_body(found, run, extra, awaited=False)
-        result: R = drive(self.calls.steps(found, args, options, run)).release()
-        return result
+        return self._tenants.get(tenant)
 
-    async def acall(
-        self,
-        tool: str | Tool,
-        args: Mapping[str, Any] | JsonArguments,
-        run: Callable[..., Awaitable[R]] | Callable[..., R],
-        *,
-        server: str | None = None,
-        extra: Mapping[str, Any] | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        interrupts: tuple[type[BaseException], ...] = (),
-        approval: str | None = None,
-        wait_for_approval: float | None = None,
-        replayed: bool = False,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> R:
-        """Async version of ``call``.
+    def of_session(self, session: SessionScope | None = None) -> Guard:
+        """Return the guard of the tenant of *session*, or of the current session.
 
-        If *run* is not a coroutine function, it runs in a thread, and cancellation waits until it
-        ends. The outcome is recorded even if the task is cancelled; ``CancelledError`` is then
-        raised.
+        Raises ``UsageError`` if *session* belongs to another guard, and the exceptions of
+        ``of_tenant``.
         """
-        options = CallOptions(
-            extra,
-            adapter,
-            call_id,
-            interrupts,
-            approval,
-            wait_for_approval,
-            replayed,
-            session,
-            context,
-        )
-        found = self.find_tool(tool, server)
-        check_body(found, run, extra, awaited=True)
-        result: R = (await drive_async(self.calls.steps(found, args, options, run))).release()
-        return result
+        if self._tenants.several:
+            return self._tenants.get(self._callers.tenant(session))
+        return self
 
-    def admit(
-        self,
-        tool: str | Tool,
-        args: Mapping[str, Any] | JsonArguments,
-        *,
-        server: str | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        approval: str | None = None,
-        wait_for_approval: float | None = None,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> Admission:
-        """Decide and record a call whose body the program runs itself. ``admission.settle`` records
-        how the body ended.
-
-        Raises the same exceptions as ``call``. The record contains ``enforcement: release``.
+    def is_idle(self) -> bool:
+        """Return True if no call of this process is in progress in this guard's ledger. Raises
+        ``LedgerError``.
         """
-        options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, False, session, context
-        )
-        steps = self.calls.steps(self.find_tool(tool, server), args, options)
-        return Admission(self._journal, drive(steps))
-
-    async def aadmit(
-        self,
-        tool: str | Tool,
-        args: Mapping[str, Any] | JsonArguments,
-        *,
-        server: str | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        approval: str | None = None,
-        wait_for_approval: float | None = None,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> Admission:
-        """Async version of ``admit``."""
-        options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, False, session, context
-        )
-        steps = self.calls.steps(self.find_tool(tool, server), args, options)
-        return Admission(self._journal, await drive_async(steps))
-
-    def reject(
-        self,
-        tool: str | Tool,
-        reason: str,
-        *,
-        server: str | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> int:
-        """Record a call that a framework rejected before its body ran; return the record's sequence
-        number.
-
-        *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
-        only counted, and the returned number is that of the ``admin.quota_reached`` record.
-        """
-        options = CallOptions(None, adapter, call_id, session=session, context=context)
-        return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))
-
-    async def areject(
-        self,
-        tool: str | Tool,
-        reason: str,
-        *,
-        server: str | None = None,
-        adapter: str = "python",
-        call_id: str | None = None,
-        session: SessionScope | None = None,
-        context: CallContext | None = None,
-    ) -> int:
-        """Async version of ``reject``.
-
-        The call is recorded even if the task is cancelled in the meantime; ``CancelledError`` is
-        then raised.
-        """
-        options = CallOptions(None, adapter, call_id, session=session, context=context)
-        return await drive_async(
-            self.calls.rejection(self.find_tool(tool, server), reason, options)
-        )
-
-    # -- listings ----------------------------------------------------------------------------------
-
-    def listed(
-        self,
-        tools: Iterable[str | Tool],
-        *,
-        session: SessionScope | None = None,
-        adapter: str = "python",
-    ) -> list[Tool]:
-        """Return the *tools* that may be offered to a model: those that the policy does not hide.
-
-        This is not a decision: it grants nothing, nothing is recorded, and a call of a listed tool
-        is decided like any other. If the policy does not answer, the tool is hidden, and
-        ``admin.listing_failed`` records why. Answers are cached for up to a minute, as long as
-        policy, tool and subject stay the same. Raises ``UsageError``.
-        """
-        return drive(self._listings.steps(list(map(self.find_tool, tools)), session, adapter))
-
-    async def alisted(
-        self,
-        tools: Iterable[str | Tool],
-        *,
-        session: SessionScope | None = None,
-        adapter: str = "python",
-    ) -> list[Tool]:
-        """Async version of ``listed``."""
-        found = [self.find_tool(tool) for tool in tools]
-        return await drive_async(self._listings.steps(found, session, adapter))
+        if self.running or self._journal.unsent or self._journal.ledger.owed:
+            return False
+        with LedgerReader.open(self._policies.settings.ledger.path, rows=False) as reader:
+            own = self._journal.process
+            return all(call.process != own for call in reader.storage.open_calls())

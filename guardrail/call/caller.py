@@ -109,6 +109,15 @@ class Callers:
         state = self._make_state(make_session(default_tenant=self.default_tenant))
         return Caller(state, lambda: "" if self._require == "any" else ABSENT)
 
+    def tenant(self, session: SessionScope | None) -> str:
+        """Return the tenant of *session* if it is not None, otherwise of the current session,
+        otherwise of anonymous callers. Raises ``UsageError`` as ``find`` does.
+        """
+        if session is not None:
+            return self.require_own(session).session.tenant
+        entry = scope.current(self._guard)
+        return self._tenant if entry is None else entry.scope.session.tenant
+
     def bind(self, session: SessionScope | None) -> SessionScope:
         """Return the session to bind a function to: *session* if it is not None, otherwise the
         current session. Raises ``UsageError`` if there is none.

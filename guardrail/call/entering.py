@@ -45,14 +45,17 @@ class SessionEntry:
         keys: Keys,
         make_state: Callable[[Session, Claim | None], SessionState],
         tokens: TokenVerifier | None,
+        sessions: SessionTable[SessionState],
     ) -> None:
-        """*tokens* verifies tokens, if the settings name an issuer."""
+        """*tokens* verifies tokens, if the settings name an issuer. *sessions* are the sessions
+        that are known already.
+        """
         self._callers = callers
         self._journal = journal
         self._keys = keys
         self._make_state = make_state
         self._tokens = tokens
-        self._sessions: SessionTable[SessionState] = SessionTable()
+        self._sessions = sessions
 
     def describe(
         self,

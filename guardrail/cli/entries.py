@@ -174,6 +174,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "witness": CommandEntry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
+    "tenants": CommandEntry(
+        f"{_HERE}.tenants",
+        "tenants",
+        "List, add and disable tenants.",
+        reads=CommandReads.NO_RECORDS,
+    ),
     "policy": CommandEntry(
         f"{_HERE}.policy", "policy", "Check, test, evaluate, bundle and reload policies."
     ),
@@ -214,6 +220,6 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),
     "Policies": ("policy", "redact"),
-    "Serve": ("run", "proxy", "witness"),
+    "Serve": ("run", "proxy", "tenants", "witness"),
 }
 """The sections of ``guardrail --help``: the commands, grouped by task."""

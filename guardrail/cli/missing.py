@@ -10,6 +10,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from guardrail.cli.selected_tenant import selected_tenant
 from guardrail.errors import ConfigError, LedgerOpenError, UsageError
 from guardrail.review.terminal import one_line
 
@@ -91,7 +92,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
     try:
-        settings = Settings.chosen(config)
+        settings = Settings.chosen(config, tenant=selected_tenant(ledger))
     except ConfigError:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path

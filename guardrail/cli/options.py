@@ -12,6 +12,7 @@ import click
 
 from guardrail.cli.missing import refuse_folder
 from guardrail.cli.output import LEDGER
+from guardrail.cli.selected_tenant import TENANT, selected_tenant
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
@@ -25,19 +26,24 @@ __all__ = [
     "open_ledger",
     "open_ledger_or_copy",
     "settings_about",
+    "settings_file_option",
     "settings_for",
     "settings_of",
 ]
 
+T = TypeVar("T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path, readable=False)
 
 
-def _store_option(
-    ctx: click.Context, parameter: click.Parameter, value: Path | None
-) -> Path | None:
-    """Store the option's value for the code that explains errors after the command has ended."""
-    ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
+def _store_option(ctx: click.Context, parameter: click.Parameter, value: T) -> T:
+    """Store the option's value, also for the code that explains errors after the command has
+    ended. Raises ``UsageError`` if two options select a ledger.
+    """
+    given = ctx.meta.setdefault(LEDGER, {})
+    given[parameter.name] = value
+    if given.get("ledger") and given.get(TENANT):
+        raise click.UsageError("use only one of --ledger and --tenant", ctx)
     return value
 
 
@@ -52,7 +58,7 @@ def _store_ledger(
     return _store_option(ctx, parameter, value)
 
 
-config_option = click.option(
+settings_file_option = click.option(
     "--config",
     "config",
     callback=_store_option,
@@ -61,6 +67,14 @@ config_option = click.option(
     help=(
         "Settings file. Default: GUARDRAIL_CONFIG, or guardrail.toml here or in a parent folder."
     ),
+)
+_tenant_option = click.option(
+    "--tenant",
+    TENANT,
+    callback=_store_option,
+    expose_value=False,
+    metavar="NAME",
+    help="Tenant with its own ledger: [tenants.NAME] in the settings. Default: GUARDRAIL_TENANT.",
 )
 _ledger_option = click.option(
     "--ledger",
@@ -75,23 +89,30 @@ json_option = click.option(
 )
 
 
+def config_option(command: _F) -> _F:
+    """Add ``--config`` and ``--tenant``."""
+    return settings_file_option(_tenant_option(command))
+
+
 def ledger_options(command: _F) -> _F:
-    """Add ``--ledger`` and ``--config``."""
+    """Add ``--ledger``, ``--config`` and ``--tenant``."""
     return _ledger_option(config_option(command))
 
 
 def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
-    """Return the settings for a command. *ledger* overrides the environment, which overrides the
-    file.
+    """Return the settings for a command: those of the selected tenant. *ledger* overrides the
+    environment, which overrides the file.
 
-    If *ledger* is the access log of these settings, its keys are used.
+    If *ledger* is the access log of these settings, its keys are used. If it belongs to a tenant,
+    the tenant's settings are used.
     """
     from guardrail.config import Settings
 
-    settings = Settings.chosen(config)
+    settings = Settings.chosen(config, tenant=selected_tenant(ledger))
     if ledger is None:
         return settings
     own = {"path": ledger.absolute()}
+    settings = _owner_of(ledger, settings) or settings
     if not _is_same_file(ledger, settings.access_path):
         return settings.override(ledger=own)
     keys = settings.access_key_path
@@ -144,13 +165,22 @@ def settings_about(ledger: Path) -> Settings:
     from guardrail.errors import ConfigError
 
     with suppress(ConfigError):
-        found = settings_of(None)
-        if _is_same_file(ledger, found.ledger.path) or _is_same_file(ledger, found.access_path):
+        if _owner_of(ledger, Settings.chosen(None)) is not None:
             return settings_of(None, ledger)
     own = {"path": ledger.absolute()}
     with suppress(ConfigError):
         return Settings.load(None).override(ledger=own)  # as Guard.open(ledger=...) does
     return Settings().override(ledger=own)
+
+
+def _owner_of(ledger: Path, settings: Settings) -> Settings | None:
+    """Return *settings*, or those of a tenant in them, if *ledger* is their ledger or access log.
+    Otherwise, return None.
+    """
+    for each in (settings, *settings.tenants.values()):
+        if _is_same_file(ledger, each.ledger.path) or _is_same_file(ledger, each.access_path):
+            return each
+    return None
 
 
 def _is_same_file(one: Path, other: Path) -> bool:

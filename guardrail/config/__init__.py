@@ -8,6 +8,7 @@ from guardrail.config.file import FILE_NAME, find
 from guardrail.config.identity_section import IdentitySettings
 from guardrail.config.issuers import IssuerSettings
 from guardrail.config.parsing import ENVIRONMENT, NO_SECTIONS
+from guardrail.config.proxy_section import ProxySettings
 from guardrail.config.sections import (
     DEFAULT_LEDGER,
     AccessSettings,
@@ -18,7 +19,6 @@ from guardrail.config.sections import (
     LimitSettings,
     OpaSection,
     PolicySettings,
-    ProxySettings,
     RedactionSettings,
     RetentionSettings,
     ReviewSettings,

@@ -10,6 +10,7 @@ from typing import Any
 __all__ = [
     "choice_field",
     "classes_field",
+    "command_field",
     "file_field",
     "issuers_field",
     "number_field",
@@ -49,6 +50,11 @@ def switch_or_file_field(default: bool, about: str) -> Any:
 def texts_field(about: str) -> Any:
     """Return the field of a list of strings."""
     return field(default=(), metadata={"about": about, "texts": True})
+
+
+def command_field(about: str) -> Any:
+    """Return the field of a command: a program and its arguments."""
+    return field(default=(), metadata={"about": about, "texts": True, "command": True})
 
 
 def classes_field(about: str) -> Any:

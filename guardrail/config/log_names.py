@@ -29,9 +29,9 @@ def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:
 
     This is ``[ledger] log`` if it is set. Otherwise it is ``HOST/PROJECT-`` and the first eight
     digits of the public key itself, not of a digest: ``guardrail keys`` prints them too. PROJECT is
-    the folder of guardrail.toml. If there is no such file, it is the folder that contains the
-    ledger or its ``audit/`` folder. *part* distinguishes the logs of one project: ``access`` gives
-    ``HOST/PROJECT.access-...``.
+    the folder of guardrail.toml, followed by ``.TENANT`` for a tenant with its own table. If there
+    is no such file, it is the folder that contains the ledger or its ``audit/`` folder. *part*
+    distinguishes the logs of one project: ``access`` gives ``HOST/PROJECT.access-...``.
 
     The digits make names unique. They are not proof of anything; only signatures are. HOST and
     PROJECT keep letters and digits from any script, ``.``, ``_`` and ``-``; any other character
@@ -76,7 +76,8 @@ def _stem(settings: Settings) -> str:
         ledger = Path(os.path.abspath(settings.ledger.path))
         project = ledger.parent.parent if is_default_place(ledger) else ledger.parent
     folder = Path(os.path.realpath(project)).name
-    return f"{_plain(host_name()) or 'host'}/{_plain(folder) or 'project'}"
+    tenant = f".{settings.tenant_table}" if settings.tenant_table else ""
+    return f"{_plain(host_name()) or 'host'}/{_plain(folder) or 'project'}{tenant}"
 
 
 def _plain(text: str) -> str:

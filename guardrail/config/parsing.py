@@ -5,6 +5,7 @@ An unknown key is rejected, and the error suggests the most similar known key.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -20,7 +21,7 @@ __all__ = ["ENVIRONMENT", "NO_SECTIONS", "apply"]
 
 S = TypeVar("S", bound="DataclassInstance")
 
-NO_SECTIONS = frozenset({"source", "distrust", "overridden"})
+NO_SECTIONS = frozenset({"source", "distrust", "tenants", "tenant_table", "disabled", "overridden"})
 """Fields of ``Settings`` that describe the source of the settings; all others are sections."""
 ENVIRONMENT = {
     "GUARDRAIL_LEDGER": ("ledger", "path"),
@@ -113,7 +114,8 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
             raise ConfigError(f"{where}: expected true, false or a path", code="config.type")
         return value if isinstance(value, bool) else base / value
     if "switch" in meta or "texts" in meta:
-        return _switch_or_texts(meta, value, where)
+        found = _switch_or_texts(meta, value, where)
+        return _command(found, base) if "command" in meta else found
     if "classes" in meta:
         return _texts_by_class(value, where)
     if "issuers" in meta:
@@ -158,6 +160,14 @@ def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | 
     if not all(isinstance(entry, str) and entry for entry in entries):
         raise ConfigError(f"{where}: expected a string or a list of strings", code="config.type")
     return tuple(entries)
+
+
+def _command(words: Any, base: Path) -> tuple[str, ...]:
+    """Return a command whose program, if it is a path, is relative to *base*. Otherwise, it would
+    be a different program in each working directory.
+    """
+    program, *arguments = words or ("",)
+    return (str(base / program), *arguments) if os.sep in program else words
 
 
 def _texts_by_class(value: Any, where: str) -> tuple[tuple[str, tuple[str, ...]], ...]:

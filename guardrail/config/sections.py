@@ -8,6 +8,7 @@ from pathlib import Path
 from guardrail.config.kinds import (
     choice_field,
     classes_field,
+    command_field,
     file_field,
     number_field,
     switch_field,
@@ -27,7 +28,6 @@ __all__ = [
     "LimitSettings",
     "OpaSection",
     "PolicySettings",
-    "ProxySettings",
     "RedactionSettings",
     "RetentionSettings",
     "ReviewSettings",
@@ -91,7 +91,7 @@ class KeySettings:
         "folder with the log key and the token key, mode 0700; default: next to the ledger, same "
         "name plus .keys",
     )
-    signer: tuple[str, ...] = texts_field(
+    signer: tuple[str, ...] = command_field(
         "command that signs with a log key stored elsewhere: message on stdin, 64 bytes or "
         "their base64 on stdout"
     )
@@ -222,7 +222,9 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Settings in ``[limits]``: the number of calls that a principal may make."""
+    """Settings in ``[limits]``: the number of calls that a principal may make, and the number of
+    tenants that a process serves at once.
+    """
 
     calls_per_minute: int = number_field(
         6000,
@@ -230,6 +232,12 @@ class LimitSettings:
         10_000_000,
         "number of calls of one principal that a guard decides in a minute; further calls are "
         "denied and counted; 0: no limit",
+    )
+    open_tenants: int = number_field(
+        32, 1, 10_000, "number of tenants' guards that a process keeps open, if others are idle"
+    )
+    tenant_idle_s: int = number_field(
+        300, 30, 86_400, "time without calls after which a tenant's guard closes until its next one"
     )
 
 
@@ -360,72 +368,4 @@ class RetentionSettings:
     )
     archive_days: int = number_field(
         0, 0, 36_500, "age of the records at which archived copies are deleted; 0: same as days"
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class ProxySettings:
-    """Settings in ``[proxy]``: the proxy in front of a model's API (docs/proxy.md)."""
-
-    upstream: str = text_field(
-        "", "URL of the model's API: https://, or http:// to loopback only; receives callers' keys"
-    )
-    listen: str = text_field(
-        "127.0.0.1:8290",
-        "address and port; port 0 selects a free port; an address other than loopback needs "
-        "tls_cert, tls_key and callers",
-    )
-    hosts: tuple[str, ...] = texts_field(
-        "accepted Host names, each NAME or NAME:PORT; default: this machine's loopback names, or "
-        "the address in listen"
-    )
-    origins: tuple[str, ...] = texts_field(
-        "web origins whose pages may use the proxy, for example https://chat.example.com; default:"
-        " none"
-    )
-    tls_cert: Path | None = file_field(
-        "certificate of the proxy (PEM); with it, the proxy serves https"
-    )
-    tls_key: Path | None = file_field("key of the certificate (PEM, no password), mode 0600")
-    callers: Path | None = file_field(
-        "file of callers' tokens, which guardrail proxy token adds; if set, every request must "
-        "have a token"
-    )
-    peers: tuple[str, ...] = texts_field(
-        "IP addresses of reverse proxies that set the caller in identity_header"
-    )
-    identity_header: str = text_field(
-        "", "header in which these peers pass the caller, whose identity is then asserted"
-    )
-    tools: Path = text_field(
-        Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
-    )
-    hosted_tools: tuple[str, ...] = texts_field(
-        "types of tools that the provider may run itself, for example web_search; default: none"
-    )
-    allow_fields: tuple[str, ...] = texts_field(
-        "request fields that are forwarded although guardrail does not know them; default: none"
-    )
-    approval_wait_s: int = number_field(
-        120, 0, 3600, "time for which a call that needs an approval is held before it is refused"
-    )
-    outcome_wait_s: int = number_field(
-        3600, 1, 2_592_000, "time after which the outcome of a call is unknown if none was reported"
-    )
-    max_body_mb: int = number_field(32, 1, 1024, "maximum size of a request body")
-    max_streams: int = number_field(
-        256, 1, 65_536, "maximum number of requests that are served concurrently"
-    )
-    idle_s: int = number_field(
-        60,
-        1,
-        3600,
-        "time for a request to arrive completely; also the limit for a connection without a "
-        "request, and for a caller that does not read the response",
-    )
-    upstream_idle_s: int = number_field(
-        600, 1, 86_400, "time for which the model's API may send nothing before the request fails"
-    )
-    stop_s: int = number_field(
-        30, 0, 3600, "time that requests in progress may take to end after SIGTERM or Ctrl-C"
     )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 from guardrail.config.file import find, is_named, read_settings
 from guardrail.config.identity_section import IdentitySettings
 from guardrail.config.parsing import ENVIRONMENT, apply
+from guardrail.config.proxy_section import ProxySettings
 from guardrail.config.sections import (
     AccessSettings,
     AnchorSettings,
@@ -26,17 +28,19 @@ from guardrail.config.sections import (
     LimitSettings,
     OpaSection,
     PolicySettings,
-    ProxySettings,
     RedactionSettings,
     RetentionSettings,
     ReviewSettings,
     ToolSettings,
 )
+from guardrail.config.tenants import TENANT_NAME, tenants_in
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError
 
 __all__ = ["Settings", "access_rule"]
 
+_MOST_NAMED = 8
+"""Number of tenants that an error lists."""
 _ONLY_FOUND = "were found in this folder or a parent folder, but not specified"
 
 
@@ -64,6 +68,12 @@ class Settings:
     """The reason that the file may neither start commands nor send secrets to a server, or an empty
     string if it may.
     """
+    tenants: Mapping[str, Settings] = field(default_factory=dict, compare=False, repr=False)
+    """The settings of each tenant that has a table ``[tenants.NAME]``, complete, by its name."""
+    tenant_table: str = ""
+    """The name of the tenant whose table these settings come from, or an empty string."""
+    disabled: bool = False
+    """True if the tenant's table disables it: its calls are denied."""
     overridden: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False, repr=False)
     """Section and key of each setting that the environment or the program set. A reload keeps
     these.
@@ -98,14 +108,40 @@ class Settings:
 
     @classmethod
     def chosen(
-        cls, config: Path | None, *, environment: Mapping[str, str] | None = None
+        cls,
+        config: Path | None,
+        *,
+        tenant: str | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> Settings:
         """Return the settings in *config* or, if it is None, in the file that ``find`` returns, as
-        commands do. See ``load``.
+        commands do. If *tenant* is not None, return those of that tenant. See ``load``.
         """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)
-        return cls.load(path, environment=environment, named=named)
+        made = cls.load(path, environment=environment, named=named)
+        return made if tenant is None else made.of_tenant(tenant)
+
+    def of_tenant(self, name: str) -> Settings:
+        """Return the settings of the tenant *name*: those in its table, or these if they are for
+        that tenant. Raises ``ConfigError`` if there is no such tenant.
+
+        Environment variables apply only to the settings outside the tables.
+        """
+        if name == self.identity.tenant:
+            return self
+        found = self.tenants.get(name)
+        if found is not None:
+            return found
+        known = sorted({self.identity.tenant, *self.tenants})
+        listed = ", ".join(known[:_MOST_NAMED]) + (" and others" if known[_MOST_NAMED:] else "")
+        raise ConfigError(
+            f"there is no tenant {name!r}; the tenants are {listed}",
+            code="config.tenant",
+            hint=f"correct the name, or add the tenant: guardrail tenants add {shlex.quote(name)}"
+            if TENANT_NAME.match(name)
+            else "guardrail tenants list",
+        )
 
     def require_trust(self, what: str) -> None:
         """Raise ``ConfigError`` unless the settings file is trusted. *what* names the settings
@@ -225,7 +261,7 @@ class Settings:
         if self.redaction != RedactionSettings():
             governed["redaction"]["keys"] = dict(self.redaction.keys)
             governed["redaction"]["patterns"] = dict(self.redaction.patterns)
-        if self.limits != LimitSettings():
+        if self.limits.calls_per_minute != LimitSettings().calls_per_minute:
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.identity.issuers:
             governed["identity"] |= _governed_issuers(self.identity)
@@ -288,10 +324,10 @@ def access_rule(ledger: Path) -> AccessSettings | None:
         made = _from_file(path, named=False, owners=(os.stat(ledger).st_uid,))
     except (OSError, ConfigError):
         return None
-    real = {os.path.realpath(each) for each in (made.ledger.path, made.access_path)}
-    if str(ledger) not in real:
-        return None
-    return made.access if own else AccessSettings(required=made.access.required)
+    for each in (made, *made.tenants.values()):
+        if str(ledger) in {os.path.realpath(path) for path in (each.ledger.path, each.access_path)}:
+            return each.access if own else AccessSettings(required=each.access.required)
+    return None
 
 
 def _overridden(
@@ -312,16 +348,15 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
         policy=replace(defaults.policy, path=tuple(folder / item for item in defaults.policy.path)),
         proxy=replace(defaults.proxy, tools=folder / defaults.proxy.tools),
     )
-    made = apply(local_defaults, file.raw, folder, str(path))
-    if made.keys.signer and os.sep in made.keys.signer[0]:
-        # A relative path would refer to a different program in each working directory.
-        program, *arguments = made.keys.signer
-        keys = replace(made.keys, signer=(str(folder / program), *arguments))
-        made = replace(made, keys=keys)
+    raw = {name: values for name, values in file.raw.items() if name != "tenants"}
+    made = apply(local_defaults, raw, folder, str(path))
     distrust = "" if named else _ONLY_FOUND
     if file.writable:
         distrust = "can be changed by every user"
-    return replace(made, source=file.path, distrust=distrust)
+    made = replace(made, source=file.path, distrust=distrust)
+    if "tenants" not in file.raw:
+        return made
+    return replace(made, tenants=tenants_in(made, file.raw["tenants"], folder, str(path)))
 
 
 def _governed_proxy(proxy: ProxySettings) -> dict[str, Any]:

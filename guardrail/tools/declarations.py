@@ -30,11 +30,11 @@ _OPTIONS = frozenset(
 class ToolDeclarations(ABC):
     """The part of a guard that declares, registers and finds its tools."""
 
-    def __init__(self, unknown: UnknownArguments) -> None:
+    def __init__(self, unknown: UnknownArguments, tools: ToolRegistry | None = None) -> None:
         """*unknown* determines how a tool treats arguments that its JSON Schema does not
-        declare.
+        declare. *tools* are the tools of another guard that this guard has too.
         """
-        self._tools = ToolRegistry()
+        self._tools = ToolRegistry() if tools is None else tools
         self._unknown = unknown
 
     @abstractmethod

@@ -40,6 +40,8 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
         workers=policy.workers,
         eval_limit=policy.eval_limit_ms / 1000,
         memory_limit=policy.memory_mb * 1024 * 1024,
+        # One of many tenants must not keep a second process for a case that is rare.
+        spare=not settings.tenant_table,
     )
 
 

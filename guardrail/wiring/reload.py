@@ -67,7 +67,7 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
         return lambda: settings
 
     def read() -> Settings:
-        now = Settings.load(source, environment={})
+        now = Settings.load(source, environment={}).of_tenant(settings.identity.tenant)
         for section, name in sorted(settings.overridden):
             part = replace(getattr(now, section), **{name: _get(settings, section, name)})
             now = replace(now, **{section: part})

@@ -128,8 +128,8 @@ def test_every_call_that_touched_a_value_is_found(project: Path, find: Find, ind
         (BOB, ("--class", "contact"), ["S-1", "S-1", "S-2", "S-3"]),
         (BOB, ("--class", "result"), ["S-3"]),
         (BOB, ("--class", "name"), []),
-        (BOB, ("--tenant", "acme"), ["S-2"]),
-        (BOB, ("--tenant", "nobody"), []),
+        (BOB, ("--only-tenant", "acme"), ["S-2"]),
+        (BOB, ("--only-tenant", "nobody"), []),
         ("4111-1111-1111-1111", (), ["S-1"]),
         ("ZOE\u0308 O\u2019BRIEN", ("--class", "name"), ["S-3"]),
         (LETTER, (), ["S-3"]),
@@ -140,7 +140,7 @@ def test_every_call_that_touched_a_value_is_found(project: Path, find: Find, ind
 def test_spelling_class_and_tenant(
     find: Find, value: str, words: tuple[str, ...], sessions: list[str]
 ) -> None:
-    """Spellings of a value find it; --class and --tenant narrow the search. 1 means no."""
+    """Spellings of a value find it; --class and --only-tenant narrow the search. 1 means no."""
     ran = find(value, *words, "--json")
     assert sorted({each[0] for each in found(ran)}) == sorted(set(sessions))
     assert ran.code == (0 if sessions else 1)
@@ -185,17 +185,17 @@ def test_an_empty_result_is_no_proof(find: Find) -> None:
 
 def test_a_class_or_tenant_that_the_ledger_does_not_have_is_reported(find: Find) -> None:
     """With those it has. The words are not quoted, because one of them can be the value."""
-    ran = find(BOB, "--class", "hunter2", "--tenant", "acme", "--tenant", "zz-9")
+    ran = find(BOB, "--class", "hunter2", "--only-tenant", "acme", "--only-tenant", "zz-9")
     assert ran.code == 1
     said = " ".join(ran.err.split())
     assert "no token of 1 class given with --class; its classes: contact, " in said
-    assert re.search(r"not have 1 tenant given with --tenant; its tenants: acme, ", said)
+    assert re.search(r"not have 1 tenant given with --only-tenant; its tenants: acme, ", said)
     assert "hunter2" not in said
     assert "zz-9" not in said
     found = json.loads(find(BOB, "--class", "contact", "--class", "card", "--json").out)
     assert (found["unknown_classes"], found["unknown_tenants"]) == (1, 0)
     assert "contact" in found["classes"]
-    assert "given with" not in find(BOB, "--class", "contact", "--tenant", "acme").err
+    assert "given with" not in find(BOB, "--class", "contact", "--only-tenant", "acme").err
 
 
 @pytest.mark.parametrize("value", ["58000", "58000.0", " 58000.00"])

@@ -117,7 +117,7 @@ def test_no_canary_that_is_looked_up_is_shown_or_written(said: Said) -> None:
     )
     runner = CliRunner()
     for canary in said.canaries:
-        for words in ([], ["--json"], ["--class", "name"], ["--all", "--tenant", "acme"]):
+        for words in ([], ["--json"], ["--class", "name"], ["--all", "--only-tenant", "acme"]):
             line = ["find", "--value", "-", *words, "--config", str(config)]
             done = runner.invoke(commands, line, input=canary)
             data = done.output.encode() + (done.stderr_bytes or b"") + repr(done.exception).encode()

@@ -11,6 +11,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
+from guardrail.cli.selected_tenant import selected_tenant
 from guardrail.config import Settings
 from guardrail.core.words import agree, counted
 from guardrail.errors import ConfigError
@@ -45,7 +46,10 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     checks = []
     path = config if config is not None else find()
     named = config is not None or is_named()
-    for check in check_all(path, ledger, os.environ, named=named, more=[("proxy", _proxy)]):
+    tenant = selected_tenant(ledger)
+    for check in check_all(
+        path, ledger, os.environ, named=named, tenant=tenant, more=[("proxy", _proxy)]
+    ):
         checks.append(check)
         if not as_json:
             _print(check)

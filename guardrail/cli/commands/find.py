@@ -127,7 +127,11 @@ def _class_names(
     help="Look only in this class (contact, name, payment, ...). Can be repeated.",
 )
 @click.option(
-    "--tenant", "tenants", multiple=True, metavar="ID", help="Look only in this tenant. Repeatable."
+    "--only-tenant",
+    "tenants",
+    multiple=True,
+    metavar="ID",
+    help="Look only for values of this tenant's calls, if tenants share the ledger. Repeatable.",
 )
 @click.option(
     "--limit",
@@ -280,7 +284,7 @@ def _print_unknown(found: FoundCalls) -> None:
         known = ", ".join(map(name, found.tenants[:_TENANTS])) or "none"
         remark(
             f"this ledger does not have {counted(found.unknown_tenants, 'tenant')} given with "
-            f"--tenant; its tenants: {known}{f' and {more} more' if more > 0 else ''}",
+            f"--only-tenant; its tenants: {known}{f' and {more} more' if more > 0 else ''}",
             Style.WARN,
         )
 

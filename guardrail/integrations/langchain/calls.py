@@ -123,17 +123,18 @@ def _steps(
     graph.
     """
     warn_of_tracing(binding.guard)
+    guard = binding.guard
     options = _options(session)
     pausing = binding.options.approvals is Approvals.INTERRUPT and can_pause()
     turned_down: RejectionReason | None = None
     while True:
         try:
-            return (yield from binding.guard.calls.steps(binding.tool, given, options, body))
+            return (yield from guard.call_steps(binding.tool, given, options, body))
         except ApprovalRequired as required:
             if not pausing:
                 raise
             options = options._replace(approval=required.approval)
-            turned_down = yield from ask(binding.guard.approvals, required.approval)
+            turned_down = yield from ask(guard.of_session(session).approvals, required.approval)
         except Denied as denial:
             raise _reworded(denial, turned_down) from None
         except LedgerError as error:

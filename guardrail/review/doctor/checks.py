@@ -53,16 +53,21 @@ def check_all(
     environment: Mapping[str, str],
     *,
     named: bool = True,
+    tenant: str | None = None,
     more: Iterable[tuple[str, Callable[[Settings], Check]]] = (),
 ) -> Iterator[Check]:
     """Yield each check as soon as it is done, including *more*, which are named checks of the
-    settings. A check that can't be carried out is ``unknown``; no check raises an exception.
+    settings. If *tenant* is not None, the settings of that tenant are checked.
+
+    A check that can't be carried out is ``unknown``; no check raises an exception.
     """
     yield python_version()
     yield engine_version()
     yield sqlite_version()
     try:
         settings = Settings.load(config, environment=environment, named=named)
+        if tenant is not None:
+            settings = settings.of_tenant(tenant)
         if ledger is not None:
             settings = settings.override(ledger={"path": ledger.absolute()})
     except ConfigError as error:

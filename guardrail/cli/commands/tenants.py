@@ -1,0 +1,170 @@
+"""Implements ``guardrail tenants``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.cli.app import Exit, LazyGroup
+from guardrail.cli.entries import CommandEntry, CommandReads
+from guardrail.cli.options import json_option, settings_file_option
+from guardrail.cli.output import Style, data, emit_json, paint, remark
+from guardrail.cli.retention_ledger import reason_option, redacted_reason
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.config import Settings
+
+__all__ = ["add", "disable", "enable", "list_tenants", "tenants"]
+
+_HERE = "guardrail.cli.commands.tenants"
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "list": CommandEntry(
+            _HERE, "list_tenants", "List the tenants.", reads=CommandReads.NO_RECORDS
+        ),
+        "add": CommandEntry(
+            _HERE,
+            "add",
+            "Add a tenant, with a ledger and keys of its own.",
+            reads=CommandReads.NO_RECORDS,
+        ),
+        "disable": CommandEntry(
+            _HERE, "disable", "Refuse the calls of a tenant.", reads=CommandReads.NO_RECORDS
+        ),
+        "enable": CommandEntry(
+            _HERE, "enable", "Accept the calls of a tenant again.", reads=CommandReads.NO_RECORDS
+        ),
+    },
+    short_help="List, add and disable tenants.",
+)
+def tenants() -> None:
+    """List, add and disable tenants: each has its own ledger, keys, policies and limits."""
+
+
+@click.command("list", short_help="List the tenants.")
+@settings_file_option
+@json_option
+def list_tenants(*, config: Path | None, as_json: bool) -> int:
+    """List the tenants in the settings, with the ledger of each. No ledger is opened."""
+    settings = _settings(config)
+    each = [_described(settings), *map(_described, settings.tenants.values())]
+    each.sort(key=lambda item: str(item["tenant"]))
+    if as_json:
+        emit_json({"tenants": each})
+        return Exit.YES
+    width = max(len(str(item["tenant"])) for item in each)
+    for item in each:
+        state = str(item["state"])
+        style = {"ok": Style.GOOD, "disabled": Style.WARN}.get(state, Style.PLAIN)
+        line = f"{str(item['tenant']).ljust(width)}  {paint(state.ljust(9), style)}"
+        data(f"{line}  {one_line(str(item['ledger']))}")
+    if not settings.tenants:
+        remark("All tenants share this ledger.\nnext:  guardrail tenants add NAME")
+    return Exit.YES
+
+
+@click.command(short_help="Add a tenant, with a ledger and keys of its own.")
+@settings_file_option
+@json_option
+@click.option(
+    "--policies",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="Its policies. Default: those of [policy] path.",
+)
+@click.argument("name")
+def add(*, config: Path | None, as_json: bool, policies: Path | None, name: str) -> int:
+    """Add the tenant NAME to the settings file, and create its ledger and keys.
+
+    Running programs accept its sessions at once.
+    """
+    from guardrail.errors import ConfigError
+    from guardrail.wiring.opening import open_journal
+    from guardrail.wiring.tenant_tables import add_table
+
+    if policies is not None and not policies.exists():
+        raise ConfigError(
+            f"{policies}: there are no policies at this path",
+            code="config.policies",
+            hint="correct --policies PATH",
+        )
+    made = add_table(_settings(config), name, policies)
+    with contextlib.closing(open_journal(made, epochs=False)[0]):
+        pass
+    if as_json:
+        emit_json({"action": "add", **_described(made)})
+        return Exit.YES
+    data(f"{paint('added', Style.GOOD)}  {name}  {one_line(str(made.ledger.path))}")
+    remark(
+        f"next:  back up {one_line(str(made.key_path))}; guardrail doctor --tenant {name}",
+        Style.DIM,
+    )
+    return Exit.YES
+
+
+@click.command(short_help="Refuse the calls of a tenant.")
+@settings_file_option
+@json_option
+@reason_option
+@click.argument("name")
+def disable(*, config: Path | None, as_json: bool, reason: str | None, name: str) -> int:
+    """Disable the tenant NAME in the settings file: its sessions and calls raise an error from now
+    on, in running programs too. Its ledger stays as it is, and can be read.
+    """
+    return _change(config, name, reason, disabled=True, as_json=as_json)
+
+
+@click.command(short_help="Accept the calls of a tenant again.")
+@settings_file_option
+@json_option
+@reason_option
+@click.argument("name")
+def enable(*, config: Path | None, as_json: bool, reason: str | None, name: str) -> int:
+    """Enable the tenant NAME after ``guardrail tenants disable``."""
+    return _change(config, name, reason, disabled=False, as_json=as_json)
+
+
+def _change(
+    config: Path | None, name: str, reason: str | None, *, disabled: bool, as_json: bool
+) -> int:
+    from guardrail.wiring.opening import open_journal
+    from guardrail.wiring.tenant_tables import set_disabled
+
+    command = "disable" if disabled else "enable"
+    words = redacted_reason(reason, needed=f"guardrail tenants {command} {name}")
+    made = set_disabled(_settings(config), name, disabled)
+    if made.ledger.path.exists():
+        with contextlib.closing(open_journal(made, epochs=False)[0]) as journal:
+            journal.admin(f"tenant_{command}d", {"reason": words})
+    if as_json:
+        emit_json({"action": command, **_described(made)})
+    else:
+        data(f"{paint(f'{command}d', Style.WARN if disabled else Style.GOOD)}  {name}")
+    return Exit.YES
+
+
+def _settings(config: Path | None) -> Settings:
+    from guardrail.config import Settings
+
+    return Settings.chosen(config)
+
+
+def _described(settings: Settings) -> dict[str, object]:
+    """Return the JSON of one tenant."""
+    there = os.path.exists(settings.ledger.path)
+    return {
+        "tenant": settings.identity.tenant,
+        "state": "disabled" if settings.disabled else "ok" if there else "no ledger",
+        "ledger": str(settings.ledger.path),
+        "keys": str(settings.key_path),
+        "access_log": str(settings.access_path),
+        "policies": [str(path) for path in settings.policy.path],
+    }

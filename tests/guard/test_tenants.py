@@ -1,0 +1,245 @@
+"""Tenants with tables: each call goes to the guard of its session's tenant."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from guardrail import Denied, Guard
+from guardrail.config import Settings
+from guardrail.errors import GuardrailError, IdentityError, LedgerError, UsageError
+from guardrail.wiring.tenants import TenantGuards
+from tests.support.guards import journal_of, records, whole
+from tests.support.projects import ALLOW_ALL
+
+SETTINGS = """\
+[tenants.acme]
+[tenants.globex.policy]
+path = "strict"
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project with three tenants: default and acme allow all calls, and globex allows none."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "policy.rego").write_text(ALLOW_ALL)
+    (tmp_path / "strict").mkdir()
+    (tmp_path / "strict" / "policy.rego").write_text(ALLOW_ALL.replace('"tool"', '"nothing"'))
+    (tmp_path / "guardrail.toml").write_text(SETTINGS)
+    return tmp_path
+
+
+@pytest.fixture
+def guard(project: Path) -> Iterator[Guard]:
+    """The guard of all tenants."""
+    with Guard.open(project / "guardrail.toml") as made:
+        made.declare("send", schema={"type": "object"})
+        yield made
+
+
+def ledger(project: Path, tenant: str) -> Path:
+    """Return the ledger of *tenant*."""
+    return project / "tenants" / tenant / "audit" / "ledger.db"
+
+
+async def test_each_tenant_has_its_own_policy_and_ledger(guard: Guard, project: Path) -> None:
+    """Every way to make a call, and every tool, goes to the session's tenant."""
+    with guard.session("alice", tenant="acme", id="S-1"):
+        assert guard.call("send", {}, lambda: "sent") == "sent"
+        assert await guard.acall("send", {}, lambda: "sent") == "sent"
+        guard.admit("send", {}).settle(result="sent")
+        (await guard.aadmit("send", {})).settle(result="sent")
+        guard.reject("send", "bad_arguments")
+        await guard.areject("send", "bad_arguments")
+        assert len(guard.listed(["send"])) == 1
+        assert len(await guard.alisted(["send"])) == 1
+    strict = guard.session("alice", tenant="globex", id="S-1")
+    with pytest.raises(Denied):
+        guard.call("send", {}, lambda: "sent", session=strict)
+    with guard.session("alice"):
+        guard.call("send", {}, lambda: "sent")
+    guard.close()
+    found = whole(ledger(project, "acme"))
+    assert [each["type"] for each in found if each["type"].startswith("call.")].count(
+        "call.decision"
+    ) == 4
+    assert {each["tenant"] for each in found if "tenant" in each} <= {"acme", "default"}
+    assert len(records(ledger(project, "globex"), "call.decision")) == 1
+    assert len(records(project / "audit" / "ledger.db", "call.decision")) == 1
+
+
+def test_tenants_share_no_token_and_no_commitment(guard: Guard, project: Path) -> None:
+    """The same call by the same person is recorded with different tokens."""
+    seen = []
+    for tenant in ("default", "acme"):
+        with guard.session("alice", tenant=tenant):
+            guard.call("send", {"email": "bob@example.com"}, lambda email: None)
+    guard.close()
+    for path in (project / "audit" / "ledger.db", ledger(project, "acme")):
+        (record,) = records(path, "call.decision")
+        seen.append((str(record["input"]), record["commitment"]))
+    assert "gr1:contact:" in seen[0][0]
+    assert all(one != other for one, other in zip(*seen, strict=True))
+
+
+def test_a_tenant_that_does_not_exist_is_refused(guard: Guard) -> None:
+    """Neither a session nor a guard of it is opened."""
+    with pytest.raises(IdentityError) as caught:
+        guard.session("alice", tenant="nobody")
+    assert caught.value.code == "identity.tenant"
+    with pytest.raises(IdentityError):
+        guard.of_tenant("../x")
+
+
+def test_a_guard_of_one_tenant_serves_no_other(project: Path) -> None:
+    """Its keys must not make the tokens of another tenant."""
+    settings = Settings.load(project / "guardrail.toml").of_tenant("acme")
+    with Guard.open(settings) as made:
+        assert made.of_tenant("acme") is made
+        made.session("alice", tenant="acme")
+        assert made.session("alice").session.tenant == "acme"
+        with pytest.raises(IdentityError, match="only the tenant 'acme'"):
+            made.session("alice", tenant="default")
+
+
+def test_without_tables_all_tenants_share_a_ledger(project: Path) -> None:
+    """Their names are then free, and their tokens differ."""
+    (project / "guardrail.toml").write_text("")
+    with Guard.open(project / "guardrail.toml") as made:
+        assert made.of_tenant("Any One") is made
+        assert made.session("alice", tenant="Any One").session.tenant == "Any One"
+
+
+def test_a_tenant_that_fails_does_not_stop_another(guard: Guard, project: Path) -> None:
+    """A policy that does not load and a ledger that can't be written affect only their tenant."""
+    (project / "strict" / "policy.rego").write_text("package guardrail.policy\n\nallow contains")
+    for _ in range(2):  # the second time, the same error again, without another attempt
+        with pytest.raises(GuardrailError) as caught:
+            guard.session("alice", tenant="globex")
+        assert caught.value.code.startswith("policy")
+    with guard.session("alice", tenant="acme"):
+        guard.call("send", {}, lambda: None)
+        journal_of(guard.of_tenant("acme")).ledger.close()
+        with pytest.raises(LedgerError):
+            guard.call("send", {}, lambda: pytest.fail("ran"))
+    with guard.session("alice"):
+        guard.call("send", {}, lambda: None)
+
+
+def test_tenants_can_be_added_and_disabled_while_a_guard_is_open(
+    guard: Guard, project: Path
+) -> None:
+    """The settings file is read again; a file that can't be read changes nothing."""
+    file = project / "guardrail.toml"
+    acme = guard.session("alice", tenant="acme")
+    file.write_text(SETTINGS + "[tenants.initech]\n")
+    with guard.session("alice", tenant="initech"):
+        guard.call("send", {}, lambda: None)
+    file.write_text("[tenants.acme")
+    guard.call("send", {}, lambda: None, session=acme)
+    file.write_text("[tenants.acme]\ndisabled = true\n")
+    with pytest.raises(IdentityError) as caught:
+        guard.call("send", {}, lambda: pytest.fail("ran"), session=acme)
+    assert caught.value.code == "identity.tenant_disabled"
+    with pytest.raises(IdentityError):
+        guard.session("alice", tenant="initech")
+    file.unlink()
+    with guard.session("alice"):
+        guard.call("send", {}, lambda: None)
+
+
+def test_an_idle_guard_closes_and_opens_again(guard: Guard, project: Path) -> None:
+    """Its sessions stay, with the values that they remember."""
+    with guard.session("alice", tenant="acme", id="S-1") as session:
+        guard.call("send", {"password": "xK9#mQ2$vL5n"}, lambda password: None)
+        first = guard.of_session(session)
+        guard._tenants.close_idle(time.monotonic() + 301)
+        assert guard.session("alice", tenant="acme", id="S-1").state is session.state
+        guard.call("send", {"note": "xK9#mQ2$vL5n"}, lambda note: None)
+        assert guard.of_session() is not first
+    guard.close()
+    assert b"xK9#mQ2$vL5n" not in ledger(project, "acme").read_bytes()
+    assert len(records(ledger(project, "acme"), "admin.stop")) == 2
+    whole(ledger(project, "acme"))
+
+
+def test_a_guard_with_a_call_in_progress_stays_open(guard: Guard) -> None:
+    """So does one whose admitted call has no outcome yet."""
+    later = time.monotonic() + 301
+    with guard.session("alice", tenant="acme") as session:
+        made = guard.of_session(session)
+        guard.call("send", {}, lambda: guard._tenants.close_idle(later))
+        assert guard.of_session(session) is made
+        admitted = guard.admit("send", {})
+        guard._tenants.close_idle(later)
+        assert guard.of_session(session) is made
+        admitted.settle()
+        guard._tenants.close_idle(time.monotonic() + 301)
+        assert guard.of_session(session) is not made
+
+
+class FakeGuard:
+    """Stands for a guard in tests of the bookkeeping alone."""
+
+    def __init__(self) -> None:
+        self.closed = 0
+        self.fails = False
+
+    def is_idle(self) -> bool:
+        """Return True, or raise as a damaged ledger does."""
+        if self.fails:
+            raise LedgerError("damaged")
+        return True
+
+    def close(self) -> None:
+        """Count."""
+        self.closed += 1
+
+
+def bookkeeping(folder: Path, text: str) -> tuple[TenantGuards[FakeGuard], list[str]]:
+    """Return the guards of the tenants in *text*, and the names of those that were opened."""
+    file = folder / "guardrail.toml"
+    file.write_text(text)
+    opened: list[str] = []
+
+    def open_guard(settings: Settings) -> FakeGuard:
+        opened.append(settings.identity.tenant)
+        return FakeGuard()
+
+    return TenantGuards(Settings.load(file), FakeGuard(), open_guard), opened
+
+
+def test_only_the_guards_used_most_recently_stay_open(tmp_path: Path) -> None:
+    """Above the limit, the oldest ones close as soon as they are not in use."""
+    tables = "".join(f"[tenants.t{number}]\n" for number in range(5))
+    guards, _ = bookkeeping(tmp_path, f"[limits]\nopen_tenants = 2\n{tables}")
+    made = [guards.get(f"t{number}") for number in range(5)]
+    guards.close_idle(time.monotonic())
+    assert [each.closed for each in made] == [0, 0, 0, 0, 0]
+    made[0].fails = True
+    guards.close_idle(time.monotonic() + 31)
+    assert [each.closed for each in made] == [0, 1, 1, 0, 0]
+    guards.close()
+    guards.close()
+    assert [each.closed for each in made] == [1, 1, 1, 1, 1]
+    with pytest.raises(UsageError, match="closed"):
+        guards.get("t1")
+
+
+def test_threads_that_need_a_tenant_at_once_open_it_once(tmp_path: Path) -> None:
+    """The others wait for it."""
+    guards, opened = bookkeeping(tmp_path, "[tenants.acme]\n")
+    found: list[FakeGuard] = []
+    threads = [threading.Thread(target=lambda: found.append(guards.get("acme"))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert opened == ["acme"]
+    assert len(set(map(id, found))) == 1
+    guards.close()
