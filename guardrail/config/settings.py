@@ -86,8 +86,10 @@ class Settings:
         *,
         environment: Mapping[str, str] | None = None,
         named: bool = True,
+        tenant: str | None = None,
     ) -> Settings:
-        """Read *path*, or no file if it is None, and then apply the environment.
+        """Read *path*, or no file if it is None, and then apply the environment. If *tenant* is not
+        None, return the settings of that tenant.
 
         If *named* is False, guardrail found the file, and the user did not specify it, so it can't
         start a command (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned
@@ -104,7 +106,7 @@ class Settings:
                 )
                 raw = {section: {key: parts if len(parts) > 1 else parts[0]}}
                 settings = _overridden(settings, raw, variable)
-        return settings
+        return settings if tenant is None else settings.of_tenant(tenant)
 
     @classmethod
     def chosen(
@@ -119,8 +121,7 @@ class Settings:
         """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)
-        made = cls.load(path, environment=environment, named=named)
-        return made if tenant is None else made.of_tenant(tenant)
+        return cls.load(path, environment=environment, named=named, tenant=tenant)
 
     def of_tenant(self, name: str) -> Settings:
         """Return the settings of the tenant *name*: those in its table, or these if they are for

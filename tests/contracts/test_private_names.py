@@ -88,6 +88,7 @@ PARTS = {
     "retention/test_retention_schedule.py _state",
     "support/guards.py _policies",
     "support/guards.py _journal",
+    "support/guards.py _tenants",
     "support/programs/guard_driver.py _committer",
     "support/programs/guard_driver.py _settings",
     "wiring/test_opening.py _policies",

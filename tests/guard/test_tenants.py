@@ -13,7 +13,7 @@ from guardrail import Denied, Guard
 from guardrail.config import Settings
 from guardrail.errors import GuardrailError, IdentityError, LedgerError, UsageError
 from guardrail.wiring.tenants import TenantGuards
-from tests.support.guards import journal_of, records, whole
+from tests.support.guards import journal_of, records, tenants_of, whole
 from tests.support.projects import ALLOW_ALL
 
 SETTINGS = """\
@@ -158,7 +158,7 @@ def test_an_idle_guard_closes_and_opens_again(guard: Guard, project: Path) -> No
     with guard.session("alice", tenant="acme", id="S-1") as session:
         guard.call("send", {"password": "xK9#mQ2$vL5n"}, lambda password: None)
         first = guard.of_session(session)
-        guard._tenants.close_idle(time.monotonic() + 301)
+        tenants_of(guard).close_idle(time.monotonic() + 301)
         assert guard.session("alice", tenant="acme", id="S-1").state is session.state
         guard.call("send", {"note": "xK9#mQ2$vL5n"}, lambda note: None)
         assert guard.of_session() is not first
@@ -173,13 +173,13 @@ def test_a_guard_with_a_call_in_progress_stays_open(guard: Guard) -> None:
     later = time.monotonic() + 301
     with guard.session("alice", tenant="acme") as session:
         made = guard.of_session(session)
-        guard.call("send", {}, lambda: guard._tenants.close_idle(later))
+        guard.call("send", {}, lambda: tenants_of(guard).close_idle(later))
         assert guard.of_session(session) is made
         admitted = guard.admit("send", {})
-        guard._tenants.close_idle(later)
+        tenants_of(guard).close_idle(later)
         assert guard.of_session(session) is made
         admitted.settle()
-        guard._tenants.close_idle(time.monotonic() + 301)
+        tenants_of(guard).close_idle(time.monotonic() + 301)
         assert guard.of_session(session) is not made
 
 

@@ -27,6 +27,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import StaticPolicy, allow
 from guardrail.wiring.opening import open_guard, open_journal
+from guardrail.wiring.tenants import TenantGuards
 from tests.support.paths import PROGRAMS
 from tests.support.waiting import PATIENCE
 
@@ -97,6 +98,11 @@ def write_policy(folder: Path, rego: str) -> Path:
 def journal_of(guard: Guard) -> Journal:
     """Return the journal of *guard*: a test appends to it what no call would, or breaks it."""
     return guard._journal
+
+
+def tenants_of(guard: Guard) -> TenantGuards[Guard]:
+    """Return the guards of the tenants of *guard*: a test closes those that are idle."""
+    return guard._tenants
 
 
 def engine_of(guard: Guard) -> Any:

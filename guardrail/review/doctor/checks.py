@@ -56,18 +56,15 @@ def check_all(
     tenant: str | None = None,
     more: Iterable[tuple[str, Callable[[Settings], Check]]] = (),
 ) -> Iterator[Check]:
-    """Yield each check as soon as it is done, including *more*, which are named checks of the
-    settings. If *tenant* is not None, the settings of that tenant are checked.
-
-    A check that can't be carried out is ``unknown``; no check raises an exception.
+    """Yield each check of the settings, or of *tenant*, as soon as it is done, including *more*,
+    which have names. A check that can't be carried out is ``unknown``; no check raises an
+    exception.
     """
     yield python_version()
     yield engine_version()
     yield sqlite_version()
     try:
-        settings = Settings.load(config, environment=environment, named=named)
-        if tenant is not None:
-            settings = settings.of_tenant(tenant)
+        settings = Settings.load(config, environment=environment, named=named, tenant=tenant)
         if ledger is not None:
             settings = settings.override(ledger={"path": ledger.absolute()})
     except ConfigError as error:
