@@ -244,7 +244,7 @@ def _class(name: str, cls: type) -> list[str]:
 def _members(cls: type) -> dict[str, Any]:
     """Return the members of *cls*, and those that it inherits from an abstract class."""
     found = dict(vars(cls))
-    for base in cls.__bases__:
+    for base in cls.__mro__[1:]:
         if inspect.isabstract(base) and base.__module__.startswith("guardrail."):
             found.update({name: vars(base)[name] for name in vars(base) if name not in found})
     return found
