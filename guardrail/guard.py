@@ -77,8 +77,8 @@ class Guard(GuardedCalls):
 
         *tokens* verifies the tokens of sessions. *clock* returns the time used to judge approvals.
         ``close`` first calls the functions of *alongside*, which stop background work on the
-        ledger, and then closes the ledger. If this is the guard of a tenant, *base* is the guard
-        that opened it: they have the same tools, and accept each other's sessions.
+        ledger, and then closes the ledger. *base* is the guard that opened this one for a tenant:
+        they have the same tools, and accept each other's sessions.
         """
         self._alongside = alongside
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
@@ -87,20 +87,21 @@ class Guard(GuardedCalls):
         """Writes an ``admin.*`` record, for components that govern calls through this guard."""
         unknown = UnknownArguments(settings.tools.unknown_arguments)
         super().__init__(unknown, None if base is None else base._tools)
+        self._key: int = next(_GUARDS) if base is None else base._key
+        open_one = functools.partial(type(self)._open, base=self, policy_data=policy_data)
+        self._tenants: TenantGuards[Guard] = TenantGuards(settings, self, open_one)
         # A tenant's sessions outlast its guard, which closes while the tenant is idle.
         self._tables: dict[str, SessionTable[SessionState]] = {} if base is None else base._tables
         sessions = self._tables.setdefault(settings.identity.tenant, SessionTable())
-        self._key: int = next(_GUARDS) if base is None else base._key
-        self._tenants: TenantGuards[Guard] = TenantGuards(
-            settings, self, functools.partial(type(self)._open, base=self, policy_data=policy_data)
-        )
         rules = redaction_rules(settings.redaction)
-        make_state = SessionStates(settings, journal.log, keys, rules)
-        self._callers = Callers(self._key, settings, make_state)
-        self._entry = SessionEntry(self._callers, journal, keys, make_state, tokens, sessions)
+        make = SessionStates(settings, journal.log, keys, rules)
+        self._callers = Callers(self._key, settings, make)
+        self._entry = SessionEntry(
+            self._callers, journal=journal, keys=keys, make=make, tokens=tokens, sessions=sessions
+        )
         self._recorder = self._new_recorder(rules.profile)
-        terms = terms_of(settings.approvals)
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
+        terms = terms_of(settings.approvals)
         self.calls = CallSteps(
             callers=self._callers,
             policies=self._policies,

@@ -115,8 +115,8 @@ class Callers:
         """
         if session is not None:
             return self.require_own(session).session.tenant
-        entry = scope.current(self._guard)
-        return self._tenant if entry is None else entry.scope.session.tenant
+        entry = scope.current(self.guard)
+        return self.default_tenant if entry is None else entry.scope.session.tenant
 
     def bind(self, session: SessionScope | None) -> SessionScope:
         """Return the session to bind a function to: *session* if it is not None, otherwise the

@@ -41,19 +41,20 @@ class SessionEntry:
     def __init__(
         self,
         callers: Callers,
+        *,
         journal: Journal,
         keys: Keys,
-        make_state: Callable[[Session, Claim | None], SessionState],
+        make: Callable[[Session, Claim | None], SessionState],
         tokens: TokenVerifier | None,
         sessions: SessionTable[SessionState],
     ) -> None:
-        """*tokens* verifies tokens, if the settings name an issuer. *sessions* are the sessions
-        that are known already.
+        """*make* makes the state of a session. *tokens* verifies tokens, if the settings name an
+        issuer. *sessions* are the sessions that are known already.
         """
         self._callers = callers
         self._journal = journal
         self._keys = keys
-        self._make_state = make_state
+        self._make_state = make
         self._tokens = tokens
         self._sessions = sessions
 

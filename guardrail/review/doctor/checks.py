@@ -402,21 +402,9 @@ def _retention(settings: Settings) -> Check:
 
 
 def _leases(settings: Settings) -> Check:
-    from guardrail.ledger.files import leases_path
-    from guardrail.ledger.lease import Leases, ProcessState
+    from guardrail.review.doctor.leases import leases
 
-    leases = Leases(leases_path(settings.ledger.path))
-    states = [leases.process_state(name) for name in leases.processes()]
-    alive, dead = states.count(ProcessState.ALIVE), states.count(ProcessState.DEAD)
-    found = f"{counted(alive, 'process')} using the ledger"
-    if dead:
-        return Check(
-            "leases",
-            CheckState.NOTE,
-            f"{found}, {dead} died; their open calls are closed when a guard opens the ledger",
-            "open a guard, or guardrail recover",
-        )
-    return Check("leases", CheckState.OK, found)
+    return leases(settings)
 
 
 def _running(settings: Settings) -> Check:
