@@ -38,3 +38,19 @@ def test_the_detector_on_the_page_works() -> None:
     assert isinstance(detector, Detector)
     assert find_spans("badges", detector, "of BADGE-1234.") == [(3, 13, "badge")]
     assert find_spans("badges", detector, "of nobody") == []
+
+
+def _words(text: str) -> str:
+    """Return *text* without links and line breaks."""
+    return " ".join(re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", text).split())
+
+
+def test_security_promises_only_what_the_page_guarantees() -> None:
+    """Each sentence of the promise is a sentence of the list, except the one that leads to it."""
+    security = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+    promise = security.partition("4. **Values classified as sensitive")[2].partition("\n5. **")[0]
+    listed = _words(PAGE.partition("## Guarantees")[2].partition("\n## ")[0].replace("**", ""))
+    sentences = re.split(r"(?<=[.]) (?=[A-Z])", _words(promise.partition("**")[2]))
+    assert len(sentences) > 3
+    assert sentences.pop().startswith("The complete list")
+    assert [each for each in sentences if each not in listed] == []
