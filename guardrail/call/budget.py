@@ -1,4 +1,4 @@
-"""The amount of redaction work, and calls whose redaction exceeds the CPU budget."""
+"""The amount of redaction work, and calls whose arguments can't be redacted."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from guardrail.core import decision as decisions
 from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause, Effect
-from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import LARGE, Steps
 
-__all__ = ["over_budget", "size_of", "with_outline"]
+__all__ = ["size_of", "unredacted", "with_outline"]
 
 
 def size_of(request: Request, encoded: bytes | None) -> int:
@@ -33,11 +32,11 @@ def with_outline(request: Request, why: str) -> Steps[Prepared]:
     return (yield from request.meter.run(lambda: outline(prepared, request.args, why), size))
 
 
-def over_budget(decided: Decided) -> Decided:
+def unredacted(decided: Decided, why: str) -> Decided:
     """Return *decided* as a denied call that is recorded without its arguments. The original
-    verdict is kept if it was already a denial.
+    verdict is kept if it was already a denial. *why* is one of ``UNREDACTED``.
     """
     verdict = decided.verdict
     if verdict.effect is not Effect.DENY:
-        verdict = decisions.denied(Cause.REDACTOR, OVER_BUDGET)
-    return decided._replace(prepared=decided.prepared.over_budget(), verdict=verdict)
+        verdict = decisions.denied(Cause.REDACTOR, why)
+    return decided._replace(prepared=decided.prepared.unredacted(why), verdict=verdict)

@@ -20,7 +20,7 @@ from guardrail.call.asserted import (
     leftover,
     trace_of,
 )
-from guardrail.call.stages import Decided, Prepared, RecordedInput, Request
+from guardrail.call.stages import UNREDACTED, Decided, Prepared, RecordedInput, Request
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
@@ -32,7 +32,6 @@ from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Effect, Enforcement, Json, PolicyIdentity, Rule
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.identity.session import SessionState
-from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.tools.tool import Tool
 
 __all__ = ["Recorder", "UnsafeRecordError", "common_fields", "outline"]
@@ -417,8 +416,8 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
     except ArgumentsError:
         pass
     except RedactionError as error:
-        if error.code == OVER_BUDGET:
-            return prepared.over_budget()
+        if error.code in UNREDACTED:
+            return prepared.unredacted(error.code)
     return prepared._replace(inspection=inspection)
 
 

@@ -9,15 +9,14 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.budget import over_budget, size_of
+from guardrail.call.budget import size_of, unredacted
 from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
-from guardrail.call.stages import Ahead, Decided, Prepared, RecordedInput, Request
+from guardrail.call.stages import UNREDACTED, Ahead, Decided, Prepared, RecordedInput, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.types import Cause, Effect, Session
 from guardrail.errors import RecordError, RedactionError
-from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import LARGE, Steps
 from guardrail.tools.tool import Tool
 
@@ -109,8 +108,8 @@ class DecisionWriter:
                 # arguments.
                 view = prepared.inspection.shortened(view, DENIED_ARGUMENTS)
         except RedactionError as error:
-            if error.code == OVER_BUDGET:
-                return over_budget(decided), None
+            if error.code in UNREDACTED:
+                return unredacted(decided, error.code), None
             # Otherwise, only an invalid pointer from the policy can fail here.
             verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
             return decided._replace(verdict=verdict), None
@@ -127,12 +126,13 @@ class DecisionWriter:
         except UnsafeRecordError as problem:
             reason = detail = problem.reason
         except RedactionError as error:
-            if error.code == OVER_BUDGET and view is not None:
+            if error.code in UNREDACTED and view is not None:
                 # Without the view, the record is small.
-                return (yield from self.write_decision(over_budget(decided), None, size))
+                bare = unredacted(decided, error.code)
+                return (yield from self.write_decision(bare, None, size))
             # The session attributes no longer fit, because more of them had to become tokens.
             reason, detail = "redactor", "session"
-            if error.code == OVER_BUDGET:
+            if error.code in UNREDACTED:
                 reason = detail = error.code
         except RecordError as error:
             reason = detail = "size" if error.code == "record.too_large" else "record"

@@ -5,14 +5,13 @@ from __future__ import annotations
 import functools
 
 from guardrail.call.budget import with_outline
-from guardrail.call.stages import Decided, DeniedEarly, Prepared, Request
+from guardrail.call.stages import UNREDACTED, Decided, DeniedEarly, Prepared, Request
 from guardrail.call.unfit import describe_misnamed
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps, Work
 
 __all__ = [
@@ -72,6 +71,6 @@ def deny_unredactable(prepared: Prepared, error: RedactionError) -> Decided:
     # Only this message, which goes to the agent, states the limit that the arguments exceed.
     exceeded = error.message if error.code == BEYOND_LIMITS else ""
     verdict = decisions.denied(Cause.REDACTOR, error.code, message=exceeded)
-    if error.code == OVER_BUDGET:
-        prepared = prepared.over_budget()
+    if error.code in UNREDACTED:
+        prepared = prepared.unredacted(error.code)
     return Decided(prepared, verdict)

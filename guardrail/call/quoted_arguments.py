@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from guardrail.call.budget import over_budget, size_of
-from guardrail.call.stages import Decided
+from guardrail.call.budget import size_of, unredacted
+from guardrail.call.stages import UNREDACTED, Decided
 from guardrail.core import decision as decisions
+from guardrail.core.redaction.faults import closed
 from guardrail.core.redaction.quoted_values import QuotedValues
 from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.types import Cause, Decision, Rule
 from guardrail.errors import RedactionError
-from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps
 from guardrail.tools.tool import Tool
 
@@ -41,10 +41,10 @@ def without_arguments(decided: Decided, own: PolicyTexts) -> Steps[Decided]:
         size = size_of(request, prepared.encoded)
         return decided._replace(verdict=(yield from request.meter.run(hide, size)))
     except RedactionError as error:
-        if error.code != OVER_BUDGET:
+        if error.code not in UNREDACTED:
             return decided  # a malformed pointer: the call is denied without the policy's texts
-        denied = decisions.denied(Cause.REDACTOR, OVER_BUDGET)
-        return over_budget(decided._replace(verdict=denied))
+        denied = decisions.denied(Cause.REDACTOR, error.code)
+        return unredacted(decided._replace(verdict=denied), error.code)
 
 
 def _texts(verdict: Decision) -> Iterator[str]:
@@ -53,6 +53,7 @@ def _texts(verdict: Decision) -> Iterator[str]:
         yield from (rule.rule, rule.message, rule.severity, *rule.needs)
 
 
+@closed
 def _hide(inspection: Inspection, tool: Tool, verdict: Decision, own: PolicyTexts) -> Decision:
     names = (tool.name, tool.server or "") if tool.declared else ()
     values = QuotedValues(inspection, verdict.redact, names)

@@ -18,6 +18,7 @@ from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.core.call_context import CallContext
 from guardrail.core.hidden import hidden
+from guardrail.core.redaction.faults import FAULT
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import (
@@ -35,6 +36,10 @@ from guardrail.tools.tool import Tool
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_ZONES: Final[Mapping[str, int]] = MappingProxyType({})
 _NO_OPTIONS: Final = CallOptions()
+UNREDACTED: Final = frozenset({OVER_BUDGET, FAULT})
+"""Codes of a ``RedactionError`` after which a record contains no arguments: redacting them would
+cost too much, or the redactor failed.
+"""
 
 
 @functools.cache
@@ -46,6 +51,7 @@ def _known_by_results(log_output: bool) -> Tool:
 
 
 __all__ = [
+    "UNREDACTED",
     "Admitted",
     "Ahead",
     "Decided",
@@ -155,15 +161,16 @@ class Prepared(NamedTuple):
     """
     ahead: Ahead | None = None
     omitted: str | None = None
-    """Reason for recording none of the arguments, if redacting them would cost too much."""
+    """Reason for recording none of the arguments, if they could not be redacted."""
 
-    def over_budget(self) -> Prepared:
-        """Return the call without its arguments, so that it can be recorded.
+    def unredacted(self, why: str) -> Prepared:
+        """Return the call without its arguments, so that it can be recorded. *why* is recorded as
+        ``omitted``.
 
         The rest of the record is cheap to redact, so the call gets a new meter.
         """
         request = self.request._replace(meter=Meter())
-        return self._replace(request=request, inspection=None, omitted=OVER_BUDGET)
+        return self._replace(request=request, inspection=None, omitted=why)
 
 
 @hidden

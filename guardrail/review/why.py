@@ -342,6 +342,7 @@ def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping
 _OMITTED = {
     "size": "the call is too large for a record",
     "redactor": "it can't be redacted",
+    "redaction.fault": "the redactor failed",
     "redaction.budget": "redacting it would take too much processor time",
 }
 

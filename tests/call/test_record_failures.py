@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 import guardrail
-from guardrail.core.redaction.redactor import Redactor
+from guardrail.call import quoted_arguments
+from guardrail.core.redaction import redactor as redactor_module
+from guardrail.core.redaction.redactor import Inspection, Redactor
+from guardrail.core.redaction.replacements import Replacer
+from guardrail.core.redaction.walk import Walk
 from guardrail.errors import Denied, LedgerError, RedactionError, UsageError
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from tests.support.guards import OPEN
@@ -197,3 +204,69 @@ async def test_a_governed_tool_is_no_body_of_another_call() -> None:
         await guard.acall("awaited", {"n": 1}, awaited)
     assert ledger.of("call.decision") == []
     assert guard.call("plain", {"n": 1}, plain.__wrapped__) == 1
+
+
+FAULTS: dict[str, tuple[Any, str]] = {
+    "the walk": (Walk, "value"),
+    "the classes of values": (Inspection, "_collect_classes"),
+    "the view": (Replacer, "fitted"),
+    "the last gate": (redactor_module, "scan_all"),
+    "the search for quoted values": (quoted_arguments, "QuotedValues"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_redactor_that_raises_anything_denies_the_call(
+    fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On any way into a guard, and the record has no arguments. The exception, which may contain a
+    value, is not in the error's context. The next call goes on.
+    """
+    guard, ledger = memory_guard(StaticPolicy(allow("any", f"about {SECRET}")))
+    guard.declare("send", schema=OPEN)
+    args = {"password": SECRET, "text": "x"}
+
+    def fail(*_: object, **__: object) -> Any:
+        raise ZeroDivisionError(SECRET)
+
+    def body(**_: object) -> None:
+        pytest.fail("the body ran")
+
+    scope = guard.session("alice", "bot")
+    ways: list[Callable[[], object]] = [
+        lambda: guard.call("send", args, body, session=scope),
+        lambda: asyncio.run(guard.acall("send", args, body, session=scope)),
+        lambda: (
+            ThreadPoolExecutor(1).submit(guard.call, "send", args, body, session=scope).result()
+        ),
+        lambda: guard.admit("send", args, session=scope),
+    ]
+    owner, name = FAULTS[fault]
+    with monkeypatch.context() as broken:
+        broken.setattr(owner, name, fail)
+        for way in ways:
+            with pytest.raises(Denied) as caught:
+                way()
+            assert caught.value.code == "denied.redactor"
+            assert SECRET not in repr(caught.getrepr(chain=True, style="short"))
+    for record in ledger.of("call.decision"):
+        assert record["decision"]["detail"] == record["omitted"] == "redaction.fault"
+        assert SECRET not in str(record)
+        assert "password" not in str(record["input"])
+    assert len(ledger.of("call.decision")) == len(ways)
+    assert guard.call("send", args, lambda **_: "ok", session=scope) == "ok"
+
+
+def test_an_outcome_that_can_not_be_redacted_is_bare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The body ran, so the result is released and its end is recorded."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("send", schema=OPEN, log_output=True)
+
+    def body(**_: object) -> str:
+        monkeypatch.setattr(Walk, "value", lambda *_: 1 // 0)
+        return SECRET
+
+    with guard.session("alice", "bot"):
+        assert guard.call("send", {}, body) == SECRET
+    (record,) = ledger.of("call.outcome")
+    assert (record["status"], record["omitted"], record["result"]) == ("ok", "redactor", None)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from guardrail.core.redaction.cut_strings import cut
+from guardrail.core.redaction.faults import fails_closed
 from guardrail.core.redaction.foreign import describe_error, plain, shape
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.limits import UNCUT
@@ -58,6 +59,8 @@ def is_structured(text: str) -> bool:
     return first in _OPENING or first.isspace()
 
 
+@fails_closed("inspect", "value", "text", "beginning", "result", "error", "identity")
+@fails_closed("gate", "gate_identity")
 class Redactor:
     """Converts values from a caller, a tool or a policy to their recorded form.
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from guardrail.core.redaction.faults import fails_closed
 from guardrail.core.redaction.hints import is_secretive
 from guardrail.core.redaction.key_names import classify, rank, stricter
 from guardrail.core.redaction.marks import is_mark, is_mark_key, needs_normalising, normalised
@@ -39,6 +40,7 @@ _PER_HIT = 96
 _PER_NOTE = 16
 
 
+@fails_closed("facts", "view", "shortened")
 class Inspection:
     """One argument tree after its walk: its classes for the policy, and the view that is
     recorded.
@@ -329,8 +331,6 @@ class Inspection:
         if type(key) is not str:
             return "the call"
         return f"the argument {self._renamed.get((id(holder), key), key)}"
-
-    # --- the recorded view ---
 
     def view(self, redact: Sequence[str] = ()) -> View:
         """Return the recorded view, tightened by the policy's pointers (RFC 6901, ``*`` for any key
