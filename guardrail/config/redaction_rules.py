@@ -108,7 +108,8 @@ def _finder(compiled: Any, group: int) -> Find:
     def find(text: str) -> Iterator[tuple[int, int]]:
         for match in compiled.finditer(text):
             first, last = match.span(group)
-            yield (first, last) if first >= 0 else match.span()
+            # A group that matches nothing must not leave the value in the record.
+            yield (first, last) if 0 <= first < last else match.span()
 
     return find
 

@@ -19,6 +19,8 @@ __all__ = ["BUILT_IN", "Find", "Rules", "SitePattern", "is_class"]
 
 _RESERVED = frozenset({"undeclared", "unfit", "undecided", "text", "result", "data", "hint"})
 """Names that a site can't use for a class, because tokens and records use them already."""
+_SMALL = 99_999
+"""Built-in rules find nothing in an integer of up to five digits."""
 _CACHED = 4_096
 _ANY = re.compile(f"[^{JOINT}{FILLER}]+")
 
@@ -41,7 +43,16 @@ class Rules:
     and the record names all rules that matched.
     """
 
-    __slots__ = ("_known", "_names", "_patterns", "mark_of_key", "profile", "scan", "scan_secrets")
+    __slots__ = (
+        "_known",
+        "_names",
+        "_patterns",
+        "mark_of_key",
+        "profile",
+        "scan",
+        "scan_secrets",
+        "unscanned",
+    )
 
     def __init__(
         self,
@@ -57,6 +68,8 @@ class Rules:
         self.profile = profile
         self._names = {tuple(words(name)): cls for name, cls in (names or {}).items()}
         self._patterns = tuple(patterns)
+        self.unscanned = -1 if self._patterns else _SMALL
+        """Integers up to this absolute value are not scanned."""
         self._known: dict[str, Named | None] = {}
         self.mark_of_key: Callable[[str], Named | None] = (
             self._mark_of_key if self._names else mark_of_key

@@ -148,7 +148,7 @@ class Walk:
             holder[key] = value
             if mark is not None:
                 self._whole(holder, key, path, number_text(value), mark, hint)  # type: ignore[arg-type]
-            elif not -99_999 <= value <= 99_999 or kind is float:  # type: ignore[operator]
+            elif kind is float or abs(value) > self.rules.unscanned:  # type: ignore[arg-type]
                 self.slots.append((holder, key, path, number_text(value), None, hint))  # type: ignore[arg-type]
         elif kind is dict:
             self._object(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]

@@ -179,3 +179,20 @@ def test_names_are_classified_behind_a_full_cache_too(tmp_path: Path) -> None:
     for index in range(4_200):
         used.mark_of_key(f"n{index}")
     assert view({"door_code": "4711"}, used)[1] == {"/door_code": ["secret", "key:secret"]}
+
+
+def test_a_pattern_applies_to_numbers_of_any_size(tmp_path: Path) -> None:
+    """Built-in rules find nothing in a short integer, but a site may."""
+    used = rules("[redaction.patterns]\nemployee = ['^-?77[0-9]{1,3}$']\n", tmp_path)
+    numbers = {"a": 7712, "b": [77123, -770, 8812], "c": 770}
+    value, removed = view(numbers, used)
+    assert removed.keys() == {"/a", "/b/0", "/b/1", "/c"}
+    assert value["b"][2] == 8812  # type: ignore[index,call-overload]
+    assert view(numbers, Rules())[1] == {}
+
+
+def test_a_group_that_matches_nothing_removes_the_whole_match(tmp_path: Path) -> None:
+    """Otherwise, the pattern would match, and the value would stay."""
+    used = rules("[redaction.patterns]\nemployee = ['EMP(?P<value>[0-9]*)-?']\n", tmp_path)
+    assert "EMP" not in str(view({"a": "is EMP here"}, used)[0])
+    assert "1234" not in str(view({"a": "is EMP1234 here"}, used)[0])
