@@ -85,7 +85,10 @@ def _is_valid(name: str, text: str) -> bool:
     own = _OWN.get(name)
     if own is not None:
         return own(text)
-    return bool(_module(name).is_valid(text))
+    try:
+        return bool(_module(name).is_valid(text))
+    except LookupError:  # the library has no data on the place that the number names
+        return False
 
 
 @lru_cache(maxsize=64)
