@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from guardrail.core.redaction.detectors.scan import scan, scan_secrets
+from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import CLASSES
 from guardrail.core.redaction.limits import unmetered
@@ -23,6 +24,13 @@ _SMALL = 99_999
 """Built-in rules find nothing in an integer of up to five digits."""
 _CACHED = 4_096
 _ANY = re.compile(f"[^{JOINT}{FILLER}]+")
+
+# After a name of a site in a text: a sign and a value, or "is" or a blank and a value with a digit.
+_AFTER_NAME = (
+    r"[\"'\])]{0,2}(?:[ \t]{0,3}(?:=>?|:)[ \t]{0,3}(?:\"(?P<two>[^\"\n\x00\x01]{1,256})|'(?P<one>[^'\n\x00\x01]{1,256})|(?P<bare>[^\s\"',;&<>(){}\x00\x01]{1,256}))"
+    r"|[ \t]{1,3}(?:(?:is|was|no\.?|nr\.?|#)[ \t]{0,3})?(?P<word>(?=[^\s\"',;&<>(){}]{0,64}\d)[^\s\"',;&<>(){}\x00\x01]{1,64}))"
+)
+_SPLIT = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
 
 Find = Callable[[str], Iterable[tuple[int, int]]]
 """Returns the start and the end of each match in a text, in order. Takes linear time per match."""
@@ -45,6 +53,7 @@ class Rules:
 
     __slots__ = (
         "_known",
+        "_named",
         "_names",
         "_patterns",
         "mark_of_key",
@@ -70,15 +79,20 @@ class Rules:
         self._patterns = tuple(patterns)
         self.unscanned = -1 if self._patterns else _SMALL
         """Integers up to this absolute value are not scanned."""
+        self._named = [
+            (cls, pattern)
+            for name, cls in (names or {}).items()
+            if (pattern := _pattern_of_name(name)) is not None
+        ]
         self._known: dict[str, Named | None] = {}
         self.mark_of_key: Callable[[str], Named | None] = (
             self._mark_of_key if self._names else mark_of_key
         )
         """Returns the classification of a key, or None if it has none."""
-        self.scan: Callable[..., list[Hit]] = self._scan if self._patterns else scan
+        self.scan: Callable[..., list[Hit]] = self._scan if self._patterns or self._named else scan
         """Returns the parts of a text to remove (``detectors.scan.scan``)."""
         self.scan_secrets: Callable[..., list[Hit]] = (
-            self._scan_secrets if self._patterns else scan_secrets
+            self._scan_secrets if self._patterns or self._named else scan_secrets
         )
         """Returns only the hits of class ``secret``."""
 
@@ -120,6 +134,13 @@ class Rules:
     def _site_hits(self, text: str, spend: Callable[[int], None]) -> Iterator[Hit]:
         if MARK_PREFIX in text:
             text = mask_marks(text)
+        for cls, named in self._named:
+            spend(len(text))
+            for match in named.finditer(text):
+                group = match.lastgroup or "bare"
+                value = match.group(group).rstrip(".!?")
+                if value and FILLER not in value and not is_reference(value):
+                    yield Hit(match.start(group), match.start(group) + len(value), cls, "site")
         # Each of several joined texts is searched alone: a pattern may match any character.
         for part in _ANY.finditer(text):
             piece, start = part.group(), part.start()
@@ -130,6 +151,15 @@ class Rules:
                         # The search continues behind the match, and may read all of the rest.
                         spend(len(piece) - last)
                         yield Hit(start + first, start + last, pattern.cls, "site")
+
+
+def _pattern_of_name(name: str) -> re.Pattern[str] | None:
+    """Return a pattern that finds a value after *name*, in any spelling, in a text."""
+    parts = [re.escape(part) for part in _SPLIT.split(name) if part]
+    if not parts:
+        return None
+    spelled = r"[ _.\-]?".join(parts)
+    return re.compile(rf"(?:(?<![^\W_])|(?<=[a-z0-9])(?=[A-Z]))(?i:{spelled}){_AFTER_NAME}")
 
 
 def _merged(hits: list[Hit], site: Iterable[Hit]) -> list[Hit]:

@@ -52,6 +52,34 @@ def test_a_name_is_found_in_every_spelling(key: str, tmp_path: Path) -> None:
     assert value["staff"] == "4711"  # type: ignore[index]
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("locker no: 4711, ok", "4711"),
+        ("employeeLockerNo=A77&x=1", "A77"),
+        ("the LOCKER_NO is 4711.", "4711"),
+        ("desk-number 12b", "12b"),
+        ("{'door code': 'open sesame'}", "open sesame"),
+        ('doorCode="open sesame"', "open sesame"),
+    ],
+)
+def test_a_name_is_found_in_a_text_before_its_value(text: str, value: str, tmp_path: Path) -> None:
+    shown, removed = view({"t": text}, rules(SITE, tmp_path))
+    assert value not in str(shown)
+    assert "site" in "+".join(removed["/t"])
+
+
+@pytest.mark.parametrize(
+    "text", ["the locker no is unknown", "door code: $CODE", "no locker", "relocker noble 5"]
+)
+def test_a_name_without_a_value_stays_in_a_text(text: str, tmp_path: Path) -> None:
+    assert view({"t": text}, rules(SITE, tmp_path))[0] == {"t": text}
+
+
+def test_a_name_without_letters_and_digits_is_found_nowhere() -> None:
+    assert view({"t": "x = 5"}, Rules({"-": "secret"}))[0] == {"t": "x = 5"}
+
+
 def test_the_strictest_class_wins_and_all_rules_are_named(tmp_path: Path) -> None:
     used = rules('[redaction.keys]\nopaque = "iban"\nsecret = "first name"\n', tmp_path)
     _, removed = view({"iban": "x1", "first_name": "Ana"}, used)
