@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from guardrail.core.redaction.key_names_foreign import folded
+from guardrail.core.redaction.marks import normalised
 
 __all__ = ["MAX_NAME", "is_field_name", "words"]
 
@@ -25,6 +26,8 @@ def words(name: str) -> list[str]:
     spaces alike, and removes accents.
     """
     name = name[:MAX_NAME]
+    if "\x1b" in name:
+        name = normalised(name)
     if not name.isascii():
         name = folded(name)
     return [part for part in _SPLIT.split(_CAMEL.sub("_", name).lower()) if part]

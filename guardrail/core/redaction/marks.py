@@ -25,6 +25,7 @@ __all__ = [
 ]
 
 MARK_PREFIX = "gr1:"
+_ESCAPE = "\x1b"
 FILLER = "\x01"
 """Replaces a mark while detectors examine a text. No detector treats it as part of a value."""
 
@@ -44,6 +45,10 @@ _INVISIBLE = re.compile(
     "[\x00\x01\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
     "\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+# Control sequences of terminals (ECMA-48), as in coloured logs.
+_CONTROLS = re.compile(
+    "\x1b\\[[0-9;:?]{0,32}[ -/]{0,4}[@-~]|\x1b\\][^\x07\x1b\x00]{0,256}(?:\x07|\x1b\\\\)|\x1b[@-Z=>]"
 )
 _SURROGATES = re.compile("[\ud800-\udfff]")
 
@@ -73,11 +78,15 @@ def mask_marks(text: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Return *text* in NFKC without invisible characters; a lone surrogate becomes U+FFFD."""
+    """Return *text* in NFKC without invisible characters and control sequences; a lone surrogate
+    becomes U+FFFD.
+    """
+    if _ESCAPE in text:
+        text = _CONTROLS.sub("", text)
     text = unicodedata.normalize("NFKC", _INVISIBLE.sub("", text))
     return _SURROGATES.sub("\ufffd", _INVISIBLE.sub("", text))
 
 
 def needs_normalising(text: str) -> bool:
     """Return True if ``normalised`` could change *text*."""
-    return not text.isascii() or "\x00" in text or FILLER in text
+    return not text.isascii() or "\x00" in text or FILLER in text or _ESCAPE in text

@@ -104,7 +104,8 @@ def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
     string that joins them all.
     """
     joined = JOINT.join(texts)
-    if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):
+    plain = joined.isascii() and "\x01" not in joined and "\x1b" not in joined
+    if plain and joined.count(JOINT) < max(1, len(texts)):
         return texts, joined
     out: list[str] = []
     for text in texts:
