@@ -36,7 +36,7 @@ _PHONE = word_set(
 )
 _NUMBERISH = word_set("number numbers num no nr nbr id code address addresses addr digits")
 _PLACE = word_set(
-    "zip zipcode zipcodes postcode postcodes plz postalcode street streets strasse calle rue housenumber apartment "
+    "postal zip zipcode zipcodes postcode postcodes plz postalcode street streets strasse calle rue housenumber apartment "
     "address addresses addr adresse direccion endereco indirizzo"
 )
 _NOT_A_HOME = word_set(
@@ -49,7 +49,7 @@ _BIRTH = word_set(
 _NOT_A_BIRTH = word_set("certificate rate rates weight order control")
 _GOVERNMENT = word_set(
     "ssn passport passports aadhaar aadhar cpf cnpj curp dni nie nif bsn pesel itin tin ein nino idnumber nationalid taxid "
-    "socialsecurity driverslicense driverlicense drivinglicense drivinglicence personnummer steuernummer"
+    "dea npi socialsecurity driverslicense driverlicense drivinglicense drivinglicence personnummer steuernummer"
 )
 _LICENCE = word_set("license licence licenses licences")
 _PAYMENT = word_set(
@@ -75,18 +75,24 @@ _PERSONS = word_set(
 _HEALTH = word_set(
     "diagnosis diagnoses medication medications prescription prescriptions allergy allergies symptom symptoms icd icd10 "
     "mrn disability disabilities pregnancy pregnant immunization immunizations vaccination vaccinations comorbidities "
-    "bloodtype genome medical diagnose"
+    "bloodtype genome medical disease diseases illness allergen allergens comorbidity diagnose drug drugs medicament medicaments medikament medikamente medicamento medicamentos medicamente farmaco farmaci lek leki "
+    "lakemedel medicijn medicijnen arzneimittel ilac diagnostico diagnosi diagnoza rozpoznanie diagnos tani alergia alergias allergie allergien allergia "
+    "krankheit krankheiten maladie enfermedad malattia doenca choroba sjukdom ziekte hastalik vorerkrankungen"
 )
+_MEDICINES = word_set("medication medications prescription prescriptions diagnosis")
 _HEALTH_PAIRS = frozenset(
     {("blood", "type"), ("blood", "group"), ("lab", "results"), ("lab", "result"), ("health", "condition"), ("test", "results"),
      ("health", "conditions"), ("health", "record"), ("health", "records"), ("nhs", "number"), ("health", "history"),
      ("health", "status"), ("insurance", "number"), ("health", "id"), ("health", "plan"), ("genetic", "data"),
      ("treatment", "plan"), ("mental", "health"), ("chief", "complaint"), ("clinical", "notes"), ("patient", "notes")}
 )  # fmt: skip
-_SPECIAL = word_set("ethnicity ethnic nationality citizenship immigration denomination")
+_SPECIAL = word_set(
+    "ethnicity ethnic nationality citizenship immigration denomination "
+    "etnia etnicidad ethnie ethnizitat nacionalidad nationalite nationalitat narodowosc uyruk"
+)
 _SPECIAL_PAIRS = frozenset(
     {("sexual", "orientation"), ("gender", "identity"), ("political", "affiliation"), ("political", "party"),
-     ("political", "views"), ("religious", "affiliation"), ("religious", "belief"), ("religious", "beliefs"),
+     ("political", "views"), ("party", "membership"), ("party", "affiliation"), ("orientacion", "sexual"), ("orientation", "sexuelle"), ("religious", "affiliation"), ("religious", "belief"), ("religious", "beliefs"),
      ("marital", "status"), ("criminal", "record"), ("union", "membership"), ("union", "member"), ("union", "dues"), ("trade", "union"), ("criminal", "history"),
      ("immigration", "status"), ("visa", "status")}
 )  # fmt: skip
@@ -168,7 +174,9 @@ def _judge_payment(parts: list[str], head: str, before: str) -> str | None:
 def _judge_health(parts: list[str], head: str, before: str) -> str | None:
     if head in _HEALTH or (before, head) in _HEALTH_PAIRS:
         return "health"
-    if parts[0] == "medical" and head not in ABOUT_LAST | {"center", "specialty", "department"}:
+    if (
+        parts[0] == "medical" or (parts[0] in _MEDICINES and head in {"concept", "text", "display"})
+    ) and head not in ABOUT_LAST | {"center", "specialty", "department"}:
         return "health"
     if head in _SPECIAL or (before, head) in _SPECIAL_PAIRS:
         return "special"

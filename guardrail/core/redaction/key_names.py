@@ -22,7 +22,9 @@ from guardrail.core.redaction.key_names_foreign import (
     FOREIGN_SECRETS,
     names_secret,
 )
-from guardrail.core.redaction.key_names_personal import Role, judge_personal, judge_script
+from guardrail.core.redaction.key_names_personal import judge_personal
+from guardrail.core.redaction.key_roles import Role
+from guardrail.core.redaction.key_scripts import judge_script
 from guardrail.core.redaction.marks import is_mark_key
 
 __all__ = ["CLASSES", "KeyInfo", "Scope", "classify", "rank", "stricter"]
@@ -141,6 +143,12 @@ _CODE_SECRET = word_set(
 )
 
 
+# Values under these names are secrets if they look random.
+_HINTS = word_set(
+    "token auth sid salt sessionid jsessionid phpsessid sessid aspsessionid sessionkey"
+)
+
+
 def classify(name: str) -> KeyInfo:
     """Return the classification by *name*. Cached for names of ordinary length."""
     return (
@@ -158,8 +166,10 @@ def _classify(name: str) -> KeyInfo:
     if not name.isascii() and names_secret(name):
         return KeyInfo("secret", Scope.ANY, hints_secret=True, odd=odd)
     script = None if name.isascii() else judge_script(name)
-    if script is not None:
+    if isinstance(script, str):
         return KeyInfo(script, Scope.ANY, hints_secret=False, odd=odd)
+    if script is not None:
+        return KeyInfo(None, Scope.ANY, hints_secret=False, odd=odd, role=script)
     raw = words(name)
     if raw[-2:] == ["last", "4"] or "last4" in raw:
         return KeyInfo("payment", Scope.ANY, hints_secret=False, odd=odd)
@@ -184,7 +194,7 @@ def _classify(name: str) -> KeyInfo:
     cls, scope = _judge(parts)
     # "password_count" is not a password; "full_name" and "user_id" end in such a word and were
     # handled above.
-    hints = cls == "secret" or parts[-1] in {"token", "auth", "sid", "salt"}
+    hints = cls == "secret" or parts[-1] in _HINTS
     hints = hints or (
         parts[-1] in {"key", "keys"} and (len(parts) == 1 or parts[-2] not in _KEY_BENIGN)
     )

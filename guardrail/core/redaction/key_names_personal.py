@@ -7,29 +7,12 @@ of the subject the value is (number, name). Both may be in any order and languag
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import NamedTuple
 
-__all__ = ["OF_OWNER", "Role", "judge_personal", "judge_script"]
+from guardrail.core.redaction.key_roles import OF_OWNER, OWNED_NAMES, ROLES, Role
 
-
-class Role(NamedTuple):
-    """A name whose class depends on the value: ``customer`` can contain a number or a person's
-    name.
-    """
-
-    number: str | None
-    """The class of a value that looks like an assigned number."""
-    words: int
-    """The least number of words that count as a person's name; 0 if the value is never one."""
-    any_digit: bool = False
-    """True if every value with a digit counts as an assigned number, as in ``account_id``."""
-
-
-OF_OWNER = Role(None, 0)
-"""The role of a name that says nothing without the key around it: ``{"account": {"number": ...}}``."""
+__all__ = ["judge_personal"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -63,7 +46,7 @@ _CUSTOMERS = (
 _CONTRACTS = (
     "contract contrat contrato contratto umowy umowa vertrag vertrags avtal avtals avtale kontrakt sozlesme sopimus smlouvy "
     "smlouva szerzodes agreement loan kredit darlehen darlehens pret prestamo prestito lening kredytu lan mortgage hypothek "
-    "lease leasing membership loyalty flyer miles rewards bonus nectar"
+    "lease leasing membership loyalty ff flyer miles rewards bonus nectar"
 )
 _POLICIES = (
     "policy policies certificate police policen versicherung versicherungs versicherungsschein versicherten poliza polizza polis polisy "
@@ -99,7 +82,7 @@ _PLATES_ALONE = _words(
     "plate plates licenseplate licenceplate numberplate vrm vrn vin kennzeichen autokennzeichen immatriculation matricula targa kenteken rejestracyjny "
     "rejestracja rendszam plaka placa rekisterinumero registreringsnummer fahrgestellnummer fin regno registrationplate spz"
 ) - {"fin"}  # fmt: skip
-_PLATE_PHRASES = frozenset({("license", "plate"), ("licence", "plate"), ("number", "plate"), ("registration", "plate"), ("plate", "number"), ("vehicle", "registration"), ("vehicle", "reg"), ("car", "registration"), ("reg", "plate")})  # fmt: skip
+_PLATE_PHRASES = frozenset({("license", "plate"), ("licence", "plate"), ("number", "plate"), ("registration", "plate"), ("registration", "mark"), ("plate", "number"), ("vehicle", "registration"), ("vehicle", "reg"), ("car", "registration"), ("reg", "plate")})  # fmt: skip
 _NOT_A_PLATE = _words("heat home back base name face hot license_plate")
 
 _SUBJECTS: dict[str, str] = {
@@ -124,69 +107,64 @@ _WITH_CODE = _words("sort routing bank bic swift clabe iban customer client kund
 # Alone, these can contain a number: {"account": "12345678"}
 _NUMBER_ALONE: dict[str, str] = {
     **dict.fromkeys(("account", "acct", "konto", "compte", "cuenta", "conta", "rekening", "hesap", "tili"), "payment"),
-    **dict.fromkeys(("contract", "agreement", "policy", "claim", "loan", "meter", "mpan", "mprn", "membership", "vertrag", "contrat", "contrato", "contratto", "umowa", "polizza", "poliza", "apolice", "polis", "cif"), "person_id"),
+    **dict.fromkeys(("contract", "agreement", "policy", "claim", "loan", "meter", "mpan", "mprn", "membership", "loyalty", "pernr", "kunnr", "lifnr", "vertrag", "contrat", "contrato", "contratto", "umowa", "polizza", "poliza", "apolice", "polis", "cif"), "person_id"),
     **dict.fromkeys(("sim", "esim"), "device"), **dict.fromkeys(("passport", "documento"), "government_id"),
 }  # fmt: skip
 
 _NAMES = _words(
-    "name names namn navn nom noms nombre nombres nome nomes naam imie nazwisko isim adi nimi jmeno nev neve nume meno ime"
+    "name names nm namn navn nom noms nombre nombres nome nomes naam imie nazwisko isim adi nimi jmeno nev neve nume meno ime"
 )
 _NAMES_ALONE = _words(
     "surname forename vorname vornamen nachname nachnamen familienname familiennaam zuname geburtsname prenom prenoms apellido apellidos cognome "
     "voornaam voornamen achternaam tussenvoegsel imie imiona nazwisko fornamn efternamn fornavn etternavn efternavn mellomnavn etunimi "
     "sukunimi prijmeni keresztnev vezeteknev csaladnev sobrenome apelido soyad soyadi soyisim prenume prezime krestni fullname fname lname mname "
-    "fullnavn volledigenaam vollername"
+    "fullnavn volledigenaam vollername vorna nachn"
 )
-_NAME_PHRASES = frozenset({("krestni", "jmeno"), ("nom", "famille"), ("nome", "completo"), ("nombre", "completo"), ("nombre", "pila"), ("ad", "soyad"), ("voller", "name"), ("nom", "complet"), ("display", "name"), ("real", "name"), ("legal", "name"), ("other", "names"), ("christian", "name"), ("imie", "nazwisko")})  # fmt: skip
+_NAME_PHRASES = frozenset({("krestni", "jmeno"), ("nom", "famille"), ("nome", "completo"), ("nombre", "completo"), ("nombre", "pila"), ("ad", "soyad"), ("voller", "name"), ("nom", "complet"), ("display", "name"), ("real", "name"), ("legal", "name"), ("other", "names"), ("christian", "name"), ("imie", "nazwisko"), ("name", "first"), ("name", "last"), ("name", "middle"), ("nm", "first"), ("nm", "last"), ("first", "nm"), ("last", "nm"), ("full", "nm"), ("sortable", "name"), ("sur", "name"), ("fore", "name")})  # fmt: skip
+_AUTHORS = _words(
+    "author authors autor autora auteur autore autrice verfasser verfasserin committer"
+)
+_BELIEFS = _words(
+    "religion religions religione religiao religie religia konfession confessione faith"
+)
+_FIXED = {
+    "kin": Role(None, 1),
+    # a bank's one-time code, but also the tangent and a colour
+    "tan": Role("secret", 0),
+    # also the author of a book: {"author": "Jane Austen"}
+    **dict.fromkeys(_AUTHORS, Role("name", -1)),
+    # also the topic of a page: {"religion": "Buddhism", "limit": 5}
+    **dict.fromkeys(_BELIEFS, Role("special", -1)),
+}
+_PARTS = _words("first last middle given family surname")
 # Alone, these mean the name of anything, so the value must look like a person's name.
 _NAMES_OF_ANYTHING = _words("nome isim naam namn navn nimi jmeno nev nume")
-# Persons in a role. The value must look like a name: two words or, for the roles that things never
-# have, one.
-_STRONG = (
-    "holder accountholder cardholder policyholder inhaber kontoinhaber karteninhaber titulaire titular intestatario rekeninghouder posiadacz "
-    "kortinnehavare innehavare payee beneficiary beneficiaries empfanger empfaenger zahlungsempfanger beneficiaire beneficiario odbiorca alici "
-    "mottagare modtager mottaker begunstigde begunstigter payer remitter debtor zahler_in passenger passengers traveller travellers traveler "
-    "travelers fahrgast passagier passager pasajero pasajeros passeggero pasazer yolcu guest guests gast huesped ospite gosc patient patients patienten "
-    "paciente paziente pacjent hasta insured versicherter versicherungsnehmer assure asegurado assicurato verzekerde ubezpieczony sigortali claimant "
-    "tomador contraente souscripteur driver fahrer conducteur conductor_es applicant antragsteller demandeur solicitante richiedente "
-    "aanvrager wnioskodawca employee mitarbeiter empleado dipendente medewerker pracownik physician doctor arzt medecin medico lekarz dokter "
-    "surgeon clinician practitioner nurse spouse husband wife guarantor nominee signatory signer signee unterzeichner firmante signataire "
-    "landlord mieter vermieter locataire inquilino huurder student schuler eleve alumno witness zeuge heir caller anrufer subscriber "
-    "abonnent abonado attendee attendees participant participants invitee surname teilnehmer ansprechpartner kontaktperson contactpersoon kin "
-    "dependant dependent borrower mortgagor lender_name donor pupil prescriber caregiver carer denunciante"
-)
-_WEAK = (
-    "counterparty customer customers kunde cliente clienti klient klant kund musteri asiakas zakaznik ugyfel client person persona personne "
-    "recipient recipients destinataire destinatario ontvanger sender absender expediteur remitente mittente nadawca gonderen avsandare "
-    "contact owner eigentumer proprietaire propietario proprietario eigenaar wlasciciel sahibi buyer seller kaufer acheteur comprador member "
-    "resident tenant manager supervisor advisor adviser representative vertreter user attorney teacher nurse assignee citizen "
-    "attn attention officer consignee shipper child parent mother father mum dad partner creditor originator victim defendant plaintiff "
-    "lead_traveller requester requestor submitter signed approver reviewer organizer organiser candidate guardian keeper reporter trustee executor"
-)
-_ROLES = {**dict.fromkeys(_WEAK.split(), 2), **dict.fromkeys(_STRONG.split(), 1)}
 _ADDRESSES = _words(
-    "macaddress macaddr bssid ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip"
+    "mac macs macaddress macaddr bssid ip ips ipv4 ipv6 ipaddr ipaddress ipadresse clientip remoteip sourceip userip"
 )
 _ADDRESS_PAIRS = frozenset({("ip", "address"), ("mac", "address"), ("mac", "addresses"), ("mac", "addr"), ("ip", "addresses"), ("ip", "addr"), ("ip", "adresse"), ("adresse", "ip"), ("direccion", "ip"), ("indirizzo", "ip"), ("remote", "addr"), ("remote", "address"), ("client", "addr"), ("forwarded", "for")})  # fmt: skip
 # Also the names of kinds of accounts: {"account_name": "Savings"}
-_NAME_OF_ANYONE = frozenset({("to", "name"), ("from", "name"), ("account", "name"), ("account", "title"), ("acct", "name"), ("card", "name"), ("name", "card"), ("name", "account")})  # fmt: skip
+_NAME_OF_ANYONE = frozenset({("to", "name"), ("from", "name"), ("account", "name"), ("account", "title"), ("acct", "name"), ("card", "name"), ("name", "card"), ("name", "account"), ("nm",)})  # fmt: skip
 _BY = _words(
-    "requested approved signed created submitted authorised authorized prepared reported issued"
+    "requested approved signed created submitted authorised authorized prepared reported issued "
+    "assigned recommended referred witnessed reviewed managed admitted received verified checked completed entered handled opened closed booked "
+    "written"
 )
+_TO = _words("assigned reports reporting delegated escalated issued addressed shipped delivered")
 # "account" and "bank" do not make a name personal: {"account_name": "Savings", "bank_name": ...}
-_PARTIES = frozenset(_ROLES) | _words(_CUSTOMERS) - _words("personal subscription staff sub cif")
+_PARTIES = frozenset(ROLES) | _words(_CUSTOMERS) - _words("personal subscription staff sub cif")
 
 _PHONES = _words(
     "telefon telefonu telefono telefone telefoon telefonnummer telefonnr handynummer handy mobilnummer mobilnr mobil mobiltelefon telefoonnummer telemovel movil celular "
     "cellulare puhelin puhelinnumero matkapuhelin gsm gsmnummer komorka komorkowy rueckrufnummer ruckrufnummer rufnummer festnetz ceptelefonu mob "
-    "mobilepuhelin teleph telno telnr phoneno mobileno mobiltlf tlf tlfnr telefonszam sdt"
+    "mobilepuhelin telf teleph telno telnr phoneno mobileno mobiltlf tlf tlfnr telefonszam sdt"
 )
 _CALLS = _words(
     "callback calling called caller dialled dialed ring cell contact mobile phone emergency_number whatsapp portable dialing"
 )
 _PLACES = _words(
     "anschrift wohnanschrift lieferanschrift rechnungsanschrift lieferadresse rechnungsadresse domicilio domicile morada endereco adres adresa adresse "
-    "adressen osoite katuosoite lakcim utca ulica gata gade rua sokak straat huisnummer hausnummer postnummer "
+    "adressen stras pstlz osoite katuosoite lakcim utca ulica gata gade rua sokak straat huisnummer hausnummer postnummer "
     "postleitzahl strasse woonadres zamieszkania bostadsadress postadres postadresse gatuadress ulice bydliste direccion indirizzo"
 )
 _PLACE_PHRASES = frozenset({("code", "postal"), ("codigo", "postal"), ("kod", "pocztowy"), ("posta", "kodu"), ("adresse", "postale"), ("mailing", "address"), ("codice", "postale"), ("post", "address")})  # fmt: skip
@@ -196,8 +174,9 @@ _MAILS = _words(
 _MAIL_PHRASES = frozenset({("e", "mail"), ("e", "post"), ("e", "posta"), ("adresse", "mail"), ("correo", "electronico"), ("posta", "elettronica"), ("mail", "address"), ("mail", "id"), ("whats", "app")})  # fmt: skip
 _BIRTHS = _words(
     "geb geburtsdatum geburtstag geburtsort naissance nacimiento nascita nascimento geboortedatum geboorteplaats urodzenia urodzin fodelsedatum fodselsdato fodselsdag "
-    "fodselsdag dogum narozeni syntymaaika szuletesi nasterii rodjenja birth"
+    "fodselsdag dogum narozeni syntymaaika szuletesi nasterii rodjenja birth gbdat"
 )
+_BIRTH_PHRASES = frozenset({("ne", "le"), ("nee", "le"), ("nato", "il"), ("nata", "il"), ("nacido", "el"), ("nacida", "el"), ("nascido", "em"), ("nascida", "em"), ("born", "on"), ("geboren", "am"), ("geboren", "op")})  # fmt: skip
 
 _NOT_A_BIRTH = _words("certificate rate rates weight order control")
 
@@ -218,7 +197,7 @@ def judge_personal(parts: list[str]) -> str | Role | None:
     if named is not None:
         return named
     if len(meant) > 1 and (
-        (meant[-1] in _NAMES and meant[-2] in _PARTIES)
+        (meant[-1] in _NAMES | _PARTS and meant[-2] in _PARTIES)
         or (meant[0] in _NAMES and meant[1] in _PARTIES)
     ):
         return "name"
@@ -234,7 +213,7 @@ def _pieces(part: str) -> Iterator[str]:
         for ending in (*_NUMBER_ENDINGS, "name", "namn", "navn", "naam"):
             if part.endswith(ending):
                 stem = part[: -len(ending)]
-                if stem in _SUBJECTS or (stem in _ROLES and ending[0] == "n" and len(stem) > 3):
+                if stem in _SUBJECTS or (stem in ROLES and ending[0] == "n" and len(stem) > 3):
                     yield stem
                     yield ending
                     return
@@ -272,7 +251,8 @@ def _of_phrases(parts: list[str], meant: list[str]) -> str | None:
         head in _NUMBERS and len(meant) > 1 and meant[-2] in _DEVICES_ALONE
     ):
         return "device"
-    if any(part in _BIRTHS for part in meant) and head not in _NOT_A_BIRTH:
+    born = tuple(parts) in _BIRTH_PHRASES or any(part in _BIRTHS for part in meant)
+    if born and head not in _NOT_A_BIRTH:
         return "dob"
     if head in _NAMES_ALONE or last in _NAME_PHRASES or meant[0] in _NAMES_ALONE - {"surname"}:
         return "name"
@@ -330,28 +310,39 @@ _ADJECTIVES = _words(
 _DRIVING = _words("driver drivers driving")
 
 
+_INFLECTED = 5
+
+
+def _words_of_role(word: str) -> int:
+    """Return the least number of words of the name after *word*, or 0 if it means no person."""
+    least = ROLES.get(word, 0)
+    if not least and len(word) > _INFLECTED and word.endswith(("in", "en")):
+        least = ROLES.get(word[:-2], 0)  # Kundin, hyresgästen
+    return least or (ROLES.get(word[:-1], 0) if word[-1] == "s" else 0)
+
+
 def _of_role(meant: list[str]) -> Role | None:
     if meant[-1] in {"list", "lists"} and len(meant) > 1:
         meant = meant[:-1]
     head = meant[-1]
     if head in _ADDRESSES or tuple(meant[-2:]) in _ADDRESS_PAIRS:
         return Role("device", 0, any_digit=True)
-    if len(meant) > 1 and head == "by" and meant[-2] in _BY:
+    if len(meant) > 1 and (
+        (head == "by" and meant[-2] in _BY) or (head == "to" and meant[-2] in _TO)
+    ):
         return Role(None, 2)
-    if head == "kin":
-        return Role(None, 1)
-    if head == "tan":  # a bank's one-time code, but also the tangent and a colour
-        return Role("secret", 0)
+    if head in _FIXED:
+        return _FIXED[head]
     if head in _NAMES_OF_ANYTHING and len(meant) == 1:
         return Role(None, 1)
-    if meant == ["name"] or all(part in _NUMBERS for part in meant):
+    if (len(meant) == 1 and head in OWNED_NAMES) or all(part in _NUMBERS for part in meant):
         return OF_OWNER
     if tuple(meant) in _NAME_OF_ANYONE:
         return Role(None, 2)
     if tuple(meant) == ("service", "number"):
         return Role("person_id", 0)
     number = _NUMBER_ALONE.get(head)
-    least = _ROLES.get(head, 0)
+    least = _words_of_role(head)
     if least and number is None:
         number = _SUBJECTS.get(head)
     if (
@@ -369,64 +360,3 @@ def _of_role(meant: list[str]) -> Role | None:
     ):
         least = 1
     return Role(number, least) if number or least else None
-
-
-# Names in scripts other than Latin, by stems.
-_SCRIPTS: dict[str, tuple[str, ...]] = {
-    "government_id": (
-        "паспорт", "снилс", "инн", "водительск", "госномер", "身份证", "身分證", "护照", "護照", "パスポート", "マイナンバー", "免許証", "车牌", "車牌", "ナンバープレート", "여권",
-        "주민등록", "차량번호", "운전면허", "διαβατ", "αφμ", "ταυτοτητ", "جواز", "رقم الهوية", "דרכון", "תעודת זהות", "आधार", "หนังสือเดินทาง", "บัตรประชาชน", "税号", "納税者番号", "사업자번호",
-    ),
-    "payment": (
-        "номер счет", "номер счёт", "расчетный счет", "номер карт", "账号", "帳號", "账户号", "卡号", "卡號", "银行账", "口座番号", "口座", "カード番号", "계좌", "카드번호", "카드 번호", "λογαριασμ",
-        "رقم الحساب", "رقم البطاقة", "מספר חשבון", "מספר כרטיס", "खाता", "เลขที่บัญชี", "เลขบัตร",
-    ),
-    "dob": ("дата рожд", "день рожд", "出生", "生年月日", "誕生日", "생년월일", "생일", "γεννηση", "تاريخ الميلاد", "תאריך לידה", "जन्म", "วันเกิด"),
-    "address": ("адрес прож", "домашний адрес", "адрес достав", "почтовый адрес", "地址", "住所", "주소", "διευθυνση", "العنوان", "כתובת", "पता", "ที่อยู่", "индекс", "邮编", "郵便番号", "우편번호"),
-    "contact": (
-        "телефон", "эл. почт", "электронная почта", "емейл", "电话", "電話", "手机", "手機", "携帯", "邮箱", "郵箱", "メールアドレス", "メール", "전화", "휴대폰", "이메일", "τηλεφων", "κινητο", "هاتف", "جوال",
-        "البريد", "טלפון", "נייד", "אימייל", "फोन", "फ़ोन", "मोबाइल", "โทรศัพท์", "อีเมล",
-    ),
-    "name": ("фамили", "отчеств", "фио", "имя клиент", "имя польз", "полное имя", "姓名", "氏名", "お名前", "名义人", "名義", "성명", "이름", "예금주", "ονοματεπωνυμο", "επωνυμο", "الاسم الكامل", "اسم العميل", "שם מלא", "שם פרטי", "שם משפחה", "पूरा नाम", "ชื่อ-นามสกุล", "นามสกุล"),
-    "person_id": (
-        "номер договор", "номер клиент", "лицевой счет", "лицевой счёт", "номер полис", "табельн", "合同", "合約編號", "客户号", "客户编号", "客戶編號", "会员号", "保单", "保單", "契約番号", "顧客番号", "会員番号", "証券番号", "お客様番号",
-        "患者番号", "계약번호", "고객번호", "회원번호", "증권번호", "사번", "αριθμος πελατη", "συμβολαι", "رقم العميل", "رقم العقد", "מספר לקוח", "מספר פוליסה",
-    ),
-}  # fmt: skip
-_NOT_PERSONAL = (
-    "тип",
-    "количеств",
-    "формат",
-    "类型",
-    "類型",
-    "数量",
-    "格式",
-    "種類",
-    "形式",
-    "유형",
-    "형식",
-    "개수",
-    "ip",
-    "mac",
-)
-
-
-def judge_script(name: str) -> str | None:
-    """Return the class of *name*, which is in a script other than Latin, or None."""
-    plain = _stem(name)
-    if any(word in plain for word in _NOT_PERSONAL):
-        return None
-    for cls, stems in _STEMS.items():
-        if any(stem in plain for stem in stems):
-            return cls
-    return None
-
-
-def _stem(text: str) -> str:
-    # Accents of Greek and the two dots of a Cyrillic letter are not written consistently.
-    plain = unicodedata.normalize("NFD", text).casefold()
-    plain = "".join(char for char in plain if not unicodedata.combining(char) or char == "\u0306")
-    return unicodedata.normalize("NFC", plain).replace("_", " ").replace("-", " ")
-
-
-_STEMS = {cls: tuple(map(_stem, stems)) for cls, stems in _SCRIPTS.items()}

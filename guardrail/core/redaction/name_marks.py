@@ -12,10 +12,10 @@ from guardrail.core.redaction.detectors.command import has_option, names_tool, p
 from guardrail.core.redaction.expressions import is_folder, is_technical
 from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import Scope, classify
-from guardrail.core.redaction.key_names_personal import OF_OWNER, Role
+from guardrail.core.redaction.key_roles import OF_OWNER, OWNED_NAMES, Role
 from guardrail.core.redaction.person_names import MAX_NAME as MAX_PERSON
 from guardrail.core.redaction.person_names import is_person
-from guardrail.core.redaction.roles import mark_of_role
+from guardrail.core.redaction.roles import is_kind, mark_of_role
 from guardrail.core.redaction.schema_marks import Mark
 from guardrail.core.redaction.values import Path
 from guardrail.errors import RedactionError
@@ -91,7 +91,9 @@ def mark_and_hint(
         return _mark_of_siblings(name, value, source)
     if only is not None and type(value) is not dict and type(value) is not list:
         return None, hint
-    if isinstance(value, str) and (is_folder(name, value) or is_technical(name, value)):
+    if isinstance(value, str) and (
+        is_folder(name, value) or is_technical(name, value) or is_kind(mark[0], value)
+    ):
         return None, hint
     return mark, hint
 
@@ -100,20 +102,47 @@ def _mark_of_role(
     role: Role, name: str, value: object, source: Mapping[str, object], path: Path
 ) -> Mark | None:
     """Return the classification of a value whose name means a role, or anything's name or number."""
+    if role.words < 0 and role.number is not None:
+        about = len(source) <= _FIELDS and any(_tells_of_person(key) for key in source)
+        if not about and not _owner_words(path):
+            return None
+        mark = Mark(role.number, (f"key:{role.number}",))
+        return mark if mark != _NAME else mark_of_role(Role(None, 2), value)
     if role is not OF_OWNER:
         return mark_of_role(role, value)
-    if _last_word(name) != "name":
+    last = _last_word(name)
+    if last not in OWNED_NAMES:
         owned = _owned(_owner(path)[:_OWNER], name)
         return None if owned is None else _of_value(owned, value)[0]
     # A name is a person's if it is in a field that means a person, or next to personal data.
-    if isinstance(value, str) and 1 < len(value) <= MAX_PERSON:
-        owner = _owner(path)
-        least = _least_words(owner) if owner else 0
-        if not least and len(source) <= _FIELDS and any(map(_is_of_person, source)):
-            least = 2
-        if least and is_person(value, min(least, 1) if owner else least):
-            return _NAME
-    return None
+    least = _owner_words(path)
+    if least:
+        least = 1
+    elif len(source) > _FIELDS:
+        return None
+    elif last in _NAME_PARTS:
+        least = int(sum(part in source for part in _NAME_PARTS) > 1)
+    elif (last == "display" and _refers_to_person(source)) or any(map(_is_of_person, source)):
+        least = 2
+    return mark_of_role(Role(None, least), value) if least else None
+
+
+_NAME_PARTS = frozenset({"given", "family", "first", "last"})
+_PERSON_REFERENCE = re.compile(r"(?:Patient|Practitioner|RelatedPerson|Person)/")
+
+
+def _refers_to_person(source: Mapping[str, object]) -> bool:
+    """Return True if *source* is a reference to a person in FHIR."""
+    reference = source.get("reference")
+    return isinstance(reference, str) and _PERSON_REFERENCE.match(reference) is not None
+
+
+def _owner_words(path: Path) -> int:
+    """Return the least number of words of a name in the object at *path*, or 0 if the object does
+    not mean a person.
+    """
+    owner = _owner(path)
+    return max(0, _least_words(owner)) if owner else 0
 
 
 def _owner(path: Path) -> str:
@@ -146,12 +175,23 @@ def _says_nothing(named: Named) -> bool:
 @lru_cache(maxsize=1024)
 def _least_words(owner: str) -> int:
     role = classify(owner).role if len(owner) <= MAX_PERSON else None
-    return 0 if role is None else role.words
+    if role is None:
+        return 0
+    return 2 if role.words < 0 and role.number == "name" else role.words
 
 
 @lru_cache(maxsize=1024)
 def _is_of_person(key: str) -> bool:
     return len(key) <= MAX_PERSON and classify(key).cls in _OF_PERSONS
+
+
+@lru_cache(maxsize=1024)
+def _tells_of_person(key: str) -> bool:
+    """Return True if *key* is personal or means a person in a role."""
+    if len(key) > MAX_PERSON:
+        return False
+    info = classify(key)
+    return info.cls in _OF_PERSONS or (info.role is not None and info.role.words > 0)
 
 
 def _mark_of_siblings(
@@ -164,13 +204,22 @@ def _mark_of_siblings(
         return _SECRET, None
     last = _last_word(name)
     if isinstance(value, str):
-        is_value = last in _VALUES or (last in _TEXTS and " " not in value)
-        return _mark_of_name_field(source, value) if is_value else (None, None)
+        found = _mark_of_name_field(source, value)
+        if last in _VALUES or " " not in value or (found[0] is not None and _fits(found[0], value)):
+            return found
+        return None, None
     if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
         return _SECRET, None
     if last in _VALUES:
         return _mark_of_name_field(source, value)
     return None, None
+
+
+def _fits(mark: Mark, value: str) -> bool:
+    """Return True if all of a text of several words can be a value of the class of *mark*."""
+    if mark[0] == "name":
+        return is_person(value, 1)
+    return mark[0] != "secret" and len(value) <= MAX_PERSON and any(map(str.isdigit, value))
 
 
 @lru_cache(maxsize=1024)
@@ -376,8 +425,8 @@ def _opens_key(text: str) -> bool:
 def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
     option = _OPTION.match(before)
     if option is not None:
-        name = option.group("name")
-        return None if text.startswith("-") or classify(name).cls != "secret" else _SECRET
+        named = None if text.startswith("-") else mark_of_key(option.group("name"))
+        return None if named is None else _of_value(named, text)[0]
     if len(before) > 64 or (text.isidentifier() and classify(text).cls is not None):
         return None
     if pair:

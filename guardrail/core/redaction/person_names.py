@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["MAX_NAME", "is_person", "name_parts", "name_span"]
+__all__ = ["JAPANESE_SURNAMES", "MAX_NAME", "is_person", "name_parts", "name_span"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -39,11 +39,18 @@ _OTHER = _words(
     "sir madam mr mrs ms miss dr prof herr frau herrn monsieur madame team member members everyone reader colleague colleagues damen herren "
     "limited society association foundation trust council ministry agency airlines airways hotel restaurant shop store market world there apt suite unit "
     "load factor update updates available information details status request requests rating app notification notifications report reports dashboard "
+    "traders trading industries solutions systems technologies labs laboratories foods motors consulting logistics ventures enterprises partners intl "
     "settings form id ids machine learning intelligence software version feature features module manifest gmbh kg sarl sas srl spa bv nv oy ab as aps"
 )
 # Chinese names have two or three characters; Japanese and Korean names also have other letters.
+# Surnames of two characters are listed, because other words have four or five characters as well.
+JAPANESE_SURNAMES = (
+    "佐藤|鈴木|高橋|田中|伊藤|渡辺|渡邊|山本|中村|小林|加藤|吉田|山田|佐々木|山口|松本|井上|木村|斎藤|斉藤|清水|山崎|阿部|池田|橋本|石川|山下|中島|石井|小川|前田|岡田|長谷川|藤田|後藤|近藤|村上|遠藤|青木|坂本|福田|太田|西村|藤井|岡本|金子|藤原|三浦|中野|中川|原田|松田|竹内|小野|田村|中山|和田|石田|森田"
+    "|上田|内田|柴田|酒井|宮崎|横山|高木|安藤|宮本|大野|小島|工藤|谷口|今井|高田|増田|丸山|杉山|村田|大塚|新井|小山|平野|藤本|河野|上野|野口|武田|松井|千葉|菅原|岩崎|久保|木下|佐野|野村|松尾|菊地|菊池|杉本|市川|古川|大西|島田|水野|桜井|高野|吉川|山内|西田|飯田|菊池|西川|小松|北村|安田|五十嵐|欧阳|歐陽|司马|司馬|上官|诸葛|諸葛"
+)
 _CJK = re.compile(
-    r"[\u3400-\u9fff]{2,3}\Z|[\u3400-\u9fff]{1,3}[ \u30fb][\u3040-\u30ff\u3400-\u9fff]{1,4}\Z"
+    rf"[\u3400-\u9fff]{{2,3}}\Z|(?:{JAPANESE_SURNAMES})[\u3040-\u30ff\u3400-\u9fff]{{1,3}}\Z|"
+    r"[\u3400-\u9fff]{1,3}[ \u30fb][\u3040-\u30ff\u3400-\u9fff]{1,4}\Z"
     r"|[\u30a0-\u30ff]{2,8}[ \u30fb][\u30a0-\u30ff]{1,8}\Z|[\uac00-\ud7af]{1,2} ?[\uac00-\ud7af]{1,3}\Z"
 )
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 import re
 
-from guardrail.core.redaction.key_names_personal import Role
+from guardrail.core.redaction.key_roles import Role
 from guardrail.core.redaction.person_names import is_person
 from guardrail.core.redaction.schema_marks import Mark
 
-__all__ = ["is_assigned_number", "mark_of_role"]
+__all__ = ["is_assigned_number", "is_kind", "mark_of_role"]
 
 _ASSIGNED = re.compile(
     r"(?=(?:[^0-9]*[0-9]){4})[A-Za-z]{0,6}[\-./ #]?(?:[0-9][0-9A-Z]{0,23}|[A-Z]{1,4}[0-9][0-9A-Z]{0,20})(?:[\-./ ][0-9A-Z]{1,16}){0,6}\Z"
@@ -32,11 +32,13 @@ def mark_of_role(role: Role, value: object) -> Mark | None:
         return None
     if not isinstance(value, str) or not 2 <= len(value) <= 64:
         return None
+    if role.words < 0:
+        return None
     if role.number is not None and (
         is_assigned_number(value) or (role.any_digit and _has_digit(value))
     ):
         return _mark(role.number)
-    if role.words and is_person(value, role.words):
+    if role.words > 0 and is_person(value, role.words):
         return _mark("name")
     return None
 
@@ -68,3 +70,21 @@ def is_assigned_number(text: str) -> bool:
     if len(text) > 40 or _ASSIGNED.match(text) is None:
         return False
     return _DATE.match(text) is None
+
+
+_KINDS = {
+    "payment": frozenset(
+        {"checking", "savings", "saving", "current", "business", "personal", "joint", "credit", "cash", "none", "default", "primary"}
+    ),
+    "person_id": frozenset(
+        {"admin", "administrator", "root", "postgres", "dbadmin", "sysadmin", "mysql", "oracle", "system", "guest", "anonymous", "nobody", "ubuntu", "ec2-user", "git", "default", "none", "me", "all", "any"}
+    ),
+}  # fmt: skip
+
+
+def is_kind(cls: str, value: str) -> bool:
+    """Return True if *value* says which kind of thing is meant, and identifies no person: a kind of
+    account (``savings``), or the user of a machine (``root``).
+    """
+    words = _KINDS.get(cls)
+    return words is not None and value.lower() in words

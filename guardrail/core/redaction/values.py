@@ -7,9 +7,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from guardrail.core.hidden import hidden
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.entities import decode_entities, holds_entity
 from guardrail.core.redaction.key_names import classify
@@ -21,6 +23,7 @@ from guardrail.errors import RecordError, RedactionError
 __all__ = [
     "MAX_BITS",
     "SCHEMA_WORDS",
+    "Nested",
     "Path",
     "RepeatedKeyError",
     "all_keys",
@@ -33,6 +36,7 @@ __all__ = [
     "number_text",
     "object_of_unique_keys",
     "octets",
+    "plain_value",
     "pointer",
     "remember",
     "unwritable",
@@ -65,6 +69,20 @@ about an address.
 """
 _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
+
+
+@hidden
+@dataclass(slots=True)
+class Nested:
+    """A JSON string that was parsed: its location, and its content after the walk."""
+
+    holder: Any
+    key: Any
+    text: str
+    box: list[Any]
+    """A list with one element, the content."""
+    parsed: Any
+    path: Path
 
 
 def measure(value: Any) -> tuple[str, int, bytes]:
@@ -129,6 +147,28 @@ def octets(value: Any) -> bytes:
         if issubclass(type(value), kind):
             return bytes(kind.__getitem__(value, slice(None)))
     return bytes(value)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value of a subclass of a plain type as that type, without running the subclass's
+    code. Raises ``RedactionError`` for any other type.
+    """
+    kind = type(value)
+    if issubclass(kind, str):
+        return str.__str__(value)
+    if issubclass(kind, int):
+        return int.__int__(value)
+    if issubclass(kind, float):
+        return float.__float__(value)
+    if issubclass(kind, dict):
+        return dict(dict.items(value))
+    if issubclass(kind, list):
+        return list(list.__iter__(value))
+    if issubclass(kind, tuple):
+        return list(tuple.__iter__(value))
+    raise RedactionError(
+        "a value is not JSON-serializable, so it can't be redacted", code="redaction.type"
+    )
 
 
 _SCHEME = re.compile(r"(?:bearer|basic|token|digest|negotiate|apikey)[ \t]+(\S{6,})", re.IGNORECASE)

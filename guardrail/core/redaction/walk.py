@@ -21,6 +21,7 @@ from guardrail.core.redaction.name_marks import (
     may_name,
     plain_key,
 )
+from guardrail.core.redaction.row_marks import Columns, columns_of, marks_of_cells
 from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, add_known_and_names, detect, join, unmetered
 from guardrail.core.redaction.schema_marks import Mark, SchemaNode, merge_marks
@@ -28,6 +29,7 @@ from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit
 from guardrail.core.redaction.values import (
     SCHEMA_WORDS,
+    Nested,
     Path,
     RepeatedKeyError,
     is_opaque,
@@ -36,6 +38,7 @@ from guardrail.core.redaction.values import (
     number_text,
     object_of_unique_keys,
     octets,
+    plain_value,
     unwritable,
     whole_number,
 )
@@ -54,23 +57,21 @@ _PER_SPELL = 64
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 
+# These fields of an object that a name classifies say nothing about a person.
+_FACTS = frozenset(
+    {"amount", "currency", "price", "total", "quantity", "count", "status", "created_at", "updated_at", "createdAt", "updatedAt"}
+)  # fmt: skip
+_OF_FACTS = frozenset({"payment", "contact", "name", "person_id"})
+
+
 def _is_by_name(mark: Mark) -> bool:
     """Return True if nothing but the name of a key made the classification."""
     return all(rule.startswith("key:") for rule in mark[1])
 
 
-@hidden
-@dataclass(slots=True)
-class Nested:
-    """A JSON string that was parsed: its location, and its content after the walk."""
-
-    holder: Any
-    key: Any
-    text: str
-    box: list[Any]
-    """A list with one element, the content."""
-    parsed: Any
-    path: Path
+def _below(mark: Mark, name: str) -> Mark | None:
+    """Return the classification of the field *name* in an object with the classification *mark*."""
+    return None if name in _FACTS and mark[0] in _OF_FACTS and _is_by_name(mark) else mark
 
 
 @hidden
@@ -114,6 +115,8 @@ class Walk:
     """Number of JSON strings around the current value."""
     _parent: dict[str, Any] | None = None
     """The object that holds the list to be walked next."""
+    _columns: Columns | None = None
+    """The names of the columns of the table around the current value."""
     _texts: list[str] = field(default_factory=list)
     _joined: str = ""
     _clear: list[list[Hit]] = field(default_factory=list)
@@ -167,30 +170,10 @@ class Walk:
         mark: Mark | None,
         hint: Mark | None,
     ) -> None:
-        # The methods of the plain type are used, because a subclass can return anything.
-        plain: object
-        kind = type(value)
-        if issubclass(kind, str):
-            plain = str.__str__(value)
-        elif issubclass(kind, bytes | bytearray | memoryview):
+        if issubclass(type(value), bytes | bytearray | memoryview):
             self._omit(octets(value), holder, key, path)
-            return
-        elif issubclass(kind, int):
-            plain = int.__int__(value)
-        elif issubclass(kind, float):
-            plain = float.__float__(value)
-        elif issubclass(kind, dict):
-            plain = dict(dict.items(value))
-        elif issubclass(kind, list):
-            plain = list(list.__iter__(value))
-        elif issubclass(kind, tuple):
-            plain = list(tuple.__iter__(value))
         else:
-            raise RedactionError(
-                "a value is not JSON-serializable, so it can't be redacted",
-                code="redaction.type",
-            )
-        self.value(plain, holder, key, path, node, mark, hint)
+            self.value(plain_value(value), holder, key, path, node, mark, hint)
 
     def _omit(self, value: object, holder: Any, key: Any, path: Path) -> None:
         """Leave a value out of the copy: only its kind, size and token are recorded."""
@@ -318,7 +301,7 @@ class Walk:
                 self.spend(_PER_KEY)
             name = raw if type(raw) is str else plain_key(raw)
             known = self.rules.mark_of_key(name) if len(name) <= 64 else LONG_NAME
-            below, child, key_mark = mark, None, hidden
+            below, child, key_mark = mark and _below(mark, name), None, hidden
             if node is not None:
                 child = node.child(name)
                 if child is not None and child.mark is not None:
@@ -335,7 +318,7 @@ class Walk:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
                 self._string(value, out, name, place, child, below, below_hint)
-            elif type(value) is list:
+            elif type(value) is list or type(value) is tuple:
                 self._parent = source
                 self._list(value, out, name, place, child, below, below_hint)
             else:
@@ -367,6 +350,12 @@ class Walk:
         named = None
         if (size > 1 or (size and parent)) and may_name(source, pair):
             named = marks_of_elements(source, pair=pair, parent=parent)
+        outer = self._columns
+        self._columns = columns_of(source, parent, key, self.rules.mark_of_key) or outer
+        if self._columns is not None:
+            self.spend(_PER_KEY * size)
+            cells = marks_of_cells(self._columns, source, self.rules.mark_of_key)
+            named = {**cells, **named} if named else cells
         self._depth = depth + 1
         for index, value in enumerate(source):
             if not index % _SPELL:
@@ -377,6 +366,7 @@ class Walk:
                 below = merge_marks(below, named[index])
             self.value(value, out, index, (path, out, index), child, below, hint)
         self._depth = depth
+        self._columns = outer
 
     def hits(self) -> list[list[Hit]]:
         """Return the detectors' hits in each slot, followed by each key of ``keys``.

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from guardrail.core.redaction.key_names import classify
-from guardrail.core.redaction.key_names_personal import Role, judge_personal, judge_script
+from guardrail.core.redaction.key_names_personal import judge_personal
+from guardrail.core.redaction.key_roles import Role
+from guardrail.core.redaction.key_scripts import judge_script
 from guardrail.core.redaction.known_names import KnownNames
 from guardrail.core.redaction.person_names import is_person, name_span
 from guardrail.core.redaction.roles import is_assigned_number, mark_of_role

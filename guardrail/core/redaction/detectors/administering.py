@@ -38,6 +38,12 @@ _FORMS = {
     "_authtoken": rf"\bset{_S}[^\s\x00]{{0,128}}_authtoken{_S}{_WORD}",
     # Routers and switches.
     "enable ": rf"\benable{_S}(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_DISTINCTIVE}{_WORD}",
+    "community": rf"\bsnmp[\w\-]{{0,20}}\b{_REST}\bcommunity(?:[ \t]{{1,8}}|[ \t]{{0,4}}[=:][ \t]{{0,4}})(?!(?:is|string|strings|name|names|the|in|of|for|and|or|r[ow])\b){_WORD}",
+    "community ": rf"\br[ow]community6?{_S}{_WORD}",
+    "com2sec": rf"\bcom2sec6?{_S}{_SOME}{_S}{_SOME}{_S}{_WORD}",
+    "snmp-server host": rf"\bsnmp-server{_S}host{_S}{_SOME}{_S}(?:(?:traps|informs|vrf{_S}{_SOME}){_S}){{0,2}}(?:version{_S}[12]c?{_S})?(?!version\b){_WORD}",
+    "-server key": rf"\b(?:tacacs|radius)-server{_S}key{_S}(?:\d{_S})?{_WORD}",
+    "pre-shared-key": rf"\bpre-shared-key{_S}(?:(?:ascii-text|hexadecimal|local|remote|address{_S}{_SOME}|key){_S}){{0,2}}{_DISTINCTIVE}{_WORD}",
     "username ": rf"\busername{_S}{_SOME}{_S}(?:privilege{_S}\d{{1,2}}{_S})?(?:secret|password){_S}(?:\d{{1,2}}{_S})?{_DISTINCTIVE}{_WORD}",
 }
 _PATTERNS = {tell: re.compile(form, re.IGNORECASE) for tell, form in _FORMS.items()}
@@ -57,6 +63,9 @@ def administered(text: str, low: str, present: Collection[str]) -> Iterable[Hit]
         or "vault l" in low
         or "as sys" in low
         or "schtasks" in low
+        or "community" in low
+        or "com2sec" in low
+        or "snmp-server" in low
     ):
         return _found(text, low)
     return ()

@@ -137,6 +137,9 @@ def _fits(cls: str, value: str, digits: int) -> bool:
 
 def _class_of_words(left: str) -> str | None:
     """Return the class that the last words of *left* give to the number after them."""
+    east = None if left.isascii() else _EAST.search(left)
+    if east is not None:
+        return _class_of_east(east.group("v"))
     match = _WORDS_BACK.match(left[::-1])
     if match is None:
         return None
@@ -149,6 +152,21 @@ def _class_of_words(left: str) -> str | None:
     while words and words[0].lower() in _FILLERS:
         del words[0]
     return _class_of(tuple(words[3::-1])) if words else None
+
+
+# Chinese, Japanese and Korean do not separate a word from the number after it.
+_EAST = re.compile(
+    r"(?P<v>[\u2e80-\u9fff\uac00-\ud7af]{2,8}?)(?:[\u306f\u662f\u4e3a\u70ba\uc740\ub294]?[ :\uff1a]{0,2})\Z"
+)
+
+
+@lru_cache(maxsize=4096)
+def _class_of_east(word: str) -> str | None:
+    for size in range(2, len(word) + 1):
+        info = classify(word[-size:])
+        if info.cls is not None:
+            return info.cls if info.cls in _NUMBERED else None
+    return None
 
 
 @lru_cache(maxsize=4096)

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from guardrail.core.redaction.detectors.named import looks_secret
 from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_names import Scope, classify
+from guardrail.core.redaction.key_roles import OF_OWNER, Role
+from guardrail.core.redaction.roles import mark_of_role
 from guardrail.core.redaction.spans import JOINT, Hit
 
 __all__ = ["markup"]
@@ -51,6 +53,7 @@ _FAR = 4_096
 class _NameHint(NamedTuple):
     cls: str | None
     hints: bool
+    role: Role | None = None
 
 
 _NOTHING = _NameHint(None, hints=False)
@@ -61,6 +64,13 @@ _SECRET = _NameHint("secret", hints=False)
 def _hint_of_name(name: str) -> _NameHint:
     """Return the hint that *name* gives about a value, or ``_NOTHING`` if *name* gives none."""
     info = classify(name)
+    if (
+        info.cls is None
+        and info.role is not None
+        and info.role.words >= 0
+        and info.role != OF_OWNER
+    ):
+        return _NameHint(None, hints=False, role=info.role)
     if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
         return _NOTHING
     return _NameHint(info.cls, hints=info.cls is None)
@@ -158,6 +168,9 @@ class _TagReader:
             return []
         if hint.hints and not looks_secret(value):
             return []
+        if hint.role is not None:
+            mark = mark_of_role(hint.role, value)
+            return [] if mark is None else [Hit(start, start + len(value), mark.cls, "markup")]
         if _WORDY.search(value) is None or _is_label(value):
             return []
         return [Hit(start, start + len(value), hint.cls or "secret", "markup")]

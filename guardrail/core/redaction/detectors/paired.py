@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator
 
 from guardrail.core.redaction.expressions import is_reference
-from guardrail.core.redaction.key_names import classify
+from guardrail.core.redaction.key_names import KeyInfo, classify
+from guardrail.core.redaction.roles import mark_of_role
 from guardrail.core.redaction.spans import Hit
 
 __all__ = ["paired"]
@@ -63,9 +64,9 @@ def paired(text: str, low: str) -> Iterator[Hit]:
     if "into" in low:
         for match in _INSERT.finditer(text):
             columns = [column.strip(' \t\r\n"`[]') for column in match.group("c").split(",")]
-            secret = [classify(column).cls == "secret" for column in columns]
-            if any(secret):
-                yield from _rows(text, match.end(), secret)
+            infos = [classify(column) for column in columns]
+            if any(info.cls is not None or info.role is not None for info in infos):
+                yield from _rows(text, match.end(), infos)
 
 
 def _in_lines(text: str, low: str) -> Iterator[Hit]:
@@ -85,16 +86,18 @@ def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
             yield Hit(*match.span(group), "secret", "field")
 
 
-def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
+def _rows(text: str, at: int, infos: list[KeyInfo]) -> Iterator[Hit]:
     row = _ROW.match(text, at)
     while row is not None:
         at = row.end()
-        for is_secret in secret:
+        for info in infos:
             cell = _CELL.match(text, at)
             if cell is None:
                 return
-            if is_secret:
+            if info.cls == "secret":
                 yield from _cell(cell)
+            elif info.cls is not None or info.role is not None:
+                yield from _personal_cell(cell, info)
             at = cell.end()
             if cell.group("end") == ")":
                 break
@@ -115,6 +118,20 @@ def _cell(cell: re.Match[str]) -> Iterator[Hit]:
     value = cell.group(group)
     if _is_value(value) and (group != "bare" or value.strip().isdigit()):
         yield Hit(*cell.span(group), "secret", "column")
+
+
+def _personal_cell(cell: re.Match[str], info: KeyInfo) -> Iterator[Hit]:
+    group = next((name for name in ("one", "two", "bare") if cell.group(name) is not None), None)
+    if cell.group("call") is not None or group is None:
+        return
+    value = cell.group(group).strip()
+    cls = info.cls
+    if cls is None and info.role is not None:
+        mark = mark_of_role(info.role, value)
+        cls = None if mark is None else mark.cls
+    if cls is not None and _is_value(value) and (group != "bare" or value.isdigit()):
+        start = cell.start(group) + cell.group(group).index(value)
+        yield Hit(start, start + len(value), cls, "column")
 
 
 def _is_value(value: str) -> bool:

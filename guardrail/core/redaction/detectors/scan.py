@@ -13,16 +13,21 @@ from collections.abc import Callable, Iterable
 from guardrail.core.redaction.detectors.address_book import address_book
 from guardrail.core.redaction.detectors.code import fallbacks
 from guardrail.core.redaction.detectors.columns import columns
+from guardrail.core.redaction.detectors.fields import fields
+from guardrail.core.redaction.detectors.forms import forms
 from guardrail.core.redaction.detectors.labelled import labelled
 from guardrail.core.redaction.detectors.markup import markup
+from guardrail.core.redaction.detectors.messages import messages
 from guardrail.core.redaction.detectors.named import assignments, keywords, looks_secret, urls
 from guardrail.core.redaction.detectors.names import names
+from guardrail.core.redaction.detectors.names_east import names_east
 from guardrail.core.redaction.detectors.network import addresses
 from guardrail.core.redaction.detectors.personal import emails, numbers
 from guardrail.core.redaction.detectors.shape import long_words, looks_random, pem
+from guardrail.core.redaction.detectors.streets import streets
 from guardrail.core.redaction.entities import hits_behind_entities, holds_entity
 from guardrail.core.redaction.limits import unmetered
-from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks
+from guardrail.core.redaction.marks import FILLER, MARK_PREFIX, mask_marks
 from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 
 __all__ = ["JOINT", "Hit", "looks_random", "looks_secret", "scan", "scan_secrets"]
@@ -53,6 +58,23 @@ def _found(
         return []
     if MARK_PREFIX in text:
         text = mask_marks(text)
+    hits = _hits(text, detectors, spend)
+    # A value that was replaced before stays under its name, which still says what it was.
+    return [hit for hit in hits if not _is_replaced(text, hit)] if FILLER in text else hits
+
+
+def _is_replaced(text: str, hit: Hit) -> bool:
+    return not text[hit.start : hit.end].strip(_AROUND)
+
+
+_AROUND = FILLER + " \t\"'"
+
+
+def _hits(
+    text: str,
+    detectors: tuple[Callable[[str], Iterable[Hit]], ...],
+    spend: Callable[[int], None],
+) -> list[Hit]:
     entities = "&" in text and holds_entity(text)
     hits: list[Hit] = []
     if len(text) <= _SHORT:
@@ -111,4 +133,18 @@ _SECRETS: tuple[Callable[[str], Iterable[Hit]], ...] = (
     _markup,
     _fallbacks,
 )
-_ALL = (*_SECRETS, emails, numbers, labelled, addresses, names, address_book, columns)
+_ALL = (
+    *_SECRETS,
+    emails,
+    numbers,
+    labelled,
+    addresses,
+    names,
+    address_book,
+    columns,
+    streets,
+    forms,
+    messages,
+    fields,
+    names_east,
+)

@@ -82,8 +82,17 @@ _CALLS = (
     "sp_addlogin ", "sp_password ", "httpbasicauth(", "basicauth(", "basic_auth(", "httpdigestauth(", "digestauth(", "networkcredential(", "pscredential(", "usernamepasswordcredentials(", "passwordauthentication(",
     ".login(", ".auth(", ".authenticate(", ".changeuserpassword(",
 )  # fmt: skip
+# Calls whose user and password follow another argument: an address, a connection or a source.
+_CALLS_WITH_PLACE = (
+    "new pdo(", "mysqli_connect(", "new mysqli(", "mysql_connect(", "drivermanager.getconnection(", "ldap_bind(", "ftp_login(", "ssh2_auth_password(", "imap_open(", "oci_connect(", "dbi->connect(", "pymysql.connect(", "mysqldb.connect(", "odbc_connect(",
+)  # fmt: skip
+_PLACE = r"\s{0,8}(?:\\?\"[^\"\n\x00]{0,256}\"|'[^'\n\x00]{0,256}'|[$\w.>\-]{1,64}(?:\([^()\n\x00]{0,128}\))?)\s{0,4},"
 _TWO = re.compile(
     r"\s{0,8}N?(?:\\?\"[^\"\n\x00]{0,128}\"|'[^'\n\x00]{0,128}')\s{0,4},\s{0,8}N?(?:\\?\"(?P<two>[^\"\n\x00\\]{1,256})|'(?P<one>[^'\n\x00\\]{1,256}))"
+)
+_PLACE_TELLS = ("connect", "pdo(", "mysqli", "_bind(", "login(", "password(", "open(")
+_THREE = re.compile(
+    _PLACE + _PLACE + r"\s{0,8}(?:\\?\"(?P<two>[^\"\n\x00\\]{1,256})|'(?P<one>[^'\n\x00\\]{1,256}))"
 )
 # Password hashes that include the name of their scheme, as in htpasswd files and LDAP.
 _SCHEME = re.compile(
@@ -121,8 +130,11 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
             yield from _variables(text, low)
     if "{" in text and ("sha" in low or "md5}" in low or "{crypt" in low):
         yield from _named(_SCHEME, text)
-    if ("'" in text or '"' in text) and (announced or "login" in low or "credential" in low):
-        yield from _calls(text, low)
+    if "'" in text or '"' in text:
+        if announced or "login" in low or "credential" in low:
+            yield from _calls(_CALLS, _TWO, text, low)
+        if any(tell in low for tell in _PLACE_TELLS):
+            yield from _calls(_CALLS_WITH_PLACE, _THREE, text, low)
 
 
 def _announced(text: str, low: str) -> Iterator[Hit]:
@@ -164,8 +176,8 @@ def _matches_after(
             at = low.find(word, at + len(word))
 
 
-def _calls(text: str, low: str) -> Iterator[Hit]:
-    for match in _matches_after(_CALLS, _TWO, text, low):
+def _calls(calls: tuple[str, ...], pattern: re.Pattern[str], text: str, low: str) -> Iterator[Hit]:
+    for match in _matches_after(calls, pattern, text, low):
         group = match.lastgroup or "one"
         if not is_reference(match.group(group)):
             yield Hit(*match.span(group), "secret", "statement")

@@ -12,11 +12,12 @@ from guardrail.core.redaction.spans import Hit
 __all__ = ["CELL", "HEADER", "MOST_ROWS", "tables"]
 
 _NAME = r"[ \t]{0,16}[\"']?[^\W\d][\w.\-]{0,40}[\"']?[ \t]{0,16}"
+_SPACED = r"[ \t]{0,16}[\"']?[^\W\d][\w.\- ]{0,40}[\"']?[ \t]{0,16}"
 _PLAIN = r"[\"']?[^\W\d][\w.\- ]{0,40}[\"']?"
 # A comma followed by a blank separates words of a sentence, not cells.
 HEADER = re.compile(
     r"(?:"
-    rf"(?P<bars>\|?{_NAME}(?:\|{_NAME}){{1,30}}\|?)"
+    rf"(?P<bars>\|?{_NAME}(?:\|{_NAME}){{1,30}}\|?|\|{_SPACED}(?:\|{_SPACED}){{1,30}}\|)"
     rf"|(?P<signs>{_PLAIN}(?P<sign>[,;\t])(?! ){_PLAIN}(?:(?P=sign)(?! ){_PLAIN}){{0,30}})"
     r")[ \t]{0,16}\r?\n"
 )
