@@ -27,6 +27,8 @@ from guardrail.errors import RedactionError
 
 __all__ = ["Inspection", "Limits", "Redactor", "View", "is_structured"]
 
+_IDENTITIES = 1_024
+"""Maximum number of remembered texts of identities. Each has at most 512 characters."""
 _SCHEMAS = 512
 _READ = 4
 """How many times as many characters of an exception's message are read as are recorded."""
@@ -67,7 +69,7 @@ class Redactor:
     Thread-safe. It stores only short values that are not sensitive.
     """
 
-    __slots__ = ("_limits", "_meter", "_replacer", "_rules", "_schemas")
+    __slots__ = ("_clean", "_limits", "_meter", "_replacer", "_rules", "_schemas")
 
     def __init__(
         self,
@@ -98,6 +100,8 @@ class Redactor:
         self._rules = rules
         self._limits = limits
         self._meter = meter
+        self._clean: set[str] = set()
+        """Texts of identities without a secret, which are the same in session after session."""
         self._schemas: dict[int, tuple[Mapping[str, object], SchemaMarks]] = {}
 
     # --- the interface ---
@@ -244,8 +248,13 @@ class Redactor:
         Values known to a session do not count.
         """
         for leaf in leaves:
+            if leaf in self._clean:
+                continue
             if self._rules.scan_secrets(normalised(leaf) if needs_normalising(leaf) else leaf):
                 return "secret"
+            if len(self._clean) >= _IDENTITIES:
+                self._clean.clear()
+            self._clean.add(leaf)
         return None
 
     def _inspection(
