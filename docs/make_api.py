@@ -50,6 +50,10 @@ MODULES = {
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. They need the extra `langchain`."
     ),
+    "guardrail.integrations.fastapi": (
+        "Sessions of bearer tokens in FastAPI and Starlette applications"
+        " ([web-apps.md](web-apps.md)). It requires the extra `guardrail-ledger[fastapi]`."
+    ),
     "guardrail.integrations.presidio": (
         "Presidio as a detector for reports ([redaction.md](redaction.md#other-detectors)). It"
         " needs\nthe extra `presidio`."

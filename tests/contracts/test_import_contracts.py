@@ -73,6 +73,7 @@ BREAKING = {
         "anthropic",
     ),
     "Only its integration imports Presidio": ("cli/detectors.py", "presidio_analyzer"),
+    "Only the FastAPI integration imports Starlette": ("integrations/toolbox.py", "starlette"),
     "Only the HTTP server imports uvicorn and h11": ("system/http.py", "h11"),
     "Only the redaction rules of the settings import RE2": ("core/redaction/rules.py", "re2"),
     "Only the proxy's client of the upstream imports aiohttp": ("system/http.py", "aiohttp"),

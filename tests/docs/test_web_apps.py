@@ -36,6 +36,8 @@ from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from tests.support.langchain import Scripted
+from tests.support.tokens import token as token_of
+from tests.support.tokens import token_guard
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
 
@@ -97,7 +99,7 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
     """And each is run by a test of this file."""
     _, _, patterns = PAGE.read_text(encoding="utf-8").partition("\n## Patterns\n")
     headings = re.findall(r"^### (.*)$", patterns, re.MULTILINE)
-    assert len(headings) == 10
+    assert len(headings) == 11
     here = Path(__file__).read_text(encoding="utf-8")
     for heading in headings:
         assert f'"{heading}"' in here, heading
@@ -105,6 +107,50 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
 
 # -- FastAPI and Starlette
 # ---------------------------------------------------------------------------------------------
+
+
+def test_a_bearer_token_becomes_the_session_of_its_request(tmp_path: Path) -> None:
+    """Verified, with one line; without a token, no endpoint runs."""
+    guard, ledger = token_guard(tmp_path)
+
+    @guard.tool
+    def find_order(number: int) -> str:
+        """Find an order."""
+        return f"order {number}"
+
+    app = App(guard=guard, ledger=ledger, find_order=find_order)
+    program = app.run("FastAPI and Starlette: bearer tokens")
+    with TestClient(program["app"]) as client:
+        headers = {"Authorization": f"Bearer {token_of(sub='bob')}"}
+        assert client.get("/orders/7", headers=headers).json() == "order 7"
+        assert client.get("/orders/8").status_code == 401
+        assert client.get("/health").status_code == 404
+    assert app.calls() == [("bob", 7)]
+    assert ledger.of("call.decision")[0]["principal"]["assurance"] == "verified"
+
+
+def test_a_session_of_a_token_reaches_threads_and_tasks(tmp_path: Path) -> None:
+    """A session of a token keeps the identity in threads and tasks as any other session does."""
+    guard, ledger = token_guard(tmp_path)
+
+    @guard.tool
+    def find_order(number: int) -> str:
+        """Find an order."""
+        return f"order {number}"
+
+    with guard.session(token=token_of(), agent="bot") as session:
+        thread = threading.Thread(target=guard.bind(session)(find_order), kwargs={"number": 1})
+        thread.start()
+        thread.join()
+
+        async def tasks() -> None:
+            await asyncio.gather(
+                asyncio.to_thread(find_order, number=2), asyncio.to_thread(find_order, number=3)
+            )
+
+        asyncio.run(tasks())
+    people = [record["principal"] for record in ledger.of("call.decision")]
+    assert [person["assurance"] for person in people] == ["verified"] * 3
 
 
 def test_asgi_middleware_keeps_the_identity_everywhere(app: App) -> None:

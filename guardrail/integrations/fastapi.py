@@ -1,0 +1,141 @@
+"""Runs requests to FastAPI and Starlette applications in sessions of their callers.
+
+A bearer token in ``Authorization`` (RFC 6750) becomes the session of the request:
+``app.add_middleware(TokenSessions, guard=guard)`` for the whole application, or
+``Depends(token_session(guard))`` for some of its routes. A request without a valid token does not
+reach the application: it gets status 401, or 503 if the issuer's keys can't be read. The body
+contains only a code, because messages name parts of the settings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
+from typing import TYPE_CHECKING, Any, Final
+
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
+from starlette.responses import JSONResponse
+
+from guardrail.call.scope import SessionScope
+from guardrail.errors import IdentityError
+
+if TYPE_CHECKING:
+    from guardrail.core.types import Agent
+    from guardrail.guard import Guard
+
+__all__ = ["TokenSessions", "token_session"]
+
+_Scope = MutableMapping[str, Any]
+_Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+_Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+_BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+) *")
+_NO_BEARER: Final = "identity.bearer"
+_NO_KEYS: Final = "identity.token.keys"
+_POLICY_VIOLATION: Final = 1008
+"""The code with which a web socket is closed (RFC 6455, section 7.4.1)."""
+
+
+class TokenSessions:
+    """ASGI middleware: each request and web socket runs in the session of its bearer token.
+
+    Endpoints, background tasks and streams run inside the session. ``request.state.guardrail`` is
+    the session.
+    """
+
+    def __init__(
+        self,
+        app: Callable[[_Scope, _Receive, _Send], Awaitable[None]],
+        *,
+        guard: Guard,
+        agent: Agent | str | None = None,
+        public: Collection[str] = (),
+    ) -> None:
+        """*agent* is the agent of the sessions, unless the token states one. Requests to the paths
+        in *public*, such as ``/health``, need no token and run outside a session.
+        """
+        self._app = app
+        self._guard = guard
+        self._agent = agent
+        self._public = frozenset(public)
+
+    async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
+        """Serve one request."""
+        if scope["type"] not in ("http", "websocket") or scope["path"] in self._public:
+            await self._app(scope, receive, send)
+            return
+        try:
+            session = await _open(self._guard, scope, self._agent)
+        except IdentityError as error:
+            await _refuse(scope, receive, send, error)
+            return
+        scope.setdefault("state", {})["guardrail"] = session
+        async with session:
+            await self._app(scope, receive, send)
+
+
+def token_session(
+    guard: Guard, *, agent: Agent | str | None = None
+) -> Callable[[HTTPConnection], AsyncIterator[SessionScope]]:
+    """Return a FastAPI dependency that opens the session of the request's bearer token, and closes
+    it after the endpoint. Pass the session to background tasks and streams explicitly.
+    """
+
+    async def in_session(connection: HTTPConnection) -> AsyncIterator[SessionScope]:
+        try:
+            session = await _open(guard, connection.scope, agent)
+        except IdentityError as error:
+            status, headers = _answer(error)
+            raise HTTPException(status, error.code, headers=headers) from None
+        async with session:
+            yield session
+
+    return in_session
+
+
+async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> SessionScope:
+    """Return the session of the token in a request. Raises ``IdentityError``.
+
+    A known token is verified here. If its key is unknown, a thread waits for the issuer's keys.
+    """
+    token = _token_in(scope)
+    try:
+        return guard.session(token=token, agent=agent)
+    except IdentityError as error:
+        if error.code != "identity.token.key":
+            raise
+    return await asyncio.to_thread(functools.partial(guard.session, token=token, agent=agent))
+
+
+def _token_in(scope: _Scope) -> str:
+    values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
+    if len(values) != 1:
+        raise _no_bearer("the request does not have exactly one header Authorization")
+    found = _BEARER.fullmatch(values[0])
+    if found is None:
+        raise _no_bearer("the header Authorization contains no bearer token")
+    return found[1].decode("ascii")
+
+
+def _no_bearer(message: str) -> IdentityError:
+    hint = "send the access token as: Authorization: Bearer TOKEN"
+    return IdentityError(message, code=_NO_BEARER, hint=hint)
+
+
+def _answer(error: IdentityError) -> tuple[int, dict[str, str]]:
+    """Return the status and the headers of a refusal (RFC 6750, section 3)."""
+    if error.code == _NO_KEYS:
+        return 503, {}
+    reason = "" if error.code == _NO_BEARER else ' error="invalid_token"'
+    return 401, {"WWW-Authenticate": f"Bearer{reason}"}
+
+
+async def _refuse(scope: _Scope, receive: _Receive, send: _Send, error: IdentityError) -> None:
+    if scope["type"] == "websocket":
+        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.code})
+        return
+    status, headers = _answer(error)
+    await JSONResponse({"detail": error.code}, status, headers=headers)(scope, receive, send)

@@ -1,0 +1,150 @@
+"""Bearer tokens become the sessions of requests, in real FastAPI and Starlette applications."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, WebSocket
+from fastapi.responses import StreamingResponse
+from starlette.testclient import TestClient
+from starlette.websockets import WebSocketDisconnect
+
+from guardrail import Guard, SessionScope
+from guardrail.integrations.fastapi import TokenSessions, token_session
+from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from tests.support.tokens import jwk, key_server, key_set, settings_for, token, token_guard
+
+
+def bearer(text: str) -> dict[str, str]:
+    """Return the header of a request."""
+    return {"Authorization": f"Bearer {text}"}
+
+
+def callers(ledger: MemoryLedger) -> list[tuple[str, str]]:
+    """Return principal and assurance of each call."""
+    return [
+        (record["principal"]["id"], record["principal"]["assurance"])
+        for record in ledger.of("call.decision")
+        if record["decision"]["effect"] == "allow"
+    ]
+
+
+def with_middleware(guard: Guard) -> FastAPI:
+    """Return an application whose requests all need a token, except those for its health."""
+    app = FastAPI()
+    app.add_middleware(TokenSessions, guard=guard, agent="support-bot", public=["/health"])
+
+    def call() -> None:
+        guard.call("x", {}, lambda: None)
+
+    @app.get("/health")
+    def health() -> str:
+        return "up"
+
+    @app.get("/sync")
+    def sync(request: Request, tasks: BackgroundTasks) -> str:
+        call()
+        tasks.add_task(call)
+        return str(request.state.guardrail.session.principal.id)
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        async def parts() -> Any:
+            for number in range(2):
+                await asyncio.sleep(0)
+                call()
+                yield str(number)
+
+        return StreamingResponse(parts())
+
+    @app.websocket("/socket")
+    async def socket(connection: WebSocket) -> None:
+        await connection.accept()
+        call()
+        await connection.send_text("done")
+        await connection.close()
+
+    return app
+
+
+def test_the_middleware_runs_everything_in_the_session_of_the_token(tmp_path: Path) -> None:
+    """Endpoints, background tasks, streams and web sockets."""
+    guard, ledger = token_guard(tmp_path)
+    client = TestClient(with_middleware(guard))
+    alice, bob = bearer(token()), bearer(token(sub="bob@example.com"))
+    assert client.get("/sync", headers=alice).json() == "alice@example.com"
+    assert client.get("/stream", headers=bob).text == "01"
+    with client.websocket_connect("/socket", headers=alice) as socket:
+        assert socket.receive_text() == "done"
+    alices, bobs = ("alice@example.com", "verified"), ("bob@example.com", "verified")
+    assert callers(ledger) == [alices, alices, bobs, bobs, alices]
+    assert {record["agent"]["id"] for record in ledger.of("call.decision")} == {"support-bot"}
+
+
+def test_a_request_without_a_good_token_does_not_reach_the_application(tmp_path: Path) -> None:
+    """It gets a code, but no part of the settings or of the token."""
+    guard, ledger = token_guard(tmp_path)
+    client = TestClient(with_middleware(guard))
+    assert client.get("/health").json() == "up"
+    for headers, code in (
+        ({}, "identity.bearer"),
+        ({"Authorization": "Basic YTpi"}, "identity.bearer"),
+        (bearer(token(aud="other")), "identity.token.audience"),
+        (bearer("abc"), "identity.token.malformed"),
+    ):
+        answer = client.get("/sync", headers=headers)
+        assert answer.status_code == 401
+        assert answer.json()["detail"] == code
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+        assert "jwks" not in answer.text
+    twice = client.get(
+        "/sync", headers=[("Authorization", "Bearer a"), ("authorization", "Bearer b")]
+    )
+    assert twice.json()["detail"] == "identity.bearer"
+    with pytest.raises(WebSocketDisconnect) as caught, client.websocket_connect("/socket"):
+        pass
+    assert (caught.value.code, caught.value.reason) == (1008, "identity.bearer")
+    assert ledger.of("call.decision") == []
+
+
+def test_the_dependency_opens_the_session_for_one_route(tmp_path: Path) -> None:
+    """And passes it to background tasks."""
+    guard, ledger = token_guard(tmp_path)
+    app = FastAPI()
+    opened = Depends(token_session(guard, agent="support-bot"))
+
+    def call() -> None:
+        guard.call("x", {}, lambda: None)
+
+    @app.get("/")
+    def endpoint(tasks: BackgroundTasks, session: SessionScope = opened) -> str:
+        call()
+        tasks.add_task(guard.bind(session)(call))
+        return session.session.principal.id
+
+    client = TestClient(app)
+    assert client.get("/", headers=bearer(token())).json() == "alice@example.com"
+    refused = client.get("/", headers=bearer(token(exp=1)))
+    assert (refused.status_code, refused.json()["detail"]) == (
+        401,
+        "identity.token.expired",
+    )
+    assert callers(ledger) == [("alice@example.com", "verified")] * 2
+
+
+def test_a_new_key_is_accepted_and_missing_keys_are_no_fault_of_the_client() -> None:
+    """The event loop does not wait for the issuer; a thread does."""
+    with key_server(key_set(jwk())) as server:
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings_for(server.url))
+        client = TestClient(with_middleware(guard))
+        ledger.now += timedelta(seconds=11)
+        server.text = key_set(jwk(), jwk("k2", number=1))
+        new = bearer(token(kid="k2", number=1))
+        assert client.get("/sync", headers=new).status_code == 200
+    ledger.now += timedelta(days=2)
+    answer = client.get("/sync", headers=bearer(token(exp=2_000_000_000)))
+    assert (answer.status_code, answer.json()["detail"]) == (503, "identity.token.keys")
