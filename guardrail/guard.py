@@ -59,6 +59,8 @@ class Guard(GuardedCalls):
     with ``Guard.open``.
     """
 
+    _watch: ReloadWatch | None = None
+
     def __init__(
         self,
         *,
@@ -100,7 +102,8 @@ class Guard(GuardedCalls):
             self._callers, journal=journal, keys=keys, make=make, tokens=tokens, sessions=sessions
         )
         self._recorder = self._new_recorder(rules.profile)
-        self._throttle = Throttle(journal, settings.limits.calls_per_minute)
+        limits = settings.limits
+        self._throttle = Throttle(journal, limits.calls_per_minute, limits.tenant_calls)
         terms = terms_of(settings.approvals)
         self.calls = CallSteps(
             callers=self._callers,
@@ -118,7 +121,6 @@ class Guard(GuardedCalls):
         self._anchors = anchors
         self.approvals = journal.approval_service(keys.tenant, terms, rules, clock)
         """Accepts people's answers to approval requests, for programs with their own interface."""
-        self._watch: ReloadWatch | None = None
 
     def _new_recorder(self, profile: str) -> Recorder:
         return Recorder(

@@ -1,5 +1,5 @@
-"""Limits the number of decisions per minute for each principal. Further calls are denied, and are
-counted instead of being recorded individually.
+"""Limits the number of decisions per minute for each principal and for each tenant. Further calls
+are denied, and are counted instead of being recorded individually.
 
 The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
 calls in that minute wait for this record: a denial always refers to a durable record, even if the
@@ -53,6 +53,9 @@ _GRACE = 0.05
 
 Key = tuple[str, str | None, str]
 
+_TENANT = "\0tenant"
+"""First part of the key of a whole tenant. No tenant has this name."""
+
 # Spellings of a name that look the same count as one principal. This can only deny more calls.
 _folded = functools.lru_cache(4_096)(folded)
 
@@ -64,8 +67,12 @@ class ExceededLimit:
     state: SessionState | None
     """One of the principal's sessions, or None for the principals that share one record."""
     window: int
+    limit: int
+    """Number of calls per minute."""
     since: str
     """Start of the minute (RFC 3339)."""
+    of_tenant: bool = False
+    """True if a tenant exceeded its limit, so all of its principals are denied."""
     count: int = 0
     """Number of denied calls."""
     tools: dict[str, int] = field(default_factory=dict)
@@ -75,20 +82,28 @@ class ExceededLimit:
     entry: Future[Receipt] | None = None
 
 
+def _tenant_key(state: SessionState) -> Key:
+    return (_TENANT, None, state.session.tenant)
+
+
 class Throttle:
-    """Counts the calls of each principal. Thread-safe; starts from zero after a fork."""
+    """Counts the calls of each principal and tenant. Thread-safe; starts from zero after a fork."""
 
     def __init__(
         self,
         journal: Journal,
         limit: int,
+        tenant_limit: int = 0,
         *,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """*limit* is the number of calls per minute for each principal; 0 means no limit."""
+        """*limit* is the number of calls per minute for each principal, and *tenant_limit* that for
+        each tenant; 0 means no limit.
+        """
         self._journal = journal
         self._limit = limit
+        self._tenant_limit = tenant_limit
         self._now = now
         self._wall = wall
         # Minutes start together with those of the wall clock, as long as that clock is not changed.
@@ -108,15 +123,20 @@ class Throttle:
 
     def count(self, state: SessionState, tool: str) -> ExceededLimit | None:
         """Count a call to *tool* by the principal of *state*. Return None if the call is within the
-        limit.
+        limits.
         """
-        if not self._limit:
+        if not self._limit and not self._tenant_limit:
             return None
         key = self._key(state)
         with self._lock:
-            if self._add_calls(key, 1) <= self._limit:
-                return None
-            exceeded, new = self._find_or_start(key, state)
+            # A call above its principal's limit does not count for the tenant, so one principal
+            # can't use up the calls of the others.
+            limit = self._limit
+            if not limit or self._add_calls(key, 1) <= limit:
+                key, limit = _tenant_key(state), self._tenant_limit
+                if not limit or self._add_calls(key, 1) <= limit:
+                    return None
+            exceeded, new = self._find_or_start(key, state, limit)
             exceeded.count += 1
             if tool in exceeded.tools or len(exceeded.tools) < _MAX_TOOLS:
                 exceeded.tools[tool] = exceeded.tools.get(tool, 0) + 1
@@ -125,13 +145,16 @@ class Throttle:
         return exceeded
 
     def charge(self, state: SessionState, calls: int) -> None:
-        """Count *calls* additional calls for the principal of *state*, because its record is as
-        large as *calls* ordinary records.
+        """Count *calls* additional calls for the principal of *state* and its tenant, because its
+        record is as large as *calls* ordinary records.
         """
-        if self._limit and calls > 0:
+        if calls > 0:
             key = self._key(state)
             with self._lock:
-                self._add_calls(key, calls)
+                if self._limit:
+                    self._add_calls(key, calls)
+                if self._tenant_limit:
+                    self._add_calls(_tenant_key(state), calls)
 
     def _key(self, state: SessionState) -> Key:
         pid = os.getpid()
@@ -148,7 +171,7 @@ class Throttle:
         """
         seq = yield from self.wait_for_record(exceeded)
         raise Denied(
-            f"denied: more than {counted(self._limit, 'call')} in a minute",
+            f"denied: more than {counted(exceeded.limit, 'call')} in a minute",
             seq=seq,
             cause=str(Cause.QUOTA),
         )
@@ -222,11 +245,14 @@ class Throttle:
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
-    def _find_or_start(self, key: Key, state: SessionState) -> tuple[ExceededLimit, bool]:
+    def _find_or_start(
+        self, key: Key, state: SessionState, limit: int
+    ) -> tuple[ExceededLimit, bool]:
         found = self._exceeded.get(key)
         if found is not None:
             return found, False
-        named = len(self._exceeded) < MAX_EXCEEDED
+        of_tenant = key[0] == _TENANT
+        named = of_tenant or len(self._exceeded) < MAX_EXCEEDED
         place = key if named else None
         found = self._exceeded.get(place)
         if found is not None:
@@ -236,7 +262,9 @@ class Throttle:
         made = ExceededLimit(
             state if named else None,
             self._window,
+            limit,
             record_time(since),
+            of_tenant,
         )
         self._exceeded[place] = made
         if self._timer is None and not self._closed:
@@ -266,7 +294,7 @@ class Throttle:
                 exceeded.ready.set_result(receipt)
 
         detail = {
-            "calls_per_minute": self._limit,
+            "calls_per_minute": exceeded.limit,
             "since": exceeded.since,
             **self._recorded_principal(exceeded),
         }
@@ -306,7 +334,8 @@ class Throttle:
             said = exceeded.state.bare
         else:
             said = exceeded.state.fields
-        return {"tenant": said.tenant, "principal": said.principal}
+        principal = None if exceeded.of_tenant else said.principal
+        return {"tenant": said.tenant, "principal": principal}
 
     def write_finished_minutes(self) -> None:
         """Write the counts for each minute that has ended. Called by a timer at the end of each
@@ -358,7 +387,7 @@ class Throttle:
             **whose,
             where=self._journal.where(),
             since=exceeded.since,
-            limit=self._limit,
+            limit=exceeded.limit,
             count=exceeded.count,
             tools=tools,
             begun=seq,

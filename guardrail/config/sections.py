@@ -233,6 +233,12 @@ class LimitSettings:
         "number of calls of one principal that a guard decides in a minute; further calls are "
         "denied and counted; 0: no limit",
     )
+    tenant_calls: int = number_field(
+        0,
+        0,
+        1_000_000_000,
+        "number of calls of one tenant that a guard decides in a minute; 0: no limit",
+    )
     open_tenants: int = number_field(
         32, 1, 10_000, "number of tenants' guards that a process keeps open, if others are idle"
     )

@@ -264,6 +264,8 @@ class Settings:
             governed["redaction"]["patterns"] = dict(self.redaction.patterns)
         if self.limits.calls_per_minute != LimitSettings().calls_per_minute:
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
+        if self.limits.tenant_calls:
+            governed.setdefault("limits", {})["tenant_calls"] = self.limits.tenant_calls
         if self.identity.issuers:
             governed["identity"] |= _governed_issuers(self.identity)
         if self.tools != ToolSettings():

@@ -263,8 +263,8 @@ def decision_seq(records: RecordReader, seq: int) -> int:
         return owner
     if kind in {"call.throttled", "admin.quota_reached"}:
         raise NotFoundError(
-            f"record {seq} is not a decision: it counts calls by one principal that exceeded "
-            "[limits] calls_per_minute",
+            f"record {seq} is not a decision: it counts calls that exceeded [limits] "
+            "calls_per_minute or tenant_calls",
             hint=f"guardrail show {seq}",
         )
     raise NotFoundError(

@@ -470,3 +470,41 @@ def test_a_process_that_is_killed_leaves_a_record_of_its_denials(tmp_path: Any, 
 def _cli(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", "from guardrail.cli import main; main()", *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_a_tenant_has_a_limit_of_its_own() -> None:
+    """Above it, all of its principals are denied, and those of other tenants are not. Calls above a
+    principal's limit do not count for the tenant.
+    """
+    settings = Settings().override(limits={"calls_per_minute": 3, "tenant_calls": 5})
+    guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings)
+
+    def call(principal: str, tenant: str, times: int) -> list[str]:
+        said = []
+        with guard.session(principal, tenant=tenant):
+            for _ in range(times):
+                try:
+                    guard.call("t", {}, lambda: None)
+                except Denied as denial:
+                    said.append(str(denial))
+        return said
+
+    assert call("alice", "acme", 9) == ["denied: more than 3 calls in a minute"] * 6
+    assert call("bob", "acme", 3) == ["denied: more than 5 calls in a minute"]
+    assert call("carol", "acme", 1) == ["denied: more than 5 calls in a minute"]
+    assert call("alice", "globex", 3) == []
+    guard.close()
+    found = [json.loads(line) for line in ledger.lines]
+    counts = [
+        (
+            each["tenant"],
+            (each["principal"] or {}).get("id"),
+            each["calls_per_minute"],
+            each["count"],
+        )
+        for each in found
+        if each["type"] == "call.throttled"
+    ]
+    assert counts == [("acme", "alice", 3, 6), ("acme", None, 5, 2)]
+    reached = [each["detail"] for each in found if each["type"] == "admin.quota_reached"]
+    assert [each["principal"] is None for each in reached] == [False, True]

@@ -362,7 +362,11 @@ def _print_throttled(record: Mapping[str, Any]) -> None:
     """
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")
-    whose = name(principal, "nobody") if obj(detail, "principal") else "several principals"
+    if obj(detail, "principal"):
+        whose = name(principal, "nobody")
+    else:
+        tenant = text(detail, "tenant")
+        whose = f"tenant {name(tenant, '')}" if tenant else "several principals"
     limit = integer(detail, "calls_per_minute") or 0
     minute = f"more than {limit:,} in the minute from {clock(text(detail, 'since'))}"
     count = integer(detail, "count")
