@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import compress
 
 from guardrail.core.hidden import hidden
@@ -42,8 +42,8 @@ class FormIndex:
 
     __slots__ = (
         "_encoded",
-        "_few",
         "_grams",
+        "_indexed",
         "_numbers",
         "_same",
         "_short",
@@ -52,11 +52,11 @@ class FormIndex:
         "windows",
     )
 
-    def __init__(self, few: Iterable[_Found] = ()) -> None:
-        self._few = tuple(few)
-        """All forms while there are few, otherwise empty."""
+    def __init__(self) -> None:
+        self._indexed = False
+        """False while there are few forms, each of which is searched for."""
         self._texts: list[str] = []
-        """All forms if there are many. A form's number is its index."""
+        """All forms. A form's number is its index."""
         self._values: list[str] = []
         """The value of each form in ``_texts``."""
         self._encoded = bytearray()
@@ -71,28 +71,28 @@ class FormIndex:
         """The forms with each window."""
 
     def extended(self, forms: list[_Found]) -> FormIndex:
-        """Return the index with *forms* added.
-
-        While there are few forms, this is a new object, which is complete before any search can use
-        it.
-        """
-        if self.windows:  # each value has forms that are longer than a window, such as hex
-            self._file(forms)
-            return self
-        index = FormIndex((*self._few, *forms))
-        if len(index._few) > _DIRECT:
-            forms, index._few = list(index._few), ()
-            index._file(forms)
+        """Return the index with *forms* added. An empty index is not changed."""
+        index = self if self._texts else FormIndex()
+        index._add(forms)
         return index
 
-    def _file(self, forms: list[_Found]) -> None:
-        windows, number = self.windows, len(self._texts)
-        # A search can find a form as soon as its window is stored.
-        self._texts += [text for text, _ in forms]
+    def _add(self, forms: list[_Found]) -> None:
+        first = len(self._texts)
+        # A search can find a form as soon as its text or, with an index, its window is stored.
         self._values += [known.value for _, known in forms]
         self._encoded += bytes([known.encoded for _, known in forms])
+        self._texts += [text for text, _ in forms]
+        if self._indexed:
+            self._file(first)
+        elif len(self._texts) > _DIRECT:
+            self._file(0)
+            self._indexed = True
+
+    def _file(self, first: int) -> None:
+        """Index all forms from number *first* on."""
+        windows = self.windows
         new: list[bytes] = []
-        for text, _ in forms:
+        for number, text in enumerate(self._texts[first:], first):
             data = _octets(text)
             # Values often begin or end alike, such as addresses of one domain.
             at = (len(data) - WINDOW) >> 1
@@ -105,7 +105,6 @@ class FormIndex:
                     new.append(window)
                 else:
                     new += self._share(window, number, data)
-            number += 1
         if new:
             # Each window is padded to eight bytes, so that one cast reads the same piece of all.
             padded = b"\x00".join(new)
@@ -139,15 +138,16 @@ class FormIndex:
 
     def candidates(self, text: str, spend: Callable[[int], None]) -> list[_Found]:
         """Return the forms that occur in *text*."""
-        if self._few:
-            return [found for found in self._few if found[0] in text]
         texts, values, encoded = self._texts, self._values, self._encoded
-        numbers = [number for number in self._short if texts[number] in text]
-        data = text.encode("utf-8", "surrogatepass")
-        view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
-        spend(len(view) // _GRAMS_AT_ONCE)
-        if not self._grams.isdisjoint(view):
-            numbers += self._in_windows(data, view, spend)
+        if self._indexed:
+            numbers = [number for number in self._short if texts[number] in text]
+            data = text.encode("utf-8", "surrogatepass")
+            view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
+            spend(len(view) // _GRAMS_AT_ONCE)
+            if not self._grams.isdisjoint(view):
+                numbers += self._in_windows(data, view, spend)
+        else:
+            numbers = [number for number, form in enumerate(texts) if form in text]
         return [
             (texts[number], KnownForm(values[number], bool(encoded[number]))) for number in numbers
         ]

@@ -68,7 +68,7 @@ def improbable(value: str) -> bool:
     core = value.strip()
     if _DIGITS.match(core):
         return is_card(core) or (len(core) > _LONG_NUMBER and len(set(core)) >= _DISTINCT)
-    if not any(map(str.isalpha, core)):
+    if not _has_letters(core):
         return _is_assigned_number(core)
     if len(set(value)) < _DISTINCT:
         return False
@@ -76,9 +76,11 @@ def improbable(value: str) -> bool:
         # Blanks around a value count, as in "  ab12 ". Blanks around a word or a number are part of
         # any sentence.
         return any(map(str.isdigit, core))
+    if "@" in core and _ADDRESS.match(core):
+        return True
     if _NUMBER.match(core) or _DATE.match(core):
         return False
-    if _ADDRESS.match(core) or not _ORDINARY.match(core.lstrip(_LEADING)):
+    if not _ORDINARY.match(core.lstrip(_LEADING)):
         return True
     pieces = _PIECES.findall(core)
     if not all(map(_is_usual_part, pieces)):
@@ -86,6 +88,10 @@ def improbable(value: str) -> bool:
     if sum(_count_alternations(piece) for piece in pieces) >= _MANY_CHANGES:
         return True
     return _is_distinctive_phrase(core, pieces)
+
+
+def _has_letters(core: str) -> bool:
+    return core.lower() != core.upper() if core.isascii() else any(map(str.isalpha, core))
 
 
 def _is_assigned_number(core: str) -> bool:

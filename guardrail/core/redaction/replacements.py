@@ -125,8 +125,11 @@ class Replacer:
         parts.append(text[end:])
         return "".join(parts)
 
-    def replace(self, walk: Walk, hits: list[list[Hit]], memory: Memory) -> None:
-        """Put marks and tokens into the copy made by *walk*."""
+    def replace(self, walk: Walk, hits: list[list[Hit]], memory: Memory) -> list[list[Hit]]:
+        """Put marks and tokens into the copy made by *walk*. Return *hits*, with one list in place
+        of all that are empty: a call keeps them while it waits, and the garbage collector would
+        visit a list for each value.
+        """
         partial: list[tuple[Any, Any]] = []
         texts: list[str] = []
         replacement, most = self.replacement, self.limits.string
@@ -157,6 +160,8 @@ class Replacer:
             holder[key] = text
         for holder, key, _, value in walk.pieces:
             holder[key] = walk.sized(value)
+        none: list[Hit] = []
+        return [found or none for found in hits]
 
     def _cut(self, walk: Walk, holder: Any, key: Any, text: str, found: list[Hit]) -> str:
         """Put the recorded form of a long string into the copy. *text* is the part of it that was

@@ -362,7 +362,7 @@ class Inspection:
                 truncated=bool(walk.pieces),
                 renamed=bool(self._renamed),
             )
-        replacer.replace(walk, self._hits, self._memory)
+        self._hits = replacer.replace(walk, self._hits, self._memory)
         _apply_names(walk.owners, self._renamed, walk.nested)
         replacer.fold(walk, self._memory)
         return replacer.fitted(

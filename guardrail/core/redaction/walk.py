@@ -119,7 +119,6 @@ class Walk:
     """The names of the columns of the table around the current value."""
     _texts: list[str] = field(default_factory=list)
     _joined: str = ""
-    _clear: list[list[Hit]] = field(default_factory=list)
 
     def value(
         self,
@@ -384,7 +383,6 @@ class Walk:
         clear: list[list[Hit]] = [[] for _ in self._texts]
         if clear:
             detect(self.rules.scan, self._texts, self._joined, clear, self.spend)
-        self._clear = clear
         if not marked:
             return clear
         marked, joined = join(marked, self.spend)
@@ -403,13 +401,15 @@ class Walk:
         """Add the session's known sensitive values to *hits*, except values that the schema itself
         *supplied*. *memory* contains at least one value.
         """
+        clear = [found for slot, found in zip(self.slots, hits, strict=False) if slot[4] is None]
+        clear += hits[len(self.slots) :]
         # A single search covers values and keys. It nearly always yields either the positions in
         # the values or nothing.
         self.met_known, self.known_names = add_known_and_names(
-            self._texts, self._joined, self.names, memory, self._clear, self.spend
+            self._texts, self._joined, self.names, memory, clear, self.spend
         )
         if self.met_known and supplied:
-            for text, dealt in zip(self._texts, self._clear, strict=True):
+            for text, dealt in zip(self._texts, clear, strict=True):
                 if dealt and text in supplied:
                     dealt[:] = [hit for hit in dealt if hit.rule != "known"]
         for entry, own in zip(self.slots, hits, strict=False):

@@ -95,7 +95,8 @@ def test_forms_that_are_equal_and_share_every_window_are_all_found() -> None:
     forms = [
         (one[:size], KnownForm(str(copy), False)) for copy in range(3) for size in (40, 30, 40)
     ]
-    index = FormIndex([(f"{other}{number}", KnownForm(other, True)) for number in range(48)])
+    others = [(f"{other}{number}", KnownForm(other, True)) for number in range(48)]
+    index = FormIndex().extended(others)
     for form in forms:
         index = index.extended([form])
     assert set(index.candidates(f"x{one[:30]}", lambda _: None)) == set(forms[1::3])
