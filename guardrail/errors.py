@@ -139,11 +139,16 @@ class Denied(GuardrailError):
         cause: str = "policy",
         hint: str = "",
         code: str | None = None,
+        reason: str = "",
     ) -> None:
         super().__init__(
             message, code=code or f"denied.{cause}", hint=hint or f"guardrail why {seq}"
         )
         self.seq = seq
+        self.reason = reason
+        """The operator's reason if the call is suspended, otherwise an empty string. For the
+        program, not for the agent.
+        """
 
     def __repr__(self) -> str:
         return f"Denied({self.message!r}, seq={self.seq})"

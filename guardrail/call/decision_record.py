@@ -21,6 +21,7 @@ from guardrail.call.asserted import (
     trace_of,
 )
 from guardrail.call.stages import UNREDACTED, Decided, Prepared, RecordedInput, Request
+from guardrail.call.suspended import obeys_of
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
@@ -199,6 +200,7 @@ class Recorder:
             approval=None if used is None else used.request.id,
             judged=None if used is None else used.tree,
             claim=_claim(decided),
+            obeys=obeys_of(decided),
         )
         return draft, origin
 
@@ -275,7 +277,12 @@ class Recorder:
             omitted=reason,
             presented=prepared.presented,
         )
-        return Draft.build(record, process=str(origin["process"]), claim=_claim(decided))
+        return Draft.build(
+            record,
+            process=str(origin["process"]),
+            claim=_claim(decided),
+            obeys=obeys_of(decided),
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return the recorded form of the current policy's identity."""

@@ -6,8 +6,11 @@ import functools
 
 from guardrail.call.budget import with_outline
 from guardrail.call.stages import UNREDACTED, Decided, DeniedEarly, Prepared, Request
+from guardrail.call.suspended import suspension_of
 from guardrail.call.unfit import describe_misnamed
 from guardrail.core import decision as decisions
+from guardrail.core.claims import TAKEN
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause
@@ -20,6 +23,7 @@ __all__ = [
     "deny_unknown_caller",
     "deny_unredactable",
     "parse_arguments",
+    "refuse_caller",
 ]
 
 
@@ -27,6 +31,20 @@ def deny_unknown_caller(request: Request, why: str) -> Steps[Decided]:
     """Return the denial of a call whose caller is unknown or whose session has ended."""
     prepared = yield from with_outline(request, "undecided")
     return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
+
+
+def refuse_caller(request: Request, suspensions: Suspensions) -> Steps[None]:
+    """Raise ``DeniedEarly`` if the caller is unknown, if its session has ended or belongs to
+    another caller, or if one of *suspensions* stops the call.
+    """
+    unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
+    if unknown:
+        raise DeniedEarly((yield from deny_unknown_caller(request, unknown)))
+    stopped = suspension_of(request, suspensions)
+    if stopped is not None:
+        prepared = yield from with_outline(request, "undecided")
+        verdict = decisions.denied(Cause.SUSPENDED, str(stopped.seq))
+        raise DeniedEarly(Decided(prepared, verdict, suspension=stopped))
 
 
 def deny_unfit_arguments(request: Request, error: ArgumentsError) -> Steps[Decided]:

@@ -18,6 +18,7 @@ from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.redaction.rules import Rules
 from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
@@ -45,6 +46,12 @@ class Writer(Protocol):
     @property
     def process(self) -> str:
         """Name of this process's lease."""
+
+    @property
+    def suspensions(self) -> Suspensions:
+        """The suspensions in force, as last read. ``submit`` refuses a decision that does not obey
+        newer ones (``ledger.suspensions_changed``).
+        """
 
     @property
     def owed(self) -> int:

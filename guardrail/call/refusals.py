@@ -40,4 +40,5 @@ def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
         cause += f".{verdict.detail}"  # the next step for the user depends on it
     elif verdict.cause is Cause.IDENTITY:
         hint = callers.identity_hint(verdict.detail, seq)
-    raise Denied(message, seq=seq, cause=cause, hint=hint)
+    reason = "" if decided.suspension is None else decided.suspension.reason
+    raise Denied(message, seq=seq, cause=cause, hint=hint, reason=reason)

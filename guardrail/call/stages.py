@@ -18,6 +18,7 @@ from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.core.call_context import CallContext
 from guardrail.core.hidden import hidden
+from guardrail.core.log.suspensions import Suspension
 from guardrail.core.redaction.faults import FAULT
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
@@ -185,6 +186,8 @@ class Decided(NamedTuple):
     """Text about misnamed arguments, or the name of the tool, appended to the verdict's message for
     the agent. Never recorded.
     """
+    suspension: Suspension | None = None
+    """The suspension that denies the call, or None."""
 
 
 @hidden

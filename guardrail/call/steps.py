@@ -202,9 +202,7 @@ class CallSteps:
 
         Policy, record, commitment and body all use the snapshot.
         """
-        unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
-        if unknown:
-            raise DeniedEarly((yield from early.deny_unknown_caller(request, unknown)))
+        yield from early.refuse_caller(request, self._journal.ledger.suspensions)
         if type(request.args) is JsonArguments:
             request = yield from early.parse_arguments(request, request.args)
         try:
@@ -387,7 +385,7 @@ class CallSteps:
             request = new_attempt(request, approval=problem.approval, asked=problem)
         elif request.tries == _MAX_RETRIES:
             return None
-        elif problem.code == "ledger.approval_taken" or (
+        elif problem.code in ("ledger.approval_taken", "ledger.suspensions_changed") or (
             yield from self._resolve_session_conflict(request.state, problem)
         ):
             # Another step of this approval or session was recorded first, so nothing was written:

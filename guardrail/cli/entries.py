@@ -99,6 +99,15 @@ COMMANDS: Mapping[str, CommandEntry] = {
         f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
     ),
     "refuse": CommandEntry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
+    "suspend": CommandEntry(
+        f"{_HERE}.suspend",
+        "suspend",
+        "Stop the calls of a principal, an agent or a tool, or all calls.",
+    ),
+    "resume": CommandEntry(f"{_HERE}.suspend", "resume", "End a suspension."),
+    "suspensions": CommandEntry(
+        f"{_HERE}.suspend", "suspensions", "List the suspensions in force."
+    ),
     "verify": CommandEntry(
         f"{_HERE}.verify",
         "verify",
@@ -217,6 +226,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "access",
     ),
     "Approve": ("approvals", "approve", "refuse"),
+    "Stop": ("suspend", "resume", "suspensions"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),
     "Policies": ("policy", "redact"),

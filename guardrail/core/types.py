@@ -71,6 +71,7 @@ class Cause(StrEnum):
     ANCHOR = "anchor"
     CONTENTION = "contention"
     DUPLICATE = "duplicate"
+    SUSPENDED = "suspended"
 
 
 class Status(StrEnum):

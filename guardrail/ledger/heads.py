@@ -15,9 +15,15 @@ from typing import Protocol
 
 from guardrail.core.log.checkpoint import Checkpoint, HeadSigner, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
+from guardrail.core.log.suspensions import NO_SUSPENSION
 from guardrail.errors import NoteError
 
 __all__ = ["HeadKey", "HeadRow", "Signing", "head_problem", "head_signer", "sign_head"]
+
+
+_MAC = 32
+_NUMBER = 8
+"""Lengths in bytes of the MAC and of the number after it."""
 
 
 class HeadKey(Protocol):
@@ -76,19 +82,36 @@ class HeadRow:
     note: str
     """The signed note."""
     mac: bytes
+    """The MAC, followed by the number of the newest record of a suspension in 8 bytes if a
+    suspension is in force.
+    """
 
     @property
     def covered(self) -> bytes:
         """The bytes that ``mac`` authenticates."""
-        return _covered(self.size, self.leaf, self.edge, self.note)
+        return _covered(self.size, self.leaf, self.edge, self.note, self.suspended)
+
+    @property
+    def suspended(self) -> int:
+        """Number of the newest record of a suspension, or ``NO_SUSPENSION`` if none is in force."""
+        if len(self.mac) != _MAC + _NUMBER:
+            return NO_SUSPENSION
+        return int.from_bytes(self.mac[_MAC:], "big")
 
     def has_valid_mac(self, signing: Signing) -> bool:
         """Return True if a holder of this log's keys wrote the row."""
-        return compare_digest(self.mac, signing.mac(self.covered))
+        return compare_digest(self.mac, _mac(signing, self.covered, self.suspended))
 
 
-def _covered(size: int, leaf: bytes, edge: bytes, note: str) -> bytes:
-    return b"%d\n%b%b%b" % (size, leaf, edge, note.encode("utf-8"))
+def _covered(size: int, leaf: bytes, edge: bytes, note: str, suspended: int) -> bytes:
+    covered = b"%d\n%b%b%b" % (size, leaf, edge, note.encode("utf-8"))
+    # A note has no U+0000, so no other head has these bytes.
+    return covered if suspended == NO_SUSPENSION else b"%b\0%d" % (covered, suspended)
+
+
+def _mac(signing: Signing, covered: bytes, suspended: int) -> bytes:
+    code = signing.mac(covered)
+    return code if suspended == NO_SUSPENSION else code + suspended.to_bytes(_NUMBER, "big")
 
 
 def head_signer(log: str, key: HeadKey) -> HeadSigner:
@@ -96,15 +119,22 @@ def head_signer(log: str, key: HeadKey) -> HeadSigner:
     return HeadSigner(log, key.key, key.sign)
 
 
-def sign_head(leaf: bytes, edge: Edge, signer: HeadSigner, signing: Signing) -> HeadRow:
+def sign_head(
+    leaf: bytes,
+    edge: Edge,
+    signer: HeadSigner,
+    signing: Signing,
+    suspended: int = NO_SUSPENSION,
+) -> HeadRow:
     """Return the signed head of the log with the tree *edge* and the last leaf hash *leaf*.
+    *suspended* is the number of the newest record of a suspension, if one is in force.
 
     Raises any exception that the key of *signer* raises.
     """
     note = signer.note(edge.size, edge.root())
     encoded = edge.encode()
-    mac = signing.mac(_covered(edge.size, leaf, encoded, note))
-    return HeadRow(edge.size, leaf, encoded, note, mac)
+    covered = _covered(edge.size, leaf, encoded, note, suspended)
+    return HeadRow(edge.size, leaf, encoded, note, _mac(signing, covered, suspended))
 
 
 def head_problem(head: HeadRow, log: str, signing: Signing) -> str:

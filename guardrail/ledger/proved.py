@@ -20,6 +20,7 @@ from typing import Self, TypeVar
 from guardrail.core.claims import owner_of
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat
 from guardrail.errors import LedgerError
 from guardrail.ledger.finished import FinishedCalls
@@ -28,6 +29,7 @@ from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_line
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.steps import UNPROVED, Steps, asking_decision, is_start, misplaced, unproved
 from guardrail.ledger.storage import LineRow, Storage
+from guardrail.ledger.suspensions import read_suspensions
 from guardrail.ledger.tree import check_included, edge_at, node_reader
 
 __all__ = ["Proofs", "ProvedReader"]
@@ -273,6 +275,16 @@ class ProvedReader:
         with self._storage.snapshot():
             head = self._proofs.head(self._storage, least)
             return LogPosition(self._first(), head.size, head.edge)
+
+    def suspensions(self, known: Suspensions | None = None) -> Suspensions:
+        """Return the suspensions in force. The result is proved to be complete. *known* is an
+        earlier result.
+        """
+        least = self._proofs.least()
+        with self._storage.snapshot():
+            head = self._proofs.head(self._storage, least)
+            edge = Edge.decode(head.size, head.edge)
+            return read_suspensions(self._storage, edge, head.suspended, known)
 
     def last_start(self) -> tuple[bytes | None, LogPosition]:
         """Return the line of the last start of a guard, or None, and the position of the log up to

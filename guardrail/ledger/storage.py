@@ -18,6 +18,7 @@ from typing import Any, Protocol, Self
 
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft
+from guardrail.core.log.suspensions import NO_SUSPENSION
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.epochs import Rotation
@@ -25,6 +26,7 @@ from guardrail.ledger.heads import HeadKey, HeadRow
 from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 
 __all__ = [
+    "SUSPENSIONS_CHANGED",
     "AppendingStorage",
     "CallRow",
     "LeafRow",
@@ -36,6 +38,10 @@ __all__ = [
     "TreeRows",
 ]
 
+SUSPENSIONS_CHANGED = "ledger.suspensions_changed"
+"""Error code for a record that depends on suspensions which have changed. The record was not
+written.
+"""
 RecordRow = tuple[int, bytes, bytes]
 """Number, leaf hash and line of a record, as stored."""
 LineRow = tuple[int, bytes]
@@ -250,6 +256,14 @@ class Tail:
     """The tree of the records that were durable when the transaction began."""
     fault: str = ""
     """Reason that the log must not be extended, or an empty string if it can be."""
+    suspended: int = NO_SUSPENSION
+    """Number of the newest record of a suspension, or ``NO_SUSPENSION`` if none is in force. Taken
+    from the head, which is authenticated if there is no fault.
+    """
+
+    def begun_again(self) -> Tail:
+        """Return this end of the log for the next transaction."""
+        return Tail(self.seq, self.leaf, self.edge.copy(), self.edge, suspended=self.suspended)
 
 
 class AppendingStorage(TreeRows, Protocol):

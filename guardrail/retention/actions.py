@@ -34,6 +34,7 @@ from guardrail.retention.deletion_evidence import conflict, copies_of, not_ancho
 from guardrail.retention.external_heads import external_heads
 from guardrail.retention.facts import RetentionFacts, Segment, moment, read_facts
 from guardrail.retention.kept_sources import copy_sources, delete_copied, delete_unnamed
+from guardrail.retention.kept_suspensions import move_suspensions
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
@@ -238,9 +239,7 @@ class RetentionManager:
         found = [
             (self._folder, each)
             for each in segments.copies(self._folder, facts.genesis)
-            if each.last < facts.first
-            and facts.first > 1
-            and self._is_older(each, self._policy.days)
+            if each.last < facts.first > 1 and self._is_older(each, self._policy.days)
         ]
         target = self._archive_folder()
         days = self._policy.archive_days or self._policy.days
@@ -320,6 +319,7 @@ class RetentionManager:
         before, head = self.prunable(), None
         if before > facts.first:
             head = self._vouching_head(facts, before, given)
+            move_suspensions(self._db, before, self._signing, self._record, self._clock)
 
         def record(log: str, cut: PruneCut) -> Draft:
             found = {**detail(cut, self._settings_in_force()), "reason": why}

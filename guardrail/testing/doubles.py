@@ -34,6 +34,7 @@ from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
 from guardrail.core.log import fields
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat, names_of
 from guardrail.core.times import record_time
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
@@ -207,6 +208,8 @@ class MemoryLedger:
         """Return the records of one type."""
         return [record for record in self.records if record["type"] == type_]
 
+    suspensions = Suspensions()
+    """The suspensions in force: always none."""
     owed = 0
     """Number of outcomes that wait in memory: always 0, because every record is written or rejected
     immediately.

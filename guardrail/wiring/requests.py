@@ -13,6 +13,7 @@ from guardrail.approvals.views import read_case
 from guardrail.call.journal import Owner
 from guardrail.core.claims import owner_of
 from guardrail.core.log.record import decode
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat
 from guardrail.errors import LedgerError
 from guardrail.ledger.finished import FinishedCalls
@@ -64,6 +65,11 @@ class LedgerRequests:
         """
         with self._reading() as log:
             return log.repeat(names, self._finished)
+
+    def suspensions(self, known: Suspensions | None = None) -> Suspensions:
+        """Return the suspensions in force. *known* is an earlier result. Raises ``LedgerError``."""
+        with self._reading() as log:
+            return log.suspensions(known)
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:

@@ -12,6 +12,7 @@ from guardrail.approvals.rules import RejectionReason, RequestState, StepKind
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
+from guardrail.cli.proved import proved_reader
 from guardrail.cli.render import approver, clock, removed
 from guardrail.core.words import counted
 from guardrail.review.approval_words import COUNTS_IF
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from guardrail.approvals.service import Answer
     from guardrail.approvals.views import ListedRequest
     from guardrail.config import Settings
-    from guardrail.ledger.proved import ProvedReader
-    from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["approvals", "approve", "refuse"]
 
@@ -59,7 +58,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
     terms = terms_of(settings.approvals)
     with open_ledger(config, ledger) as reader:
         log = reader.log
-        proved = _proved(reader, settings)
+        proved = proved_reader(reader, settings)
         found = open_requests(proved or reader, terms, utc_now(), everything=everything)
     if as_json:
         requests = [document(entry) for entry in found]
@@ -143,7 +142,7 @@ def _answer(
 
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger) as reader:
-        approval = find_request(_proved(reader, settings) or reader, ref).request.id
+        approval = find_request(proved_reader(reader, settings) or reader, ref).request.id
     try:
         answer = _write(settings, approval, kind, reason)
     except UsageError as error:
@@ -171,26 +170,6 @@ def _answer(
     else:
         _print_answer(answer, kind)
     return Exit.YES if rejected is None else Exit.NO
-
-
-def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
-    """Return a reader that shows only records covered by the log's signed head, or None if the
-    log's keys are missing.
-    """
-    from guardrail.call.journal import actor
-    from guardrail.errors import KeysError
-    from guardrail.ledger.proved import Proofs, ProvedReader
-    from guardrail.wiring.opening import load_keys
-
-    try:
-        keys = load_keys(settings)
-    except KeysError:
-        return None
-    key = reader.genesis.get("key")
-    if not isinstance(key, dict) or key.get("public") != keys.public:
-        return None  # the keys belong to another log
-    signing = keys.signing(actor=actor(), epochs=False)
-    return ProvedReader(reader, Proofs(signing, reader.log))
 
 
 def _write(settings: Settings, approval: str, kind: StepKind, reason: str) -> Answer:

@@ -71,6 +71,10 @@ class Difference(StrEnum):
     """A session has records of two owners."""
     SETTINGS = "settings"
     """A guard started with different settings, and no record reports the change."""
+    SUSPENSION = "suspension"
+    """A record of a suspension contradicts the earlier ones, or the head does not name the newest
+    one.
+    """
     APPROVAL = "approval"
     """The use of an approval is not covered by its request and answers, or a step of an approval is
     out of order.

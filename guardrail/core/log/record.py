@@ -18,6 +18,7 @@ import orjson
 from guardrail.core import json_text
 from guardrail.core.claims import Claim
 from guardrail.core.log.places import Place, places_of
+from guardrail.core.log.suspensions import ObeyedSuspension, SuspensionLink, link_of
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
 
@@ -161,6 +162,14 @@ class Draft:
     """The session that this record claims for its caller if it is the session's first record."""
     places: tuple[Place, ...] = ()
     """The names under which the record is found."""
+    obeys: ObeyedSuspension | None = None
+    """The suspension that a decision obeys. The draft is refused if another one now stops the call,
+    or none.
+    """
+    link: SuspensionLink | None = None
+    """The position of a record of a suspension. The draft is refused if another such record was
+    written first.
+    """
 
     @classmethod
     def build(
@@ -172,6 +181,7 @@ class Draft:
         approval: str | None = None,
         judged: tuple[int, bytes] | None = None,
         claim: Claim | None = None,
+        obeys: ObeyedSuspension | None = None,
     ) -> Draft:
         """Serialise *fields*: the whole record, including ``type``, ``log`` and ``v``, except
         ``prev``, ``seq`` and ``ts``.
@@ -205,6 +215,8 @@ class Draft:
             claim=claim,
             session=next((place.name for place in places if place.kind == "session"), None),
             places=places,
+            obeys=obeys,
+            link=link_of(fields),
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

@@ -16,8 +16,9 @@ from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote, Verify
 from guardrail.core.log.key_epochs import TYPE
 from guardrail.core.log.merkle import Edge
+from guardrail.core.log.suspensions import RESUMED, SUSPENDED, Suspensions, change_of
 from guardrail.core.words import agree, counted, numbers
-from guardrail.errors import LedgerError, NoteError
+from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.ledger.heads import HeadRow, Signing
 from guardrail.ledger.locators import LocatorWalk
 from guardrail.ledger.reader import LedgerReader
@@ -71,6 +72,8 @@ class Examination:
     """True if SQLite does not find a fault in its pages, indexes or free list."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """Roots of the requested sizes, over good and pruned records."""
+    suspensions: Suspensions = field(default_factory=Suspensions)
+    """The suspensions in force, according to the good records."""
     unreadable: str = ""
     """Reason that reading stopped before the end, if it did. ``report`` then covers the records
     before that point.
@@ -153,6 +156,8 @@ class _Pass:
         self._locators = LocatorWalk(reader.storage)
         self.located: set[str] = set()
         """The tables of calls and places that lack a row, or have one too many."""
+        self.suspensions = Suspensions(unknown=audit.pruned)
+        """The suspensions in force. A record that contradicts the others changes nothing."""
         self._next = 0
         self._ended = False
 
@@ -171,6 +176,9 @@ class _Pass:
                 self._ended = True
                 break
             self.owners.take(seq, record)
+            if record["type"] in (SUSPENDED, RESUMED):
+                with contextlib.suppress(RecordError):
+                    self.suspensions = self.suspensions.after([change_of(record)])
             self._locators.take(seq, record, self.audit.pruned)
             if self._locators.waiting >= _LOOK_UP:
                 self._look_up()
@@ -262,6 +270,7 @@ def examine(
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None
         found.roots = {**done.roots, **done.audit.roots}
+        found.suspensions = done.suspensions
     return found
 
 

@@ -29,6 +29,7 @@ from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.ledger.sqlite.maintaining import MaintenanceStore
 from guardrail.ledger.sqlite.tail_check import verify_tail
 from guardrail.ledger.storage import Tail
+from guardrail.ledger.suspensions import needed_from
 from guardrail.ledger.tree import edge_at, node_reader
 
 __all__ = ["DeletionPace", "PruneCut", "PruneResult", "detail", "prune"]
@@ -114,7 +115,8 @@ def prune(
     raises an exception if the records up to a cut must not be deleted; it is called for the full
     range before anything is deleted. *record* returns the ``admin.pruned`` record for a cut. *pace*
     limits how long other writers wait. Raises ``LedgerError``; the code is ``ledger.needed`` if a
-    call among the records is open, or if a key that they certify is still in use.
+    call among the records is open, a suspension among them is in force, or a key that they certify
+    is still in use.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -267,6 +269,11 @@ class _Pruner:
             # Another process may have retired the key between two transactions.
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
+            needed = needed_from(store, tail.committed, tail.suspended)
+            if needed is not None and needed < cut.before:
+                raise LedgerError(
+                    "a suspension among these records is in force", code="ledger.needed"
+                )
             receipt = store.add(record(store.log, cut), tail)
             deleted = store.delete_records(cut.before)
             key = self._epochs.key

@@ -32,6 +32,8 @@ from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, ins
 from guardrail.ledger.sqlite import repair
 from guardrail.ledger.sqlite.database import SQLiteError, create, open_error
 from guardrail.ledger.sqlite.maintaining import MaintenanceStore
+from guardrail.ledger.storage import Tail
+from guardrail.ledger.suspending import repeat_suspensions
 from guardrail.ledger.writing import outcomes
 from guardrail.system.durable import sync_directory
 
@@ -159,6 +161,7 @@ def _continue(
         # Use the lines, which were just read under the lock, because the stored head may differ
         # from them.
         tail.edge = found.edge.copy()
+        tail.suspended = found.suspensions.version
         store.rebuild(found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
         if found.outside:
@@ -261,12 +264,29 @@ def _restart(
             ),
             tail,
         )
+        _carry_over(store, tail, plan, who)
         store.sign(tail, signing.log_key(store.log))
         store.commit()
     finally:
         store.rollback()
         store.close(clean=True)
     return RecoveryReport(plan, aside, receipt, name, 0)
+
+
+def _carry_over(
+    store: MaintenanceStore, tail: Tail, plan: RecoveryPlan, who: Mapping[str, Any]
+) -> None:
+    """Repeat the suspensions in force in the old log, according to its good records, in the new
+    one.
+    """
+    where = own_origin("recover")
+
+    def add(detail: Mapping[str, Any]) -> Receipt:
+        record = fields.admin(store.log, "suspended", actor=who, where=where, detail=detail)
+        return store.add(Draft.build(record), tail)
+
+    if plan.examined is not None:
+        repeat_suspensions(plan.examined.suspensions.in_force, add)
 
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:

@@ -15,6 +15,7 @@ from typing import Any
 from guardrail.core.log.checkpoint import HeadSigner
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode, leaf_hash
+from guardrail.core.log.suspensions import NO_SUSPENSION
 from guardrail.core.types import Receipt
 from guardrail.errors import (
     LedgerError,
@@ -39,12 +40,12 @@ from guardrail.ledger.sqlite.batch import Batch
 from guardrail.ledger.sqlite.constraints import place_fault, row_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
 from guardrail.ledger.sqlite.handles import SharedLock
-from guardrail.ledger.sqlite.located import LocatedRows
+from guardrail.ledger.sqlite.located import LocatedRows, require_outcome, wrong_call
 from guardrail.ledger.sqlite.pruning import pruned_before
 from guardrail.ledger.sqlite.tree import HEAD_COLUMNS, SQLiteTreeWriter, head_of
 from guardrail.ledger.steps import Steps
-from guardrail.ledger.storage import RecordRow, Tail
-from guardrail.ledger.tree import TILE, check_included, kept_leaves, node_reader
+from guardrail.ledger.storage import SUSPENSIONS_CHANGED, RecordRow, Tail
+from guardrail.ledger.tree import TILE, kept_leaves
 
 __all__ = ["Store"]
 
@@ -149,7 +150,7 @@ class Store(SQLiteTreeWriter):
         content = data_version(self._connection)
         if content == self._content:
             if end is not None:  # SQLite would read the same pages from its cache
-                return Tail(end.seq, end.leaf, end.edge.copy(), end.edge)
+                return end.begun_again()
             return self.tail()
         # Another process has written to the file. From now on, none can until this transaction
         # ends.
@@ -190,7 +191,8 @@ class Store(SQLiteTreeWriter):
             fault = head_problem(head, self.log, self._signing)
             if not fault:
                 self._known = head
-        return Tail(seq, leaf, edge.copy(), edge, fault)
+        suspended = NO_SUSPENSION if head is None else head.suspended
+        return Tail(seq, leaf, edge.copy(), edge, fault, suspended)
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
         """Write the signed head for everything since ``begin``. This is the last step before
@@ -201,7 +203,7 @@ class Store(SQLiteTreeWriter):
         if key is not self._signer_key:
             self._signer, self._signer_key = head_signer(self.log, key), key
         assert self._signer is not None
-        head = sign_head(tail.leaf, tail.edge, self._signer, self._signing)
+        head = sign_head(tail.leaf, tail.edge, self._signer, self._signing, tail.suspended)
         self.write_head(head)
         self._known = head
         self._signed = tail
@@ -228,7 +230,7 @@ class Store(SQLiteTreeWriter):
 
         Raises ``sqlite3.Error``.
         """
-        if len(drafts) > 1:
+        if len(drafts) > 1 and all(draft.link is None for draft in drafts):
             receipts = self._add_together(drafts, tail)
             if receipts is not None:
                 return receipts
@@ -295,6 +297,8 @@ class Store(SQLiteTreeWriter):
         seq = tail.seq + 1
         line = draft.finish(seq=seq, prev=tail.leaf.hex(), ts=ts)
         leaf = leaf_hash(line)
+        if draft.link is not None and draft.link.follows != tail.suspended:
+            raise LedgerError("the suspensions in force have changed", code=SUSPENSIONS_CHANGED)
         if any(self._located.is_taken(place, seq) for place in draft.places):
             raise LedgerError(
                 "another record already has this step of the approval", code="ledger.approval_taken"
@@ -313,6 +317,8 @@ class Store(SQLiteTreeWriter):
         made = tail.edge.append(leaf)
         tail.seq = seq
         tail.leaf = leaf
+        if draft.link is not None:
+            tail.suspended = seq if draft.link.stands else NO_SUSPENSION
         if tail.edge.size % TILE == 0:
             self.store_tile(tail.edge.size, made)
         return Receipt(seq, leaf, ts)
@@ -372,27 +378,13 @@ class Store(SQLiteTreeWriter):
                 if self._located.close(draft.call, seq):
                     return
             except sqlite3.IntegrityError:
-                raise _wrong_call() from None
+                raise wrong_call() from None
             ended = self._located.outcome_of(draft.call)
             if ended is None:
                 raise LedgerError("there is no open call with this id", code="ledger.no_open_call")
-            self._require_outcome(draft.call, ended, tail)
+            if self.line(ended) is not None or not 0 < ended < self.pruned():
+                require_outcome(self, tail.edge, draft.call, ended)
             raise LedgerError("the call already has an outcome", code="ledger.closed_call")
-
-    def _require_outcome(self, call: str | None, seq: int, tail: Tail) -> None:
-        """Raise ``LedgerOpenError`` unless record *seq* is the outcome of *call*. A planted row
-        must not be mistaken for the row of the call.
-        """
-        line = self.line(seq)
-        if line is None and 0 < seq < self.pruned():
-            return
-        try:
-            check_included(tail.edge, node_reader(self), seq, line)
-            record = decode(line or b"")
-        except (LedgerError, RecordError):
-            raise _wrong_call() from None
-        if (record.get("type"), record.get("call")) != ("call.outcome", call):
-            raise _wrong_call()
 
     def of_call(self, call: str, type_: str) -> bytes | None:
         """Return the line of type *type_* about *call*: its decision or its outcome."""
@@ -444,7 +436,3 @@ class Store(SQLiteTreeWriter):
         yield from self._execute(
             "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq", (start,)
         )
-
-
-def _wrong_call() -> LedgerOpenError:
-    return LedgerOpenError("the table of calls contradicts the records", code="ledger.rows")

@@ -9,10 +9,23 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from guardrail.core.log.merkle import Edge
 from guardrail.core.log.places import BLOCK, Place, call_step, number_of, places_of
-from guardrail.core.log.record import decode_or_none
+from guardrail.core.log.record import decode, decode_or_none
+from guardrail.errors import LedgerError, LedgerOpenError, RecordError
+from guardrail.ledger.storage import TreeRows
+from guardrail.ledger.tree import check_included, node_reader
 
-__all__ = ["LocatedRows", "block_end", "fill", "forget_pruned", "lines_of", "mend_block"]
+__all__ = [
+    "LocatedRows",
+    "block_end",
+    "fill",
+    "forget_pruned",
+    "lines_of",
+    "mend_block",
+    "require_outcome",
+    "wrong_call",
+]
 
 Execute = Callable[..., sqlite3.Cursor]
 
@@ -180,3 +193,22 @@ def mend_block(execute: Execute, lines: Sequence[tuple[int, bytes]]) -> None:
 def block_end(seq: int) -> int:
     """Return the number of the first record after the block of record *seq*."""
     return (seq // BLOCK + 1) * BLOCK
+
+
+def require_outcome(rows: TreeRows, edge: Edge, call: str | None, seq: int) -> None:
+    """Raise ``LedgerOpenError`` unless record *seq* of the tree *edge* is the outcome of *call*. A
+    planted row must not be mistaken for the row of the call.
+    """
+    line = rows.line(seq)
+    try:
+        check_included(edge, node_reader(rows), seq, line)
+        record = decode(line or b"")
+    except (LedgerError, RecordError):
+        raise wrong_call() from None
+    if (record.get("type"), record.get("call")) != ("call.outcome", call):
+        raise wrong_call()
+
+
+def wrong_call() -> LedgerOpenError:
+    """Return the error for a row of a call that contradicts the records."""
+    return LedgerOpenError("the table of calls contradicts the records", code="ledger.rows")

@@ -26,6 +26,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.storage import AppendingStorage, Tail
+from guardrail.ledger.suspensions import SuspensionState
 from guardrail.ledger.writing import outcomes
 from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
@@ -72,6 +73,7 @@ class Committer:
         """
         self.names = SessionNames()
         """The sessions of the log that this process has found."""
+        self.suspensions = SuspensionState()
         self._marker = str(seal_path(db))
         self._next_lease_check = 0.0
 
@@ -356,6 +358,7 @@ class Committer:
         """Add the drafts that may be written; return a receipt or an error for each of *drafts*."""
         try:
             refused = claims.refused_drafts(store, drafts, tail, self.names)
+            refused |= self.suspensions.refused_drafts(store, drafts, tail)
             if not refused:
                 return store.add_all(drafts, tail)
             added = store.add_all([d for at, d in enumerate(drafts) if at not in refused], tail)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.files import refuse_links, resolve, traces, utc_timestamp
@@ -190,6 +191,11 @@ class LedgerWriter:
     def names(self) -> SessionNames:
         """The sessions that this process has found in the log."""
         return self._committer.names
+
+    @property
+    def suspensions(self) -> Suspensions:
+        """The suspensions that were in force in the last transaction of this process."""
+        return self._committer.suspensions.current
 
     @property
     def known(self) -> int:

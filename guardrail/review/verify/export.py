@@ -47,7 +47,7 @@ def verify_export(
         with open_lines(path) as source:
             watch = [each.head.size for each in heads if each.head is not None]
             audit = Audit(verify_signature, pruned=_find_pruned(source), watch=watch)
-            uses = Uses(partial=bool(audit.pruned))
+            uses = Uses(missing=audit.pruned)
             torn = take_lines(source, audit, uses, progress, total)
     except FileNotFoundError:
         return VerifyReport(VerifyState.MISSING, 1 if covered else 3, "this file does not exist")

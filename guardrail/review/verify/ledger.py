@@ -176,7 +176,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
             if run.audit.take(seq, leaf, line) is None:
                 return
         return
-    tables.uses = Uses(partial=bool(run.since or run.audit.pruned))
+    tables.uses = Uses(missing=max(run.since, run.audit.pruned))
     tables.locators = LocatorWalk(reader.storage, partial=run.since)
     start = run.since
     tiles = run.tiles if run.tiles is not None else TileWalk(reader.storage)

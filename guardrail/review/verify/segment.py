@@ -124,7 +124,7 @@ def verify_segment(
                 public = key or (segment_records.public if segment_records is not None else "")
                 if _HASH.fullmatch(public):
                     audit.begin(after.log, public)
-            uses = Uses(partial=begin > 0)
+            uses = Uses(missing=begin)
             torn = take_lines(source, audit, uses, progress, path.stat().st_size)
     except FileNotFoundError:
         return VerifyReport(VerifyState.MISSING, lost, "this file does not exist")

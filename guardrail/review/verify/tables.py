@@ -25,7 +25,22 @@ def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) 
         _open_calls(tables, report, since)
         or _epochs(tables, audit)
         or _head(tables, audit, report)
+        or _suspensions(tables, since)
         or _missed(tables)
+    )
+
+
+def _suspensions(tables: Tables, since: int) -> Problem:
+    """Compare the newest record of a suspension with the one that the head names."""
+    assert tables.head is not None
+    assert tables.uses is not None
+    right, named = tables.uses.suspensions.version, tables.head.suspended
+    if named == right or (not tables.uses.changes and named < since):
+        return None
+    return (
+        None,
+        Difference.SUSPENSION,
+        "the row of the stored head does not name the suspensions in force",
     )
 
 

@@ -16,7 +16,9 @@ from typing import Any
 from guardrail.approvals.rules import ApprovalRequest, case_of, folded, same_identity
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import MALFORMED
+from guardrail.core.log.suspensions import RESUMED, SUSPENDED, Suspensions, change_of
 from guardrail.core.redaction.marks import MARK_PREFIX
+from guardrail.errors import RecordError
 from guardrail.review.verify.sessions import Sessions, Starts
 
 __all__ = ["Uses"]
@@ -25,6 +27,7 @@ _SLACK = timedelta(seconds=60)
 """Allowed time between a guard's judgement and its record. The clocks of two hosts, a slow policy
 or a busy disk can cause such a difference.
 """
+_SUSPENSIONS = frozenset({SUSPENDED, RESUMED})
 _STEPS = frozenset({"approval.granted", "approval.refused"})
 
 _Person = tuple[str, str, str]
@@ -58,11 +61,11 @@ class Uses:
     Memory use grows with the number of requests, not with the number of records.
     """
 
-    def __init__(self, *, partial: bool = False) -> None:
-        """Start without records. If *partial* is True, earlier records are missing, and uses of
-        requests among them can't be checked.
+    def __init__(self, *, missing: int = 0) -> None:
+        """Start without records. Records below *missing* are missing, and uses of requests among
+        them can't be checked.
         """
-        self.partial = partial
+        self.partial = bool(missing)
         self.checked = 0
         """Number of uses that were compared with their requests and answers."""
         self.unknown = 0
@@ -72,13 +75,17 @@ class Uses:
         self._requests: dict[str, _RequestProgress | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()
+        self.suspensions = Suspensions(unknown=missing)
+        """The suspensions in force after the records."""
+        self.changes = 0
+        """Number of records that changed the suspensions."""
 
     @staticmethod
     def concerns(record: Mapping[str, Any]) -> bool:
         """Return True if ``take`` or ``fault`` would examine more of this record than the session's
         owner.
         """
-        return _is_step(record) or Starts.concerns(record)
+        return _is_step(record) or Starts.concerns(record) or record["type"] in _SUSPENSIONS
 
     def fault(
         self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
@@ -92,6 +99,12 @@ class Uses:
         wrong = self._starts.take(record)
         if wrong:
             return Difference.SETTINGS, wrong
+        if record["type"] in _SUSPENSIONS:
+            self.changes += 1
+            try:
+                self.suspensions.take(change_of(record))
+            except RecordError as error:
+                return Difference.SUSPENSION, error.message
         wrong = self.sessions.take(record) if sessions else ""
         return (Difference.SESSION, wrong) if wrong else None
 

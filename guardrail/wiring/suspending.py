@@ -1,0 +1,75 @@
+"""Opens a ledger to suspend and resume, and turns the names that a person typed into subjects."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from guardrail.call.journal import actor
+from guardrail.config import Settings
+from guardrail.core.log.suspensions import Subject, SubjectKind
+from guardrail.core.redaction.marks import MARK_PREFIX
+from guardrail.core.redaction.redactor import Redactor
+from guardrail.errors import IdentityError, UsageError
+from guardrail.identity.principal import check_id
+from guardrail.keys.log_key import Keys
+from guardrail.ledger.suspending import Suspender
+from guardrail.ledger.writing.writer import LedgerWriter
+from guardrail.wiring.opening import open_journal
+from guardrail.wiring.requests import LedgerRequests
+
+__all__ = ["open_suspender", "recorded_subject", "subject_of"]
+
+_FORMS = "principal:ID, agent:ID, tool:NAME or all"
+
+
+@contextlib.contextmanager
+def open_suspender(settings: Settings) -> Iterator[tuple[Suspender, Keys]]:
+    """Open the existing ledger in *settings*, which guards may have open too. Yield it with its
+    keys.
+
+    Raises ``LedgerError`` and ``KeysError``.
+    """
+    journal, keys = open_journal(settings, epochs=False)
+    with contextlib.closing(journal):
+        writer = journal.ledger
+        assert isinstance(writer, LedgerWriter)
+        signing = keys.signing(actor=actor(), epochs=False)
+        reads = LedgerRequests(settings.ledger.path, writer, signing)
+        yield Suspender(reads.suspensions, journal.admin), keys
+
+
+def subject_of(text: str) -> Subject:
+    """Return the subject that *text* names: ``all``, or a kind and an id separated by the first
+    ``:``. An id has no wildcards. Raises ``UsageError``.
+    """
+    kind, colon, id_ = text.partition(":")
+    if text == "all":
+        return Subject(SubjectKind.ALL)
+    known = {str(each): each for each in SubjectKind if each is not SubjectKind.ALL}
+    if not colon or kind not in known:
+        raise UsageError(
+            f"the subject must be {_FORMS}", hint='guardrail suspend agent:ID --reason "..."'
+        )
+    try:
+        id_ = check_id(id_.strip(), f"the id after {kind}:")
+    except IdentityError as error:
+        raise UsageError(
+            error.message, hint=f'guardrail suspend {kind}:ID --reason "..."'
+        ) from None
+    form = "token" if id_.startswith(MARK_PREFIX) else "clear"
+    return Subject(known[kind], id_, form)
+
+
+def recorded_subject(subject: Subject, settings: Settings, keys: Keys) -> Subject:
+    """Return *subject* with the id in its recorded form, which is a token if the records of calls
+    contain this id as a token.
+    """
+    if subject.form == "token" or subject.kind is SubjectKind.ALL:
+        return subject
+    tokens = keys.tenant(settings.identity.tenant)
+    redactor = Redactor(token=tokens.value_token, mark=tokens.mark)
+    hidden = subject.kind is SubjectKind.PRINCIPAL and settings.identity.principal_form == "token"
+    if not hidden and redactor.gate_identity((subject.id,)) is None:
+        return subject
+    return Subject(subject.kind, tokens.token(str(subject.kind), subject.id), "token")
