@@ -143,13 +143,16 @@ class Suspender:
 
 
 def repeat_suspensions(
-    suspensions: Iterable[Suspension], record: Callable[[Mapping[str, Any]], Receipt]
+    suspensions: Iterable[Suspension],
+    record: Callable[[Mapping[str, Any]], Receipt],
+    *,
+    after: Suspensions | None = None,
 ) -> None:
-    """Repeat *suspensions* in a log without any. *record* writes an ``admin.suspended`` record with
-    the given detail.
+    """Repeat *suspensions* in a log in which those of *after* are in force. *record* writes an
+    ``admin.suspended`` record with the given detail.
     """
-    previous: dict[str, Any] | None = None
-    first: int | None = None
+    place = _place(Suspensions() if after is None else after, None)
+    previous, first = place["previous"], place["first"]
     for each in suspensions:
         receipt = record(
             {

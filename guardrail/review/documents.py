@@ -21,13 +21,17 @@ def _key(key: SessionKey) -> dict[str, str]:
     return {"session": key.id, "tenant": key.tenant, "principal": key.principal, "agent": key.agent}
 
 
-def sessions(log: str, rows: Sequence[SessionSummary], total: int) -> dict[str, Any]:
-    """Return the document for ``guardrail sessions --json``."""
+def sessions(
+    log: str, rows: Sequence[SessionSummary], total: int, stops: Sequence[int | None]
+) -> dict[str, Any]:
+    """Return the document for ``guardrail sessions --json``. *stops* has the number of the
+    suspension that stops each session, or None.
+    """
     listed = []
-    for row in rows:
+    for row, stop in zip(rows, stops, strict=True):
         counts = asdict(row)
         del counts["key"]
-        listed.append({**_key(row.key), **counts})
+        listed.append({**_key(row.key), **counts, "suspended": stop})
     return {"log": log, "total": total, "sessions": listed}
 
 

@@ -110,6 +110,11 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "Nothing, if the graph was resumed. To run the call once more, let the model request it "
         "again.",
     ),
+    Cause.SUSPENDED: CauseExplanation(
+        "A person had suspended the principal, the agent, the tool or all calls, so the policy was "
+        "not asked.",
+        "Run `guardrail suspensions`. `guardrail resume SUBJECT` ends a suspension.",
+    ),
 }
 
 _UNKNOWN_CAUSE = CauseExplanation(
@@ -285,6 +290,13 @@ def reason_of(cause: str, detail: str) -> CauseExplanation:
         words, next_step = _APPROVAL[detail]
         special = CauseExplanation(
             f"The approval presented with the call does not count: {words}.", next_step
+        )
+    if cause == Cause.SUSPENDED and detail.isdecimal():
+        general = CAUSES[Cause.SUSPENDED]
+        special = CauseExplanation(
+            f"{general.sentence} Record {detail} shows who suspended what, and the reason.",
+            f"Run `guardrail show {detail}`. If that suspension is still listed by `guardrail "
+            "suspensions`, `guardrail resume SUBJECT` ends it.",
         )
     if special is not None:
         return special

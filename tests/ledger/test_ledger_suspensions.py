@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.core.log.suspensions import NO_SUSPENSION
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
 from guardrail.keys.log_key import Keys, verify_signature
@@ -19,7 +20,7 @@ from guardrail.ledger.suspensions import needed_from, read_suspensions
 from guardrail.review.suspensions import has_called, running_calls, unproved_suspensions
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.wiring.suspending import subject_of
-from tests.support.guards import Body, guarded, records, settings
+from tests.support.guards import Body, guarded, lines, records, settings
 from tests.support.suspensions import FUTURE, PAST, responder
 
 
@@ -156,6 +157,39 @@ def test_a_recovered_ledger_obeys_its_suspensions(db: Path) -> None:
     assert denied(db.parent)
     (made,) = records(db, "admin.suspended")
     assert made["detail"]["begun"]["actor"]["id"]
+    assert verify_ledger(db).differs is None
+
+
+def test_a_resumption_that_no_key_holder_signed_does_not_survive_recovery(db: Path) -> None:
+    """Someone without keys ends the suspension in a line of their own, and the ledger seals."""
+    with responder(db.parent) as person:
+        state = person.state()
+    last = records(db)[-1]
+    forged = {
+        **records(db, "admin.resumed")[0],
+        "seq": last["seq"] + 1,
+        "prev": leaf_hash(lines(db)[-1]).hex(),
+        "detail": {
+            "subject": state.in_force[0].subject.document,
+            "reason": None,
+            "suspension": state.in_force[0].seq,
+            "previous": {"seq": state.version, "leaf": state.leaf},
+            "first": None,
+        },
+    }
+    line = dumps(forged)
+    change(
+        db,
+        "INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)",
+        forged["seq"],
+        leaf_hash(line),
+        line.decode(),
+    )
+    signing = Keys.load(settings(db.parent).key_path).signing(actor={"id": "carol"}, epochs=False)
+    recover(db, who={"id": "carol"}, reason="x", signing=signing, verify=verify_signature)
+    assert denied(db.parent)
+    with responder(db.parent) as person:
+        assert person.state().in_force[0].begun == state.in_force[0].begun
     assert verify_ledger(db).differs is None
 
 

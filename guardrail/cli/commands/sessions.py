@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -16,15 +17,20 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
+    paint,
     remark,
     table,
     wrap_items,
 )
 from guardrail.cli.render import clock
 from guardrail.cli.sources import known_copies, open_records, report_pruned, source_options
+from guardrail.core.log.suspensions import Caller
 from guardrail.core.words import counted
+from guardrail.errors import LedgerError
+from guardrail.ledger.files import utc_timestamp
+from guardrail.review.index.records import IndexedRecords
 from guardrail.review.pruned import document
-from guardrail.review.records import pruned_range
+from guardrail.review.records import RecordReader, pruned_range
 from guardrail.review.sessions import SessionSummary, recent_sessions
 from guardrail.review.terminal import name
 
@@ -69,13 +75,14 @@ def sessions(
         found = recent_sessions(reader, None if everything else limit, progress=progress)
         progress.clear()
         log, size = reader.log, reader.size()
+        stops = _stops(reader, found.rows)
         lost = pruned_range(reader)
         copies = [] if lost is None else known_copies(reader, config, ledger)
     shown, throttled = found.rows, list(found.throttled)
     if as_json:
         from guardrail.review import documents
 
-        listing = documents.sessions(log, shown, found.total)
+        listing = documents.sessions(log, shown, found.total, stops)
         emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
         return
     if lost is not None:
@@ -97,8 +104,10 @@ def sessions(
         _table_columns(wide=wide), [_row(row, wide=wide) for row in shown]
     )
     data(titles)
-    for line, row in zip(lines, shown, strict=True):
+    for line, row, stop in zip(lines, shown, stops, strict=True):
         data(line)
+        if stop is not None:
+            data(f"  {paint('SUSPENDED', Style.WARN)} by record {stop}")
         for each in () if wide else wrap_items("  ", _counts(row)):
             data(each)
     if len(shown) < found.total:
@@ -106,6 +115,22 @@ def sessions(
             f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
             Style.DIM,
         )
+
+
+def _stops(reader: RecordReader, rows: Sequence[SessionSummary]) -> list[int | None]:
+    """Return, for each session, the number of the suspension that stops its calls now, or None."""
+    if not isinstance(reader, IndexedRecords):
+        return [None] * len(rows)
+    try:
+        state, now = reader.suspensions(), utc_timestamp()
+    except LedgerError as error:
+        remark(f"the suspensions in force can't be read: {error.message}", Style.WARN)
+        return [None] * len(rows)
+    found = [
+        state.find(Caller((row.key.principal,), (row.key.agent,), ()), now) if len(state) else None
+        for row in rows
+    ]
+    return [None if each is None else each.seq for each in found]
 
 
 def _fitting_table(spec: list[Column], cells: list[list[Cell]]) -> list[str]:

@@ -16,7 +16,13 @@ from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote, Verify
 from guardrail.core.log.key_epochs import TYPE
 from guardrail.core.log.merkle import Edge
-from guardrail.core.log.suspensions import RESUMED, SUSPENDED, Suspensions, change_of
+from guardrail.core.log.suspensions import (
+    RESUMED,
+    SUSPENDED,
+    SuspensionChange,
+    Suspensions,
+    change_of,
+)
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.ledger.heads import HeadRow, Signing
@@ -72,12 +78,19 @@ class Examination:
     """True if SQLite does not find a fault in its pages, indexes or free list."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """Roots of the requested sizes, over good and pruned records."""
-    suspensions: Suspensions = field(default_factory=Suspensions)
-    """The suspensions in force, according to the good records."""
+    changes: Sequence[SuspensionChange] = ()
+    """The changes of suspensions in the good records."""
     unreadable: str = ""
     """Reason that reading stopped before the end, if it did. ``report`` then covers the records
     before that point.
     """
+
+    def suspensions(self, size: int | None = None) -> Suspensions:
+        """Return the suspensions in force according to the good records, or to the first *size* of
+        them.
+        """
+        taken = [each for each in self.changes if size is None or each.seq < size]
+        return Suspensions(unknown=self.pruned).after(taken)
 
 
 class _Owners:
@@ -156,8 +169,8 @@ class _Pass:
         self._locators = LocatorWalk(reader.storage)
         self.located: set[str] = set()
         """The tables of calls and places that lack a row, or have one too many."""
-        self.suspensions = Suspensions(unknown=audit.pruned)
-        """The suspensions in force. A record that contradicts the others changes nothing."""
+        self.changes: list[SuspensionChange] = []
+        self._suspensions = Suspensions(unknown=audit.pruned)
         self._next = 0
         self._ended = False
 
@@ -177,8 +190,7 @@ class _Pass:
                 break
             self.owners.take(seq, record)
             if record["type"] in (SUSPENDED, RESUMED):
-                with contextlib.suppress(RecordError):
-                    self.suspensions = self.suspensions.after([change_of(record)])
+                self._take_change(record)
             self._locators.take(seq, record, self.audit.pruned)
             if self._locators.waiting >= _LOOK_UP:
                 self._look_up()
@@ -194,6 +206,13 @@ class _Pass:
             self.located.add(self._locators.surplus())
         if self.tiles is not None and stop is None:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
+
+    def _take_change(self, record: Mapping[str, Any]) -> None:
+        """Remember the change in *record*, unless it contradicts the earlier ones."""
+        with contextlib.suppress(RecordError):
+            change = change_of(record)
+            self._suspensions = self._suspensions.after([change])
+            self.changes.append(change)
 
     def _look_up(self) -> None:
         self.located.update(table for _, table in self._locators.missed())
@@ -270,7 +289,7 @@ def examine(
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None
         found.roots = {**done.roots, **done.audit.roots}
-        found.suspensions = done.suspensions
+        found.changes = done.changes
     return found
 
 

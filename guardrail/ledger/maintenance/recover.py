@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -161,7 +161,7 @@ def _continue(
         # Use the lines, which were just read under the lock, because the stored head may differ
         # from them.
         tail.edge = found.edge.copy()
-        tail.suspended = found.suspensions.version
+        tail.suspended = found.suspensions().version
         store.rebuild(found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
         if found.outside:
@@ -184,6 +184,7 @@ def _continue(
             ),
             tail,
         )
+        _suspend_again(store, tail, found, who)
         closed = 0
         for call in plan.unclear_calls:
             line = store.line(call.seq)
@@ -264,7 +265,10 @@ def _restart(
             ),
             tail,
         )
-        _carry_over(store, tail, plan, who)
+        if plan.examined is not None:
+            # The good records of the old log say what is suspended in the new one.
+            in_force = plan.examined.suspensions().in_force
+            repeat_suspensions(in_force, _suspending(store, tail, who))
         store.sign(tail, signing.log_key(store.log))
         store.commit()
     finally:
@@ -273,20 +277,31 @@ def _restart(
     return RecoveryReport(plan, aside, receipt, name, 0)
 
 
-def _carry_over(
-    store: MaintenanceStore, tail: Tail, plan: RecoveryPlan, who: Mapping[str, Any]
+def _suspend_again(
+    store: MaintenanceStore, tail: Tail, found: Examination, who: Mapping[str, Any]
 ) -> None:
-    """Repeat the suspensions in force in the old log, according to its good records, in the new
-    one.
+    """Repeat the suspensions that were in force in the proved records, and that only records after
+    them ended, because someone without the keys may have added those.
     """
+    state = found.suspensions()
+    state.leaf = (store.leaf(state.version) or b"").hex()
+    lifted = [
+        each for each in found.suspensions(found.vouched).in_force if state.of(each.subject) is None
+    ]
+    repeat_suspensions(lifted, _suspending(store, tail, who), after=state)
+
+
+def _suspending(
+    store: MaintenanceStore, tail: Tail, who: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], Receipt]:
+    """Return the function that adds an ``admin.suspended`` record with the given detail."""
     where = own_origin("recover")
 
     def add(detail: Mapping[str, Any]) -> Receipt:
         record = fields.admin(store.log, "suspended", actor=who, where=where, detail=detail)
         return store.add(Draft.build(record), tail)
 
-    if plan.examined is not None:
-        repeat_suspensions(plan.examined.suspensions.in_force, add)
+    return add
 
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:

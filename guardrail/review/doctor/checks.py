@@ -98,6 +98,7 @@ def check_all(
         ("memory", _memory),
         ("access", _access),
         ("retention", _retention),
+        ("suspensions", _suspensions),
         ("leases", _leases),
         ("running", _running),
         *more,
@@ -399,6 +400,12 @@ def _retention(settings: Settings) -> Check:
     from guardrail.review.doctor.retention import retention
 
     return retention(settings)
+
+
+def _suspensions(settings: Settings) -> Check:
+    from guardrail.review.doctor.suspended import suspended
+
+    return suspended(settings)
 
 
 def _leases(settings: Settings) -> Check:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any, NamedTuple, Self, TypeVar
 
 from guardrail.core.log.record import leaf_hash
+from guardrail.core.log.suspensions import Suspensions
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.index.file import IndexFile
@@ -27,6 +28,7 @@ from guardrail.review.index.store import (
 )
 from guardrail.review.lookup import TokenHits, TokensOf
 from guardrail.review.records import SessionKey
+from guardrail.review.suspensions import unproved_suspensions
 
 __all__ = ["IndexedRecords"]
 
@@ -110,6 +112,12 @@ class IndexedRecords:
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield (seq, leaf, line) from *start* up to *stop*."""
         return self._reader.lines(start, stop)
+
+    def suspensions(self) -> Suspensions:
+        """Return the suspensions in force, without the proof that requires the log's keys. Raises
+        ``LedgerError``.
+        """
+        return unproved_suspensions(self._reader)
 
     # -- reads with the index ----------------------------------------------------------------------
 

@@ -142,7 +142,7 @@ class Program:
             while True:
                 try:
                     self.guard.call("send", {"flood": 1}, lambda **_: None)
-                except LedgerError:
+                except (Denied, LedgerError):
                     time.sleep(0.01)
 
         threading.Thread(target=work, daemon=True).start()
