@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from guardrail import Guard
 from guardrail.cli.app import Exit
-from tests.support.command_line import HOSTILE, Cli
+from tests.support.command_line import HOSTILE, ROOT, Cli
 from tests.support.guards import Body, child, guarded, records, whole
 from tests.support.guards import cli as command_line
 
@@ -91,6 +92,18 @@ def test_what_a_responder_sees(cli: Cli, guard: Guard, tmp_path: Path) -> None:
     assert cli("suspensions").out == "No suspension is in force.\n"
     call(guard)
     whole(tmp_path / "audit.db")
+
+
+def test_the_commands_of_the_page_do_what_it_says(cli: Cli, guard: Guard) -> None:
+    """Every command of the first block of docs/suspensions.md."""
+    page = (ROOT / "docs" / "suspensions.md").read_text(encoding="utf-8")
+    block = page.split("```")[1].replace("2027-", "2999-")
+    commands = [shlex.split(line)[1:] for line in block.splitlines() if line]
+    assert len(commands) == 6
+    for words in commands:
+        assert cli(*words).code == Exit.YES, words
+    left = json.loads(cli("suspensions", "--json").out)["suspensions"]
+    assert [each["subject"]["id"] for each in left] == ["alice@example.com", "send_email", None]
 
 
 def test_the_documents(cli: Cli, guard: Guard) -> None:

@@ -163,6 +163,7 @@ STEPS: dict[str, dict[str, str]] = {
     },
     "recovery.md": {
         "guardrail recover": f"{HERE}::test_a_log_goes_on_without_its_keys_and_init_is_not_the_way",
+        "guardrail suspensions": "cli/test_cli_suspend.py::test_the_commands_of_the_page_do_what_it_says",
         "guardrail upgrade": "ledger/maintenance/test_ledger_upgrade.py::test_a_log_of_format_2_is_upgraded_and_goes_on",
         "guardrail anchor move": "cli/test_cli_anchors.py::test_an_anchor_file_that_was_moved_denies_calls_until_its_heads_are_there",
         "sudo chown OWNER:GROUP FILE": "ledger/test_ledger_file_owners.py::test_one_file_that_root_left_is_named_with_the_command_that_gives_it_back",

@@ -33,9 +33,8 @@ _SUBJECT = "SUBJECT"
 @json_option
 @click.option(
     "--reason",
-    required=True,
     metavar="TEXT",
-    help="Reason, in your own words; recorded in the ledger. The agent never sees it.",
+    help="Required. Reason, in your own words; recorded in the ledger. The agent never sees it.",
 )
 @click.option(
     "--until",
@@ -48,7 +47,7 @@ def suspend(
     config: Path | None,
     ledger: Path | None,
     as_json: bool,
-    reason: str,
+    reason: str | None,
     until: str | None,
     subject: str,
 ) -> int:
@@ -143,7 +142,7 @@ def _lasts(until: str | None) -> str:
 
 def _until(text: str) -> str:
     """Return the time *text* in the form of record times. Raises ``UsageError``."""
-    hint = 'guardrail suspend SUBJECT --reason "..." --until 2026-12-01T18:00Z'
+    hint = 'guardrail suspend SUBJECT --reason "..." --until TIME, such as 2026-12-01T18:00Z'
     try:
         moment = datetime.fromisoformat(text)
         if moment.tzinfo is None:

@@ -89,6 +89,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "memory",
         "access",
         "retention",
+        "suspensions",
         "leases",
         "running",
         "clock",
