@@ -72,13 +72,9 @@ class Difference(StrEnum):
     SETTINGS = "settings"
     """A guard started with different settings, and no record reports the change."""
     SUSPENSION = "suspension"
-    """A record of a suspension contradicts the earlier ones, or the head does not name the newest
-    one.
-    """
+    """A record of a suspension contradicts earlier ones, or the head names another one."""
     APPROVAL = "approval"
-    """The use of an approval is not covered by its request and answers, or a step of an approval is
-    out of order.
-    """
+    """A use of an approval is not covered by its request and answers, or a step is out of order."""
     HEAD = "head"
     """The stored head, a head from the caller, or the acknowledged records do not match the log."""
 
