@@ -99,7 +99,17 @@ def sessions(
             "program that opens guard.session(...), or see `guardrail demo`."
         )
         return
-    wide = columns() >= _WIDE
+    _print_sessions(shown, stops, wide=columns() >= _WIDE)
+    if len(shown) < found.total:
+        remark(
+            f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
+            Style.DIM,
+        )
+
+
+def _print_sessions(
+    shown: Sequence[SessionSummary], stops: Sequence[int | None], *, wide: bool
+) -> None:
     titles, *lines = _fitting_table(
         _table_columns(wide=wide), [_row(row, wide=wide) for row in shown]
     )
@@ -110,11 +120,6 @@ def sessions(
             data(f"  {paint('SUSPENDED', Style.WARN)} by record {stop}")
         for each in () if wide else wrap_items("  ", _counts(row)):
             data(each)
-    if len(shown) < found.total:
-        remark(
-            f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
-            Style.DIM,
-        )
 
 
 def _stops(reader: RecordReader, rows: Sequence[SessionSummary]) -> list[int | None]:

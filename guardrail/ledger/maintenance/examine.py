@@ -288,8 +288,7 @@ def examine(
     if done is not None:
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
         found.pruned, found.kept = done.audit.pruned, done.tiles is not None
-        found.roots = {**done.roots, **done.audit.roots}
-        found.changes = done.changes
+        found.roots, found.changes = {**done.roots, **done.audit.roots}, done.changes
     return found
 
 
