@@ -130,7 +130,7 @@ class SuspensionState:
             found = None
             if len(current):
                 now = now or utc_timestamp()
-                found = current.find(draft.obeys.caller, now)
+                found = current.find(draft.obeys.names, now)
             seq = NO_SUSPENSION if found is None else found.seq
             if changing or seq != draft.obeys.seq:
                 refused[place] = LedgerError(

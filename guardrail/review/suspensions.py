@@ -8,7 +8,7 @@ from typing import Any
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode_or_none, dumps
 from guardrail.core.log.suspensions import (
-    Caller,
+    CallNames,
     Subject,
     SubjectKind,
     Suspension,
@@ -21,7 +21,7 @@ from guardrail.ledger.suspensions import read_suspensions
 
 __all__ = [
     "RECENT",
-    "caller_of",
+    "call_names",
     "has_called",
     "running_calls",
     "suspension_document",
@@ -62,13 +62,13 @@ def suspension_document(each: Suspension, now: str) -> dict[str, Any]:
     }
 
 
-def caller_of(record: Mapping[str, Any]) -> Caller:
+def call_names(record: Mapping[str, Any]) -> CallNames:
     """Return the names in a record about a call that a suspension can match."""
     principals = [_part(record, "principal", "id")]
     delegation = record.get("delegation")
     steps = delegation if isinstance(delegation, list) else []
     principals += [str(step.get("sub", "")) for step in steps if isinstance(step, Mapping)]
-    return Caller(
+    return CallNames(
         tuple(principals), (_part(record, "agent", "id"),), (_part(record, "tool", "name"),)
     )
 
@@ -93,7 +93,7 @@ def has_called(reader: LedgerReader, subject: Subject) -> bool:
         for seq, line in rows:
             record = decode_or_none(line) or {}
             if str(record.get("type", "")).startswith("call.") and subject.matches(
-                caller_of(record)
+                call_names(record)
             ):
                 return True
             start = seq + 1
@@ -111,5 +111,5 @@ def running_calls(reader: LedgerReader, subject: Subject) -> int:
             line = reader.storage.line(call.seq)
         except LedgerError:
             continue
-        count += line is not None and subject.matches(caller_of(decode_or_none(line) or {}))
+        count += line is not None and subject.matches(call_names(decode_or_none(line) or {}))
     return count

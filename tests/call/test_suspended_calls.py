@@ -230,7 +230,7 @@ def test_a_guard_opened_later_obeys_and_each_guard_reads_the_records_once(tmp_pa
 
 def test_a_change_is_repeated_if_another_process_was_faster(scene: Scene) -> None:
     """Two people read the same state. The second one writes nothing that contradicts the first."""
-    read, other = scene.person.suspender._read_from, []
+    read, other = scene.person.read, []
 
     def slow(known: Any) -> Any:
         state = read(known)
@@ -240,7 +240,7 @@ def test_a_change_is_repeated_if_another_process_was_faster(scene: Scene) -> Non
                 second.suspend("tool:pay")
         return state
 
-    scene.person.suspender._read_from = slow
+    scene.person.read = slow
     scene.person.suspend("agent:bot")
     assert [each.subject.name for each in scene.person.state().in_force] == [
         "tool:pay",
@@ -255,11 +255,11 @@ def test_nothing_is_half_done_if_the_ledger_cannot_be_written(scene: Scene) -> N
     def fail(*_: Any) -> Any:
         raise journal_error
 
-    record, scene.person.suspender._record = scene.person.suspender._record, fail
+    record, scene.person.record = scene.person.record, fail
     with pytest.raises(LedgerError) as found:
         scene.person.suspend("all")
     assert found.value is journal_error
     assert scene.call() == "done"
-    scene.person.suspender._record = record
+    scene.person.record = record
     scene.person.suspend("all")
     assert scene.call().startswith("denied")

@@ -252,7 +252,7 @@ def test_a_change_that_others_keep_overtaking_is_given_up(tmp_path: Path) -> Non
         person.suspend("agent:a")
         old = person.state()
         person.suspend("agent:b")
-        person.suspender._read_from = lambda _: old
+        person.read = lambda _: old
         for attempt in (
             lambda: person.suspend("agent:c"),
             lambda: person.resume("agent:a"),

@@ -24,7 +24,7 @@ from guardrail.cli.output import (
 )
 from guardrail.cli.render import clock
 from guardrail.cli.sources import known_copies, open_records, report_pruned, source_options
-from guardrail.core.log.suspensions import Caller
+from guardrail.core.log.suspensions import CallNames
 from guardrail.core.words import counted
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import utc_timestamp
@@ -132,7 +132,9 @@ def _stops(reader: RecordReader, rows: Sequence[SessionSummary]) -> list[int | N
         remark(f"the suspensions in force can't be read: {error.message}", Style.WARN)
         return [None] * len(rows)
     found = [
-        state.find(Caller((row.key.principal,), (row.key.agent,), ()), now) if len(state) else None
+        state.find(CallNames((row.key.principal,), (row.key.agent,), ()), now)
+        if len(state)
+        else None
         for row in rows
     ]
     return [None if each is None else each.seq for each in found]

@@ -23,7 +23,7 @@ __all__ = [
     "NO_SUSPENSION",
     "RESUMED",
     "SUSPENDED",
-    "Caller",
+    "CallNames",
     "ObeyedSuspension",
     "Subject",
     "SubjectKind",
@@ -78,9 +78,9 @@ class Subject(NamedTuple):
         """The subject as the command line takes it."""
         return str(self.kind) if self.kind is SubjectKind.ALL else f"{self.kind}:{self.id}"
 
-    def matches(self, caller: Caller) -> bool:
-        """Return True if a suspension of this subject stops the calls of *caller*."""
-        return any(self.key == key for key in _keys_of(caller))
+    def matches(self, names: CallNames) -> bool:
+        """Return True if a suspension of this subject stops the calls of *names*."""
+        return any(self.key == key for key in _keys_of(names))
 
     @property
     def document(self) -> dict[str, Any]:
@@ -93,7 +93,7 @@ class Subject(NamedTuple):
         }
 
 
-class Caller(NamedTuple):
+class CallNames(NamedTuple):
     """The names of a call that a suspension can match."""
 
     principals: tuple[str, ...]
@@ -105,7 +105,7 @@ class Caller(NamedTuple):
 class ObeyedSuspension(NamedTuple):
     """The suspension that a decision obeys."""
 
-    caller: Caller
+    names: CallNames
     seq: int
     """Number of the suspension that denied the call, or ``NO_SUSPENSION`` if none stopped it."""
 
@@ -205,11 +205,11 @@ class Suspensions:
         """Return the suspension of exactly this subject, or None."""
         return self._by_key.get(subject.key)
 
-    def find(self, caller: Caller, now: str) -> Suspension | None:
-        """Return a suspension that stops a call of *caller* at the time *now*, or None."""
+    def find(self, names: CallNames, now: str) -> Suspension | None:
+        """Return a suspension that stops a call named *names* at the time *now*, or None."""
         if not self._by_key:
             return None
-        for key in _keys_of(caller):
+        for key in _keys_of(names):
             found = self._by_key.get(key)
             if found is not None and found.counts_at(now):
                 return found
@@ -249,16 +249,16 @@ class Suspensions:
         self.version = change.seq if change.stands else NO_SUSPENSION
 
 
-def _keys_of(caller: Caller) -> Iterator[tuple[SubjectKind, str]]:
+def _keys_of(call: CallNames) -> Iterator[tuple[SubjectKind, str]]:
     yield SubjectKind.ALL, ""
-    for kind, names in (
-        (SubjectKind.PRINCIPAL, caller.principals),
-        (SubjectKind.AGENT, caller.agents),
-        (SubjectKind.TOOL, caller.tools),
+    for kind, ids in (
+        (SubjectKind.PRINCIPAL, call.principals),
+        (SubjectKind.AGENT, call.agents),
+        (SubjectKind.TOOL, call.tools),
     ):
-        for name in names:
-            if name:
-                yield kind, _folded(name) or name
+        for id_ in ids:
+            if id_:
+                yield kind, _folded(id_) or id_
 
 
 def _wrong(what: str) -> RecordError:

@@ -8,7 +8,7 @@ import pytest
 
 from guardrail.core.log.suspensions import (
     NO_SUSPENSION,
-    Caller,
+    CallNames,
     Subject,
     SubjectKind,
     SuspensionLink,
@@ -21,7 +21,7 @@ from guardrail.errors import RecordError
 LEAF = "0" * 64
 NOW = "2026-01-01T00:00:00.000000Z"
 LATER = "2026-01-02T00:00:00.000000Z"
-ALICE = Caller(("alice", ""), ("bot",), ("pay",))
+ALICE = CallNames(("alice", ""), ("bot",), ("pay",))
 
 
 def suspended(seq: int, name: str, previous: int | None = None, **more: Any) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def test_a_suspension_counts_until_its_end() -> None:
 def test_everything_is_stopped_by_all() -> None:
     state = after(suspended(3, "all"))
     (found,) = state.in_force
-    assert state.find(Caller((), (), ()), NOW) is found
+    assert state.find(CallNames((), (), ()), NOW) is found
     assert state.of(Subject(SubjectKind.ALL)) is found
     assert found.subject.name == "all"
     assert found.subject.document == {"kind": "all", "id": None, "form": None}
