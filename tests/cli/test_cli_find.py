@@ -57,6 +57,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             guard.call("send", {"json": json.dumps({"to": BOB})}, lambda **_: BOB)
             guard.call("send", {"customer_name": "Zo\u00eb O'Brien"}, lambda **_: 1)
             guard.call("send", {"body": LETTER}, lambda **_: 1)
+            for number in ("415-555-0123", "030 901820", "+390669812345"):
+                guard.call("send", {"phone": number}, lambda **_: 1)
             for salary in (58000, 58000.0):
                 guard.call("send", {"salary": salary}, lambda **_: 1)
     return folder
@@ -135,6 +137,10 @@ def test_every_call_that_touched_a_value_is_found(project: Path, find: Find, ind
         (LETTER, (), ["S-3"]),
         (LETTER.replace("end", "and"), (), []),
         ("bob@example.org", (), []),
+        ("+1 415 555 0123", (), ["S-3"]),
+        ("0049 30 901820", (), ["S-3"]),
+        ("+39 06 6981 2345", (), ["S-3"]),
+        ("06 6981 2345", (), []),
     ],
 )
 def test_spelling_class_and_tenant(

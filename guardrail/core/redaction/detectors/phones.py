@@ -16,7 +16,7 @@ from guardrail.core.redaction.spans import Hit, before
 if TYPE_CHECKING:
     from phonenumbers import PhoneNumber
 
-__all__ = ["phones"]
+__all__ = ["national_spellings", "phones"]
 
 _INTERNATIONAL = re.compile(
     r"(?:\+|(?<![0-9.\-/])00 ?)[1-9][0-9]{0,2}(?:[ .\-/]{0,2}\(?[0-9]{1,12}\)?){1,7}"
@@ -110,6 +110,23 @@ def _is_national(_: str, digits: str) -> bool:
 
     numbers = (_parsed(digits, region) for region in _REGIONS.get(len(digits), ()))
     return any(number is not None and is_valid_number(number) for number in numbers)
+
+
+def national_spellings(text: str) -> tuple[str, ...]:
+    """Return the digits of an international telephone number as people write them in its own
+    country: with the trunk prefix, if there is one, and without it. Return nothing for other texts.
+    """
+    from phonenumbers import PhoneNumberFormat, format_number, national_significant_number
+
+    written = text.strip()
+    if _INTERNATIONAL.fullmatch(written) is None:
+        return ()
+    digits = _NOT_DIGITS.sub("", written)
+    number = _parsed("+" + (digits if written[0] == "+" else digits.removeprefix("00")), None)
+    if number is None:
+        return ()
+    local = _NOT_DIGITS.sub("", format_number(number, PhoneNumberFormat.NATIONAL))
+    return tuple({local: None, national_significant_number(number): None})
 
 
 def _parsed(text: str, region: str | None) -> PhoneNumber | None:
