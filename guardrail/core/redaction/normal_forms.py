@@ -27,6 +27,8 @@ _SPACES = re.compile(r"\s+")
 _TRUNK_PREFIX = re.compile(r"(?<=[0-9\s])\(0\)")
 _ADDRESS_SCHEME = re.compile(r"(?:mailto|tel):", re.IGNORECASE)
 _BUILT_IN = frozenset(CLASSES) - {"secret"}
+_LONGEST_CODE = 64
+"""Number of characters, separators included, from which no value is a code of four digits."""
 _OF_CODES = frozenset({"payment", "government_id", "contact", "biometric", "text"})
 # NFKC leaves several characters for a dash, an apostrophe and the final sigma.
 _VARIANTS = str.maketrans(
@@ -47,12 +49,14 @@ def needs_mark(cls: str, value: str) -> bool:
     number. These include class ``text``, of values of which nothing is known.
     """
     if cls in _OF_CODES:
-        return len(value) < 9 and len(value.strip()) < 5 and _is_code(value)
+        return len(value) < _LONGEST_CODE and _is_code(value)
     return cls not in _BUILT_IN and (cls == "secret" or classify(cls).cls == "secret")
 
 
 def _is_code(value: str) -> bool:
-    return value.strip().isdecimal()
+    # The normal form has no separators, so 12-34 has the token of 1234.
+    digits = _JOINERS.sub("", value)
+    return len(digits) < 5 and digits.isdecimal()
 
 
 def normal_form(version: int, cls: str, value: str) -> str:

@@ -92,6 +92,8 @@ def test_the_first_version_is_the_one_of_existing_ledgers() -> None:
         ("cvv", "123"),
         ("payment", "123"),
         ("payment", " 4242 "),
+        ("payment", "42 42"),
+        ("text", "1 - 2 - 3 - 4"),
         ("government_id", "\uff11\uff12\uff13\uff14"),
     ],
 )
