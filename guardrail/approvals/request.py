@@ -38,10 +38,17 @@ class Approver:
     id: str
     assurance: Assurance = Assurance.ASSERTED
     method: str = "os_user"
+    issuer: str | None = None
+    """The issuer of the token with which the person answers, or None without a token."""
 
     def document(self) -> dict[str, Json]:
         """Return the approver's recorded form."""
-        return {"id": self.id, "assurance": str(self.assurance), "method": self.method}
+        found: dict[str, Json] = {
+            "id": self.id,
+            "assurance": str(self.assurance),
+            "method": self.method,
+        }
+        return found if self.issuer is None else {**found, "issuer": self.issuer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +246,7 @@ def _step(record: Mapping[str, Any]) -> ApprovalStep:
         seq=record["seq"],
         ordinal=approval["ordinal"],
         at=at,
-        approver=Approver(who["id"], Assurance(who["assurance"]), who["method"]),
+        approver=Approver(who["id"], Assurance(who["assurance"]), who["method"], who.get("issuer")),
         expires=_parse_time(record["expires"]) if kind is StepKind.GRANTED else None,
         leaf=record["request"]["leaf"],
     )
@@ -252,7 +259,9 @@ def _approvers(people: object) -> tuple[Approver, ...]:
     found = []
     for who in people if isinstance(people, list) else ():
         try:
-            found.append(Approver(str(who["id"]), Assurance(who["assurance"]), str(who["method"])))
+            issuer = None if who.get("issuer") is None else str(who["issuer"])
+            assurance, method = Assurance(who["assurance"]), str(who["method"])
+            found.append(Approver(str(who["id"]), assurance, method, issuer))
         except MALFORMED:
             continue
     return tuple(found)

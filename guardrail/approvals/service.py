@@ -30,10 +30,11 @@ from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.times import record_time
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
+from guardrail.identity.claims import VerifiedIdentity
 from guardrail.identity.principal import check_id
 from guardrail.system.os_user import user_name
 
-__all__ = ["Answer", "ApprovalService", "TenantTokens", "system_user"]
+__all__ = ["Answer", "ApprovalService", "TenantTokens", "system_user", "token_approver"]
 
 _TRIES = 32
 """Number of attempts to record an answer. An attempt fails if a competing step of the same approval
@@ -81,6 +82,27 @@ def system_user() -> Approver:
     the user id, not from environment variables.
     """
     return Approver(user_name())
+
+
+def token_approver(verified: VerifiedIdentity, tenant: str) -> Approver:
+    """Return the person who is identified by a verified token, to answer a request of *tenant*.
+    Raises ``IdentityError`` if the token belongs to another tenant, or not to a person alone.
+    """
+    person = verified.principal
+    if verified.tenant is not None and verified.tenant != tenant:
+        raise IdentityError(
+            "the token belongs to another tenant than the request",
+            code="identity.tenant",
+            hint="a person of the request's tenant must answer it",
+        )
+    if verified.delegation or person.type != "user":
+        raise IdentityError(
+            "the token belongs to a service, or to a program that acts for a person, and only a "
+            "person can answer a request",
+            code="identity.approver",
+            hint="sign in, and use the token that is issued to you",
+        )
+    return Approver(person.id, person.assurance, person.method, person.issuer)
 
 
 class ApprovalService:

@@ -95,9 +95,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "approvals",
         "List the calls that are waiting for a person's approval.",
     ),
-    "approve": CommandEntry(
-        f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
-    ),
+    "approve": CommandEntry(f"{_HERE}.approvals", "approve", "Approve one call."),
     "refuse": CommandEntry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
     "suspend": CommandEntry(
         f"{_HERE}.suspend",

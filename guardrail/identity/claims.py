@@ -75,7 +75,11 @@ def check_claims(token: TokenText, issuer: IssuerSettings, *, now: float, leeway
     audience = claims.get("aud")
     named = [audience] if isinstance(audience, str) else audience
     if not isinstance(named, list) or not any(each in issuer.audience for each in named):
-        raise token_error("audience", "is for another audience")
+        raise token_error(
+            "audience",
+            "is for another audience",
+            "request a token for the audience in the issuer's table, or correct the table",
+        )
     expires = _time(claims, "exp")
     if expires is None:
         raise token_error("claims", "has no exp: it would never expire")

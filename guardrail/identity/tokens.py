@@ -107,9 +107,12 @@ class TokenVerifier:
         self._issuers = {each.issuer: each for each in identity.issuers}
         self.sources = {each.issuer: KeySource(each, identity, clock) for each in identity.issuers}
         """The keys of each issuer."""
-        for source in self.sources.values():
-            source.load()
+        self._number_of_keys = sum(len(source.load().keys) for source in self.sources.values())
         self._remembered: dict[bytes, VerifiedToken] = {}
+
+    def number_of_keys(self) -> int:
+        """Return the number of keys that all issuers had when this was created."""
+        return self._number_of_keys
 
     def verify(self, text: object, *, wait: float) -> VerifiedToken:
         """Return the verified token *text*. Raises ``IdentityError``, which quotes no part of it.

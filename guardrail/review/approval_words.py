@@ -45,8 +45,8 @@ REASONS: Mapping[RejectionReason, str] = {
 """The meaning of each code for its reader."""
 
 COUNTS_IF = (
-    "An approval counts only with unsafe_asserted_approvals = true in [approvals] (read"
-    " SECURITY.md first)."
+    "An approval counts only with --token-file FILE, or with unsafe_asserted_approvals = true in"
+    " [approvals] (read SECURITY.md first)."
 )
 """Text added to the suggestion of `guardrail approve` if the settings accept only approvers with a
 verified identity.
@@ -97,7 +97,8 @@ NEXT: Mapping[RejectionReason, str] = {
     RejectionReason.APPROVER_UNKNOWN: "Answer again, and specify the approver.",
     RejectionReason.ANSWER_CHANGED: "Answer again with yes or no and a reason, and nothing else.",
     RejectionReason.ASSERTED: (
-        "To accept approvers whose identity is not verified, set unsafe_asserted_approvals = "
+        "Approve it with a token: `guardrail approve ID --reason TEXT --token-file FILE`. To "
+        "accept approvers whose identity is not verified, set unsafe_asserted_approvals = "
         "true in [approvals] (read SECURITY.md first). Then approve it again."
     ),
     RejectionReason.NEEDS_HIDDEN: (

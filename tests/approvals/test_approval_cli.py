@@ -25,6 +25,7 @@ from guardrail.review.approval_words import COUNTS_IF, REASONS
 from guardrail.review.terminal import width
 from guardrail.testing import document
 from tests.support.approvals import Asks, Body, guarded, records, run
+from tests.support.tokens import AUDIENCE, ISSUER, jwk, key_set, token
 
 ME = pwd.getpwuid(os.getuid()).pw_name
 HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"
@@ -497,3 +498,77 @@ def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
             [],
             ["the call presented the approval x, which was not valid"],
         )
+
+
+def token_project(folder: Path, **table: str) -> Path:
+    """Make a project whose settings name an issuer; return the path for a token."""
+    (folder / "jwks.json").write_text(key_set(jwk()))
+    more = "".join(f'{key} = "{value}"\n' for key, value in table.items())
+    (folder / "guardrail.toml").write_text(
+        f'[ledger]\npath = "audit.db"\n[identity.issuers."{ISSUER}"]\njwks = "jwks.json"\n'
+        f'audience = "{AUDIENCE}"\n{more}'
+    )
+    return folder / "token"
+
+
+def test_a_verified_person_approves_without_the_setting(tmp_path: Path) -> None:
+    """The record names the person and the issuer, and no byte of the token is written."""
+    file = token_project(tmp_path)
+    approval = ask(tmp_path)
+    text = token(sub="carol@example.com", now=int(time.time()))
+    file.write_text(text + "\n")
+    words = ("approve", approval, "--reason", "fine", "--token-file", str(file))
+    done = run(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert "not verified" not in done.stderr
+    (granted,) = records(tmp_path, "approval.granted")
+    assert granted["approver"] == {
+        "id": "carol@example.com",
+        "assurance": "verified",
+        "method": "oidc_jwt",
+        "issuer": ISSUER,
+    }
+    assert granted["unsafe_asserted"] is False
+    with guarded(tmp_path) as guard, guard.session("alice@example.com", "bot", id="s-1"):
+        guard.call("pay", {"amount": 5}, Body(), approval=approval)
+    used = [r for r in records(tmp_path, "call.decision") if r["approval"]]
+    assert used[0]["approval"]["approvers"] == [granted["approver"]]
+    assert "carol@example.com (verified by oidc_jwt)" in run(tmp_path, "why", approval).stdout
+    written = b"".join(path.read_bytes() for path in tmp_path.glob("audit*") if path.is_file())
+    assert not any(part.encode() in written for part in text.split("."))
+
+
+@pytest.mark.parametrize(
+    ("claims", "words", "status"),
+    [
+        ({"sub": "alice@example.com"}, "approver_is_requester", 1),
+        ({"tid": "other"}, "another tenant than the request", 3),
+        ({"tid": None}, "has no tenant", 3),
+        ({"act": {"sub": "bot"}}, "acts for a person", 3),
+        ({"client_id": "carol@example.com"}, "belongs to a service", 3),
+        ({"aud": "other"}, "another audience", 3),
+        ({"iat": 1, "exp": 2}, "has expired", 3),
+    ],
+)
+def test_a_token_that_is_no_approvers_is_refused(
+    tmp_path: Path, claims: dict[str, Any], words: str, status: int
+) -> None:
+    """The requester's own, another tenant's, a program's, and one that is not valid."""
+    file = token_project(tmp_path, tenant_claim="tid")
+    approval = ask(tmp_path)
+    stated = {"sub": "carol@example.com", "tid": "default", "now": int(time.time()), **claims}
+    file.write_text(token(**stated))
+    done = run(tmp_path, "approve", approval, "--reason", "fine", "--token-file", str(file))
+    assert done.returncode == status
+    assert words in done.stdout + done.stderr
+    assert records(tmp_path, "approval.granted") == []
+
+
+def test_a_token_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
+    """And what belongs into it."""
+    file = token_project(tmp_path)
+    approval = ask(tmp_path)
+    done = run(tmp_path, "refuse", approval, "--reason", "no", "--token-file", str(file))
+    assert done.returncode == 3
+    assert "No such file" in done.stderr
+    assert "access token" in done.stderr

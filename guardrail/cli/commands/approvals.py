@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -14,6 +15,7 @@ from guardrail.cli.options import json_option, ledger_options, open_ledger, sett
 from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
 from guardrail.cli.proved import proved_reader
 from guardrail.cli.render import approver, clock, removed
+from guardrail.core.types import Assurance
 from guardrail.core.words import counted
 from guardrail.review.approval_words import COUNTS_IF
 from guardrail.review.terminal import escape, name, one_line, tree, width
@@ -89,6 +91,15 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
             remark(COUNTS_IF, Style.WARN)
 
 
+@dataclass(frozen=True, slots=True)
+class PersonsAnswer:
+    """The words of a command line that answers a request."""
+
+    kind: StepKind
+    reason: str
+    token_file: Path | None
+
+
 def _answer_options(command: _F) -> _F:
     reason = click.option(
         "--reason",
@@ -96,42 +107,67 @@ def _answer_options(command: _F) -> _F:
         metavar="TEXT",
         help="Reason, in your own words; recorded in the ledger.",
     )
-    return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(command))))
+    token = click.option(
+        "--token-file",
+        "token_file",
+        type=click.Path(path_type=Path, readable=False),
+        metavar="FILE",
+        help="File with your access token: you answer as its verified principal.",
+    )
+    return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(token(command)))))
 
 
-@click.command(short_help="Approve one call, as your operating-system user.")
+@click.command(short_help="Approve one call.")
 @_answer_options
-def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
+def approve(
+    ref: str,
+    config: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+    *,
+    reason: str,
+    token_file: Path | None,
+) -> int:
     """Approve the call ID: exactly that call, once, for a limited time.
 
-    ID is an id from `guardrail approvals`, the beginning of one, or a record number. You approve as
-    your operating-system user. guardrail does not verify that identity, so the settings must
-    contain `unsafe_asserted_approvals = true`. The requester can't approve the call. Exit code 0:
-    the approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
-    request.
+    ID is an id from `guardrail approvals`, the beginning of one, or a record number. With
+    --token-file, you approve as the verified principal of your token. Without it, you approve as
+    your operating-system user, whom guardrail does not verify, so the settings must contain
+    `unsafe_asserted_approvals = true`. The requester can't approve the call. Exit code 0: the
+    approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
+    request, or the token is refused.
     """
-    return _answer(ref, config, ledger, StepKind.GRANTED, reason, as_json=as_json)
+    answer = PersonsAnswer(StepKind.GRANTED, reason, token_file)
+    return _answer(ref, config, ledger, answer, as_json=as_json)
 
 
 @click.command(short_help="Refuse a call permanently.")
 @_answer_options
-def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
+def refuse(
+    ref: str,
+    config: Path | None,
+    ledger: Path | None,
+    as_json: bool,
+    *,
+    reason: str,
+    token_file: Path | None,
+) -> int:
     """Refuse the call ID. Afterwards, nobody can approve it, and earlier approvals of it no longer
     count.
 
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. Exit code 0:
     the refusal is recorded; 1: the refusal came too late, which is recorded; 3: there is no such
-    request.
+    request, or the token is refused.
     """
-    return _answer(ref, config, ledger, StepKind.REFUSED, reason, as_json=as_json)
+    answer = PersonsAnswer(StepKind.REFUSED, reason, token_file)
+    return _answer(ref, config, ledger, answer, as_json=as_json)
 
 
 def _answer(
     ref: str,
     config: Path | None,
     ledger: Path | None,
-    kind: StepKind,
-    reason: str,
+    said: PersonsAnswer,
     *,
     as_json: bool,
 ) -> int:
@@ -142,9 +178,11 @@ def _answer(
 
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger) as reader:
-        approval = find_request(proved_reader(reader, settings) or reader, ref).request.id
+        asked = find_request(proved_reader(reader, settings) or reader, ref).request
+    approval = asked.id
+    who = _person(settings, said.token_file, asked.tenant)
     try:
-        answer = _write(settings, approval, kind, reason)
+        answer = _write(settings, approval, who, said)
     except UsageError as error:
         if error.code != "approval.unknown":
             raise
@@ -168,12 +206,35 @@ def _answer(
             }
         )
     else:
-        _print_answer(answer, kind)
+        _print_answer(answer, said.kind, who)
     return Exit.YES if rejected is None else Exit.NO
 
 
-def _write(settings: Settings, approval: str, kind: StepKind, reason: str) -> Answer:
-    from guardrail.approvals.service import system_user
+def _person(settings: Settings, token_file: Path | None, tenant: str) -> Approver:
+    """Return the person who answers a request of *tenant*: the principal of the token in the file,
+    or the operating-system user.
+    """
+    from guardrail.approvals.service import system_user, token_approver
+    from guardrail.errors import IdentityError, os_reason
+    from guardrail.identity.token_text import MAX_TOKEN
+    from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier
+    from guardrail.system.input_files import read_input
+
+    if token_file is None:
+        return system_user()
+    try:
+        text = read_input(token_file, MAX_TOKEN + 1).decode("ascii", "replace").strip()
+    except OSError as error:
+        raise IdentityError(
+            f"{token_file} can't be read ({os_reason(error)})",
+            code="identity.token_file",
+            hint="put your access token alone into the file, with mode 0600",
+        ) from None
+    verified = TokenVerifier(settings).verify(text, wait=FETCH_WAIT_S)
+    return token_approver(verified.identity, tenant)
+
+
+def _write(settings: Settings, approval: str, who: Approver, said: PersonsAnswer) -> Answer:
     from guardrail.approvals.views import terms_of, utc_now
     from guardrail.config.redaction_rules import redaction_rules
     from guardrail.wiring.opening import open_journal
@@ -184,13 +245,13 @@ def _write(settings: Settings, approval: str, kind: StepKind, reason: str) -> An
         service = journal.approval_service(
             keys.tenant, terms_of(settings.approvals), rules, utc_now
         )
-        say = service.approve if kind is StepKind.GRANTED else service.refuse
-        return say(approval, system_user(), reason)
+        say = service.approve if said.kind is StepKind.GRANTED else service.refuse
+        return say(approval, who, said.reason)
     finally:
         journal.close()
 
 
-def _print_answer(answer: Answer, kind: StepKind) -> None:
+def _print_answer(answer: Answer, kind: StepKind, who: Approver) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.approval_words import REASONS
 
@@ -212,8 +273,8 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
             _print_field("hidden", escape(pointer))
         if answer.rejected is RejectionReason.ASSERTED:
             remark(
-                "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md"
-                " first)"
+                "next:  add --token-file FILE, or set unsafe_asserted_approvals = true in"
+                " [approvals] (read SECURITY.md first)"
             )
         if answer.rejected is RejectionReason.APPROVER_IS_REQUESTER:
             remark(
@@ -231,7 +292,8 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
     for line in removed(hidden(answer.case)):
         for part in field("  not shown to you: ", line):
             data(part)
-    remark("your identity was not verified: the record says unsafe_asserted", Style.WARN)
+    if who.assurance is not Assurance.VERIFIED:
+        remark("your identity was not verified: the record says unsafe_asserted", Style.WARN)
     missing = request.needed - answer.given
     if missing > 0:
         remark(f"next:  {counted(missing, 'more person')} must approve it")

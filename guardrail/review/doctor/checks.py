@@ -383,17 +383,9 @@ def _opening(settings: Settings) -> Check:
 
 
 def _identity(settings: Settings) -> Check:
-    from guardrail.identity.principal import check_identity
+    from guardrail.review.doctor.identity import identity
 
-    check_identity(settings)
-    if settings.identity.require == "any":
-        return Check(
-            "identity",
-            CheckState.NOTE,
-            "calls without a principal are not denied",
-            'set require = "asserted" in [identity]',
-        )
-    return Check("identity", CheckState.OK, "a call must name its principal")
+    return identity(settings)
 
 
 def _retention(settings: Settings) -> Check:

@@ -23,6 +23,7 @@ from guardrail.system.durable import replace_file
 from tests.support.guards import OPEN, guarded, settings
 from tests.support.ledgers import ACTOR
 from tests.support.records import LOG, SIGNING, decision, genesis
+from tests.support.tokens import jwk, key_set
 
 POLICY = (
     'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id =='
@@ -100,6 +101,22 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
     ] == []
     assert "chain intact over all of them" in checks["ledger"].found
     assert "digest" in checks["policies"].found
+
+
+def test_it_reads_the_keys_of_issuers(check: Run, project: Path) -> None:
+    """And says which key set can't be used, as a guard would when it starts."""
+    settings = project / "guardrail.toml"
+    settings.write_text(
+        settings.read_text() + '\n[identity]\nrequire = "verified"\n'
+        '[identity.issuers."https://login.example.com"]\njwks = "jwks.json"\naudience = "me"\n'
+    )
+    (project / "jwks.json").write_text("<html>")
+    found = check()["identity"]
+    assert (found.state, "HTML" in found.found) == (CheckState.FAIL, True)
+    (project / "jwks.json").write_text(key_set(jwk(), jwk("k2", number=1)))
+    found = check()["identity"]
+    assert found.state is CheckState.OK
+    assert "tokens of 1 issuer are verified (2 keys)" in found.found
 
 
 @pytest.mark.parametrize(
