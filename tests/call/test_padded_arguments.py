@@ -113,6 +113,7 @@ def test_a_tool_that_is_not_declared_shows_no_string_whatever_its_length() -> No
     guard, _ = memory_guard(policy, settings=Settings().override(policy={"input": "recorded"}))
     with guard.session(principal="alice", agent="bot"):
         guard.call("t", {"body": "word " * 4_000}, lambda **_: None)
+        guard.call("t", {"body": BAD + "-" * 200}, lambda **_: None)
         with pytest.raises(Denied):
             guard.call("t", {"o": _deep(41)}, lambda **_: pytest.fail("the body ran"))
 

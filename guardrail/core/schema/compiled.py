@@ -231,10 +231,8 @@ def _invalid(kind: str, path: Sequence[str | int]) -> SchemaError:
     draft.
     """
     if kind == "format":
-        if path[-1:] == ["pattern"]:
-            return _bad_pattern(path[:-1], UNREADABLE)
-        if path[-2:-1] == ["patternProperties"]:
-            return _bad_pattern(path[:-2], UNREADABLE)
+        # Only the format regex is checked: of a pattern, or of a key of patternProperties.
+        return _bad_pattern(path[: -1 if path[-1:] == ["pattern"] else -2], UNREADABLE)
     return refuse("invalid")
 
 
