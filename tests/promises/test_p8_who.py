@@ -1,5 +1,5 @@
-"""P8: each identity in a record is asserted or absent, and says how: nothing here verifies a
-signature yet.
+"""P8: each identity that a host passes is asserted or absent, and says how. Only a token can be
+verified (tests/identity/test_token_sessions.py).
 """
 
 from __future__ import annotations
