@@ -19,6 +19,9 @@ _ESCAPE = re.compile(
     r"\\(?:u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-3]?[0-7]{1,2})|(.))",
     re.DOTALL,
 )
+# Escaped octets, as in the representation of bytes in Python and in C. Two or more that are not ASCII
+# can be the UTF-8 encoding of a character.
+_OCTETS = re.compile(r"(?:\\(?:x[89a-fA-F][0-9a-fA-F]|[23][0-7]{2})){2,}")
 _SIMPLE = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _WIDE = re.compile(r"%u([0-9a-fA-F]{4})")
 _HIGH = re.compile("%[89a-fA-F][0-9a-fA-F]")
@@ -89,6 +92,8 @@ def _readings(text: str, blanks: bool) -> Iterator[str]:
         yield text.replace("+", " ")
     if "\\" in text:
         yield _ESCAPE.sub(_unescape, text)
+        if _OCTETS.search(text):
+            yield _ESCAPE.sub(_unescape, _OCTETS.sub(_decode_octets, text))
     if "&" in text:
         yield decode_entities(text)
         yield unescape(text)  # the semicolon is optional
@@ -103,6 +108,14 @@ def _unescape(match: re.Match[str]) -> str:
         return _SIMPLE.get(simple, simple)
     code = int(octal, 8) if octal else int(braced or wide or wider or narrow, 16)
     return chr(code) if code <= 0x10FFFF else match.group()
+
+
+def _decode_octets(match: re.Match[str]) -> str:
+    codes = (
+        int(code[1:], 16) if code[0] == "x" else int(code, 8)
+        for code in match.group().split("\\")[1:]
+    )
+    return bytes(codes).decode("utf-8", "replace")
 
 
 def _percent(match: re.Match[str]) -> str:

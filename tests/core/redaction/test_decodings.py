@@ -31,6 +31,8 @@ ENCODINGS: dict[str, Callable[[str], str]] = {
     "JSON": lambda text: json.dumps(text)[1:-1],
     "JSON with capitals": lambda text: "".join(f"\\u{ord(one):04X}" for one in text),
     "\\x": lambda text: "".join(f"\\x{ord(one):02X}" for one in text),
+    "octets": lambda text: repr(text.encode())[2:-1],
+    "octal octets": lambda text: "".join(f"\\{one:03o}" for one in text.encode()),
     "\\u{}": lambda text: "".join(f"\\u{{{ord(one):x}}}" for one in text),
     "\\U": lambda text: "".join(f"\\U{ord(one):08x}" for one in text),
     "octal": lambda text: "".join(f"\\{ord(one):03o}" for one in text),

@@ -32,7 +32,7 @@ def test_code_stays_readable(code: str) -> None:
 @pytest.mark.parametrize(
     ("text", "secret"),
     [
-        ("password=Summer(2024)", "Summer"),
+        ("password=Summer(2024)", "Summer(2024)"),
         ("password=correct.horse.battery", "correct.horse.battery"),
         ("password = hunter2", "hunter2"),
         ("password=db_password", "db_password"),

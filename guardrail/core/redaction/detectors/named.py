@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from guardrail.core.redaction.detectors.code import literals
 from guardrail.core.redaction.detectors.command import commands, has_option, names_tool
 from guardrail.core.redaction.detectors.connect import accounts, braced, raw_userinfo
+from guardrail.core.redaction.detectors.labels import labels
 from guardrail.core.redaction.detectors.neighbours import name_info, neighbours
 from guardrail.core.redaction.detectors.paired import paired
 from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
 from guardrail.core.redaction.detectors.spoken import spoken
+from guardrail.core.redaction.detectors.tails import secret_end
 from guardrail.core.redaction.expressions import (
     is_expression,
     is_folder,
@@ -208,7 +210,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
         )
     ):
         return
-    yield Hit(start, end, "secret", "assignment")
+    yield Hit(start, secret_end(text, end, quoted), "secret", "assignment")
 
 
 def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
@@ -337,6 +339,7 @@ def keywords(text: str) -> Iterator[Hit]:
     yield from statements(text, low, present)
     yield from paired(text, low)
     yield from spoken(text, low)
+    yield from labels(text)
     yield from neighbours(text, low, present)
     if has_option(low) and names_tool(low):
         yield from commands(text, low)

@@ -4,6 +4,7 @@ telephone numbers. Check digits, if any, are verified.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -52,6 +53,12 @@ def emails(text: str) -> Iterator[Hit]:
 
 _NUMBERS = re.compile(r"[0-9][0-9 ()./\-]{5,}[0-9]")
 _CARD = re.compile(r"(?<![0-9])[2-6][0-9](?:[ \-]?[0-9]){11,17}(?![0-9])")
+# A card number as cards show it, next to further numbers (an amount, a check code). In a list of
+# numbers of four digits, any four could look like one.
+_CARD_BESIDE = re.compile(
+    r"(?<![0-9])(?:[2-6][0-9]{12,18}|(?<![0-9]{4}[ \-])(?:[2-6][0-9]{3}([ \-])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|3[47][0-9]{2}([ \-])[0-9]{6}\2[0-9]{5})(?![ \-][0-9]{4}[ \-]))(?![0-9])"
+)
+_LONGEST_ALONE = 16
 _SSN = re.compile(
     r"(?<![0-9\-])(?!000|666|9)[0-9]{3}([\- ])(?!00)[0-9]{2}\1(?!0000)[0-9]{4}(?![0-9\-])"
 )
@@ -100,7 +107,10 @@ def _ibans(text: str, start: int, end: int) -> Iterator[Hit]:
 
 
 def _cards(text: str, run: str, start: int) -> Iterator[Hit]:
-    for part in _CARD.finditer(run):
+    places = _CARD.finditer(run)
+    if len(run) > _LONGEST_ALONE:
+        places = itertools.chain(places, _CARD_BESIDE.finditer(run))
+    for part in places:
         first, last = start + part.start(), start + part.end()
         if is_card(_NOT_DIGITS.sub("", part.group())) and not is_other_number(text, first, last):
             yield Hit(first, last, "payment", "card")
