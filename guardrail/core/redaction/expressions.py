@@ -13,7 +13,14 @@ from guardrail.core.redaction.key_forms import words
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import before
 
-__all__ = ["is_expression", "is_folder", "is_reference", "is_technical", "passes_on"]
+__all__ = [
+    "is_expression",
+    "is_folder",
+    "is_name",
+    "is_reference",
+    "is_technical",
+    "passes_on",
+]
 
 _REFERENCE = re.compile(
     r"\$(?:env:)?[A-Z]+(?:_[A-Z0-9]+)*\Z|%[A-Z][A-Z0-9_]{1,60}%\Z|\$?\{\{?[^{}\x00]{1,80}\}\}\Z|\$\([^()\x00]{1,200}\)\Z"
@@ -38,6 +45,16 @@ def is_reference(word: str) -> bool:
         return word[0] == "$" or _names_secret(braced.group("name"))
     sigil = _SIGIL.match(word) or _BOUND.match(word)
     return sigil is not None and _names_secret(sigil.group("name"))
+
+
+_CHOSEN = re.compile(r"[0-9]{2}\Z|[!@#$%^&*+]")
+
+
+def is_name(literal: str) -> bool:
+    """Return True if *literal* is the name of a field with sensitive values. A password can contain
+    such a name (``Pass1234``), but has figures at its end or a sign, as names do not.
+    """
+    return classify(literal).cls is not None and _CHOSEN.search(literal) is None
 
 
 def _names_secret(name: str) -> bool:

@@ -134,6 +134,8 @@ def test_an_encoded_secret_goes_whatever_stands_next_to_it(
         ("a+b%22", 'a b"'),
         ("a+b", "a b"),
         ("caf%E9", "café"),
+        ("b'caf\\xc3\\xa9'", "b'café'"),
+        ("caf\\303\\251", "café"),
         ("\\UFFFFFFFF", "\\UFFFFFFFF"),
         ("\\n\\/", "\n/"),
         ("=41%41", "A%41"),

@@ -47,6 +47,7 @@ def test_a_literal_that_is_taken_for_a_secret_goes(
         'password = os.environ.get(\\"X\\", \\"Qz7\\")', 'password = "" "Qz7"', 'password = "a" "Qz7"',
         'ConvertTo-SecureString "Qz7" -AsPlainText -Force', "convertto-secureString -String 'Qz7'", 'h.append("Authorization", "Token Qz7")',
         'os.environ[\\"TOKEN\\"] or \\"Qz7\\"', 'x = token if y else \\"Qz7\\"', 'process.env.TOKEN ?? "Qz7"', 'user.setPassword("Qz7")', "password=(Qz7)",
+        'p.put("password", "Qz7Pass99")', "auth=('bob', 'Qz7Pw99')", 'set("password", "MyPass!Qz7")', 'c.SetBasicAuth("bob", "Qz7")',
     ],
 )  # fmt: skip
 def test_defaults_of_shells_and_templates_go(text: str) -> None:

@@ -35,6 +35,12 @@ def test_other_things_after_a_label_stay(text: str) -> None:
     assert without_secrets(text) == text
 
 
+def test_a_token_in_the_path_of_a_bot_goes() -> None:
+    """The word before it is no part of it, but has no boundary either."""
+    text = f"https://api.telegram.org/bot5912345678:{'Qz7x_' * 7}/getMe"
+    assert "Qz7x" not in without_secrets(text)
+
+
 @pytest.mark.parametrize("sign", SIGNS)
 def test_a_sign_does_not_end_a_password(sign: str) -> None:
     """Without quotes, and in other quotes than the sign."""

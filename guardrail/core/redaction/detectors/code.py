@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.expressions import is_name, is_reference
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import Hit, before
 
@@ -172,7 +172,7 @@ def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
     # The second argument after a section names a secret but is not one: config.get("db",
     # "password")
     inside = bool(frames) and frames[-1][2] > 0 and _ENVIRONMENT.search(frames[-1][1]) is None
-    return not inside or classify(value).cls != "secret"
+    return not inside or classify(value).cls != "secret" or not is_name(value)
 
 
 # --- by the name that is looked up ---

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection, Iterator
 from functools import lru_cache
 
-from guardrail.core.redaction.expressions import is_reference
+from guardrail.core.redaction.expressions import is_name, is_reference
 from guardrail.core.redaction.key_forms import MAX_NAME, words
 from guardrail.core.redaction.key_names import KeyInfo, classify
 from guardrail.core.redaction.spans import Hit
@@ -117,11 +117,7 @@ def _names_secret(name: str) -> bool:
 
 def _is_literal(value: str) -> bool:
     """Return True if a quoted word can be a secret: not a word, a name of a field or a reference."""
-    if (
-        (value.isalpha() and not _MIXED.search(value))
-        or is_reference(value)
-        or classify(value).cls is not None
-    ):
+    if (value.isalpha() and not _MIXED.search(value)) or is_reference(value) or is_name(value):
         return False
     return _looks_chosen(value) or "-" in value
 

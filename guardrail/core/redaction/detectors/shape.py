@@ -40,7 +40,7 @@ _PROVIDERS = re.compile(
     r"|bkua_[0-9a-f]{16,}|ATATT3[\w\-=]{16,}|ATCTT3[\w\-=]{16,}|ATBB[\w]{16,}|AKCp[\w]{16,}|cmVmdGtu\w{16,}"
     r"|xkeysib-[\w\-]{16,}|SK[0-9a-f]{32}(?![0-9a-f])|AC[0-9a-f]{32}(?![0-9a-f])|EZ[AT]K\w{20,}|live_\w{16,}|test_\w{24,}"
     r"|sgp_\w{16,}|sl[a]?\.[\w\-]{40,}|figd_[\w\-]{16,}|aio_[A-Za-z0-9]{16,}|tfp_\w{16,}|odt_\w{16,}|pat[A-Za-z0-9]{14}\.\w{16,}"
-    r"|\d{8,10}:[A-Za-z0-9_\-]{34,36}(?![A-Za-z0-9_\-])|sq[apu]_[0-9a-f]{32,}|nfp_\w{16,}|rnd_\w{16,}|rk_\w{20,}|crates\w{20,}"
+    r"|(?:bot)?\d{8,10}:[A-Za-z0-9_\-]{34,36}(?![A-Za-z0-9_\-])|sq[apu]_[0-9a-f]{32,}|nfp_\w{16,}|rnd_\w{16,}|rk_\w{20,}|crates\w{20,}"
     r"|VF\.[A-Z]{2,4}\.[\w.\-]{16,}|oy2[a-z0-9]{43}|p8e-[\w\-]{16,}|ops_eyJ[\w]{16,}|phc_\w{16,}|phx_\w{16,}|rdme_\w{16,}"
     r"|tk[n]?\.v1_[\w=]{16,}|00[A-Za-z0-9]{13}![\w.]{40,}|vercel_\w{16,}|sbp_[0-9a-f]{32,}|sb_secret_[\w]{16,}"
     r"|(?:AccountKey|SharedAccessKey)=[A-Za-z0-9+/]{20,}={0,2}|amzn\.mws\.[0-9a-f\-]{20,}|LTAI[A-Za-z0-9]{12,}|AKID[A-Za-z0-9]{16,}"

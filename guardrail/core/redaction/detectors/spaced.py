@@ -79,7 +79,7 @@ _HTPASSWD = re.compile(
 )
 # Calls that take a user's name and a password as two literals.
 _CALLS = (
-    "sp_addlogin ", "sp_password ", "httpbasicauth(", "basicauth(", "basic_auth(", "httpdigestauth(", "digestauth(", "networkcredential(", "pscredential(", "usernamepasswordcredentials(", "passwordauthentication(",
+    "sp_addlogin ", "sp_password ", "httpbasicauth(", "basicauth(", "setbasicauth(", "basic_auth(", "httpdigestauth(", "digestauth(", "networkcredential(", "pscredential(", "usernamepasswordcredentials(", "passwordauthentication(",
     ".login(", ".auth(", ".authenticate(", ".changeuserpassword(",
 )  # fmt: skip
 # Calls whose user and password follow another argument: an address, a connection or a source.
