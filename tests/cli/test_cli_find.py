@@ -183,10 +183,21 @@ def test_people_see_a_table_and_the_next_page(find: Find, monkeypatch: pytest.Mo
 
 
 def test_an_empty_result_is_no_proof(find: Find) -> None:
-    """The value can have been replaced by a random mark."""
+    """The value can have been replaced by a random mark, or recorded by its size only. Nor is a
+    list of calls complete.
+    """
     said = find("nobody@example.com").err
     assert "No record contains a token" in said
-    assert "random mark can't be found: values of class secret" in " ".join(said.split())
+    for limit in ("random mark replaced (class secret", "without log_output", "was cut", "plain"):
+        assert limit in " ".join(said.split())
+    assert "Other calls can have had it" in find(BOB).err
+
+
+def test_a_call_without_the_option_gets_the_complete_command(cli: Cli) -> None:
+    ran = cli("find")
+    assert ran.code == 2
+    assert "the option --value - is missing" in ran.err
+    assert "next:  guardrail find --value - reads the value" in ran.err
 
 
 def test_a_class_or_tenant_that_the_ledger_does_not_have_is_reported(find: Find) -> None:

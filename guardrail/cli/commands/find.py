@@ -56,14 +56,17 @@ _KEYS = 10
 """Maximum number of keys that a warning names."""
 _PLACES = 3
 """Maximum number of places shown for a call in the table."""
-_MARKED = (
-    "A value that was replaced by a random mark can't be found: values of class secret, and up to "
-    "four digits in some classes. So the value can nevertheless have been in a call."
+_LIMITS = (
+    "A call can nevertheless have had the value. The search does not find values that a random "
+    "mark replaced (class secret, and up to four digits in some classes), parts of a removed "
+    "value, results of tools without log_output, the end of a string that was cut, and plain text "
+    "such as principals (docs/reviewing.md)."
 )
 _EXPOSED = (
     "the value to find is read from standard input: an argument is visible to other users and "
     "stays in the history of your shell"
 )
+_MISSING = "guardrail find --value - reads the value from standard input, or asks for it"
 _HINT = "remove the command from the history of your shell, then: guardrail find --value -"
 
 
@@ -74,6 +77,10 @@ class _QuietCommand(click.Command):
         """Parse *args*. Raises ``click.UsageError``."""
         try:
             return super().parse_args(ctx, args)
+        except click.MissingParameter:
+            raise UsageError(
+                "the option --value - is missing", code="find.argument", hint=_MISSING
+            ) from None
         except click.BadParameter as error:
             named = "" if error.param is None else f" of {'/'.join(error.param.opts)}"
             problem = f"a value{named} is invalid; it is not shown here"
@@ -157,13 +164,14 @@ def find(
     everything: bool,
     before: int | None,
 ) -> int:
-    """List the calls whose records contain a value that was removed from them, oldest first: all
-    calls that touched bob@example.com.
+    """List the calls whose records contain a value that was removed from them, such as
+    bob@example.com, oldest first.
 
     The value is read from standard input, and its tokens are computed under every live key. Values
-    of class secret can't be found, because a random mark replaces each one. The command runs only
-    if it is recorded in the access log, which never contains the value, and a user can run it only
-    a number of times in a minute ([review] finds_per_minute).
+    of class secret can't be found, because a random mark replaces each one. Results of tools
+    without log_output, the end of a string that was cut, and plain text such as principals are not
+    searched. The command runs only if it is recorded in the access log, which never contains the
+    value, and a user can run it only a number of times in a minute ([review] finds_per_minute).
     """
     from guardrail.wiring.opening import load_keys
 
@@ -230,7 +238,7 @@ def _print(found: FoundCalls, before: int | None) -> None:
     _print_unknown(found)
     if not found.records:
         remark("No record contains a token of this value.")
-        for line in prose(_MARKED):
+        for line in prose(_LIMITS):
             remark(line, Style.DIM)
         return
     wide = columns() >= _WIDE
@@ -248,6 +256,7 @@ def _print(found: FoundCalls, before: int | None) -> None:
     shown = f"{counted(len(found.calls), 'call')} shown; the value is in "
     earlier = "" if before is None else " (some may be later ones)"
     remark(f"{shown}{counted(found.records, 'record')}{earlier}", Style.DIM)
+    remark("Other calls can have had it: docs/reviewing.md names the limits.", Style.DIM)
     if found.before is not None:
         remark(f"next:  guardrail find --value - --before {found.before}, or --all")
 
