@@ -12,7 +12,7 @@ from guardrail.errors import ConfigError, SchemaError
 from guardrail.system.input_files import read_input
 from guardrail.system.ownership import explain_error
 
-__all__ = ["compile_tools", "load_tools"]
+__all__ = ["compile_tools", "load_tools", "read_tools"]
 
 _HINT = '{"tool name": JSON Schema of its arguments, ...}'
 _MAX_BYTES = 16 * 1024 * 1024
@@ -20,6 +20,13 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     """Return the schemas in *path* if a guard would accept all of them. Raises ``ConfigError``."""
+    document = read_tools(path)
+    compile_tools(document)
+    return document
+
+
+def read_tools(path: Path) -> dict[str, Mapping[str, Any]]:
+    """Return the schemas in *path*, which a guard may reject. Raises ``ConfigError``."""
     try:
         raw = read_input(path, _MAX_BYTES)
     except OSError as error:
@@ -33,7 +40,6 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
         isinstance(item, dict) for item in document.values()
     ):
         raise _refused(path, "it is not a JSON object that maps tool names to schemas")
-    compile_tools(document)
     return document
 
 

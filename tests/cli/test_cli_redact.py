@@ -86,6 +86,24 @@ def test_the_schema_of_the_tool_applies(cli: Cli, folder: Path) -> None:
     assert "  amount: 3\n" in ran.out
 
 
+def test_a_schema_that_a_guard_rejects_concerns_only_its_tool(cli: Cli, folder: Path) -> None:
+    """That tool counts as undeclared, as in a guard, and the command says why."""
+    foreign = {"type": "object", "properties": {"code": {"type": "string", "pattern": "(?!x)"}}}
+    both = {"foreign": foreign, "own": {"type": "object"}}
+    (folder / "both.json").write_text(json.dumps(both))
+    path = given(folder, {"code": "flu"})
+    own, other = (
+        cli("redact", "--explain", "--tool", tool, "--tools", "both.json", path)
+        for tool in ("own", "foreign")
+    )
+    assert (own.code, other.code) == (Exit.YES, Exit.YES)
+    assert '  code: "flu"\n' in own.out
+    assert own.err == ""
+    assert "  (the whole value)  undeclared: minimal\n" in other.out
+    assert "rejects the schema of this tool: the pattern at /properties/code" in other.err
+    assert "next:  correct the schema" in other.err
+
+
 @pytest.mark.parametrize("how", [["--undeclared"], ["--tool", "other", "--tools", "tools.json"]])
 def test_the_view_of_an_undeclared_tool_is_minimal(cli: Cli, folder: Path, how: list[str]) -> None:
     ran = cli("redact", "--explain", *how, given(folder, {"memo": "flu"}))

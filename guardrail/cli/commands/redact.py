@@ -17,7 +17,7 @@ from guardrail.cli.json_values import STDIN, parse_value, read_bytes
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, field, paint, prose, remark
 from guardrail.core.words import agree, counted
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, SchemaError
 from guardrail.review.terminal import escape, json_text, one_line, tree
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def redact(
 
 
 def _schema(tool: str | None, tools: Path | None, *, undeclared: bool) -> CompiledSchema | None:
-    """Return the schema of *tool*, or None if the file *tools* does not contain it. Raises
-    ``click.UsageError`` if the options do not make sense together.
+    """Return the schema of *tool*, or None if the tool counts as undeclared: the file *tools* does
+    not contain it, or a guard rejects its schema. Raises ``click.UsageError`` if the options do not
+    make sense together.
     """
     if (tool is None) != (tools is None):
         raise click.UsageError("--tool names a tool in the file --tools: pass both, or neither")
@@ -128,9 +129,19 @@ def _schema(tool: str | None, tools: Path | None, *, undeclared: bool) -> Compil
         return None
     if undeclared:
         raise click.UsageError("--undeclared means a tool without a schema: omit --tools")
-    from guardrail.authoring.tools_file import compile_tools, load_tools
+    from guardrail.authoring.tools_file import read_tools
+    from guardrail.core.schema.compiled import compile_schema
 
-    return compile_tools(load_tools(tools)).get(tool)
+    schema = read_tools(tools).get(tool)
+    if schema is None:
+        remark(f"{tools} does not contain this tool, so it counts as undeclared", Style.WARN)
+        return None
+    try:
+        return compile_schema(schema)
+    except SchemaError as error:
+        remark(f"a guard rejects the schema of this tool: {one_line(error.message)}", Style.WARN)
+        remark(f"next:  correct the schema; {error.hint}")
+        return None
 
 
 def _values(source: Path, *, lines: bool) -> Iterator[Json]:
