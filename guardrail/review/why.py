@@ -341,6 +341,8 @@ def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping
 
 _OMITTED = {
     "size": "the call is too large for a record",
+    "record": "a part of the call does not fit the format of records",
+    "arguments": "the arguments are too large, or are not JSON",
     "redactor": "it can't be redacted",
     "redaction.fault": "the redactor failed",
     "redaction.budget": "redacting it would take too much processor time",

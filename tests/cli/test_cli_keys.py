@@ -53,6 +53,7 @@ def test_values_are_found_before_and_after_a_rotation(
     ran = cli("keys", "retire", "--reason", "yearly")
     assert ran.code == 5
     assert f"kept  {before.kid}  record 2 names it" in ran.out.replace("kept   ", "kept  ")
+    assert "[keys] lookup_days after it was replaced" in ran.err
     ran = cli("keys", "retire", "--reason", "yearly", "--json")
     assert json.loads(ran.out)["kept"][0]["key"] == before.kid
     assert found()["records"] == 2

@@ -68,6 +68,7 @@ def test_the_values_that_a_detector_finds_in_records_are_listed(cli: Cli, projec
         "badges  2 values of class badge",
     ]
     assert "note: badges of contractors are not found" in ran.err
+    assert "next:  add rules to [redaction]" in ran.err
     found = json.loads(cli("missed", "--detector", "badges", "--from", "2", "--json").out)
     assert found["missed"] == [
         {

@@ -18,7 +18,7 @@ from guardrail.review.approval_words import REASONS as WORDS
 from guardrail.review.reasons import CAUSES
 from guardrail.review.records import NotFoundError, RecordedAnswer, RecordedPerson, call_of
 from guardrail.review.sessions import with_outcome
-from guardrail.review.why import decision_seq, explain, headline, refusal, why_of
+from guardrail.review.why import decision_seq, explain, headline, omitted_sentence, refusal, why_of
 from tests.support.records import (
     STEADY,
     TOKEN,
@@ -293,6 +293,12 @@ def test_what_the_policy_saw_is_told_with_what_was_removed() -> None:
     assert "cut to fit" in cut.input_sentence
     assert bare.input is None
     assert "class secret" in bare.input_sentence
+
+
+def test_each_reason_for_a_bare_record_is_a_sentence() -> None:
+    """The reasons that docs/record-format.md lists, instead of their codes."""
+    codes = ("size", "record", "redactor", "redaction.budget", "redaction.fault", "arguments")
+    assert all(" " in omitted_sentence(code) for code in codes)
 
 
 def test_a_rejected_call_was_not_decided() -> None:

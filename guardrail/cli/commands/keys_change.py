@@ -78,6 +78,12 @@ def retire(config: Path | None, ledger: Path | None, reason: str | None, *, as_j
             f"{settings.key_path} as well, by replacing them",
             Style.DIM,
         )
+    if done.kept:
+        remark(
+            "A key is destroyed if no record names it any more, or [keys] lookup_days after it was "
+            "replaced (docs/keys.md).",
+            Style.DIM,
+        )
     if any(each.processes for each in done.kept):
         remark("next:  restart the programs that use this ledger, then guardrail keys retire")
     return code

@@ -59,8 +59,8 @@ def missed(
     changed, and identities, which are recorded in plain text, are not searched. The output contains
     the values that were found.
 
-    Exit code 0: the detectors found nothing; 3: a detector failed, so some values were not
-    searched; 5: they found values.
+    Exit code 0: the detectors found nothing; 2: there is no such detector; 3: a detector failed, so
+    some values were not searched; 5: they found values.
     """
     from guardrail.review.missed import Search
 
@@ -156,6 +156,15 @@ def _summarize(search: Search, counts: Counter[tuple[str, str]]) -> None:
         data(f"and {counts.total() - _SHOWN:,} more: guardrail missed --json")
     for (detector, cls), count in counts.most_common():
         data(f"{paint(one_line(detector), Style.STRONG)}  {counted(count, 'value')} of class {cls}")
+    if counts:
+        remark("The values stay in these records.", Style.DIM)
+    if any(detector == OWN for detector, _ in counts):
+        remark("The current rules remove what the detector guardrail found from new records.")
+    if any(detector != OWN for detector, _ in counts):
+        remark(
+            "next:  add rules to [redaction] of the settings, or annotations to the tools' schemas "
+            "(docs/redaction.md)"
+        )
     if not counts:
         remark(f"nothing found in {counted(search.texts, 'different text')}", Style.DIM)
     report_failures(search)
