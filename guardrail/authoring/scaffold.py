@@ -75,6 +75,8 @@ def _setting(section: str, item: Any, value: object) -> Iterator[str]:
     yield f"# {about}"
     mark = "" if (section, item.name) in _ACTIVE else "# "
     yield f"{mark}{item.name} = {_toml(value) if not meta.keys() & _TABLES else '{}'}"
+    if "example" in meta:
+        yield f"## {meta['example']}"
 
 
 def _toml(value: object) -> str:

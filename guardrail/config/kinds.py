@@ -57,9 +57,9 @@ def command_field(about: str) -> Any:
     return field(default=(), metadata={"about": about, "texts": True, "command": True})
 
 
-def classes_field(about: str) -> Any:
+def classes_field(about: str, example: str) -> Any:
     """Return the field of a table that maps classes to lists of strings."""
-    return field(default=(), metadata={"about": about, "classes": True})
+    return field(default=(), metadata={"about": about, "classes": True, "example": example})
 
 
 def switch_on_field(about: str) -> Any:

@@ -182,6 +182,7 @@ def _texts_by_class(value: Any, where: str) -> tuple[tuple[str, tuple[str, ...]]
     }
     if not all(isinstance(text, str) and text for texts in found.values() for text in texts):
         raise ConfigError(
-            f"{where}: expected a string or a list of strings for each class", code="config.type"
+            f"{where}: expected a string, or a list of strings, for each class; none may be empty",
+            code="config.type",
         )
     return tuple(sorted(found.items()))

@@ -198,10 +198,12 @@ class RedactionSettings:
     profile: str = choice_field("standard/1", "standard/1", about="the set of built-in rules")
     keys: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
         "further names of keys: a table that maps classes of values to lists of names "
-        "(docs/redaction.md)"
+        "(docs/redaction.md)",
+        example='keys = {employee = ["locker no", "desk number"]}',
     )
     patterns: tuple[tuple[str, tuple[str, ...]], ...] = classes_field(
-        "further patterns of values: a table that maps classes to lists of RE2 patterns"
+        "further patterns of values: a table that maps classes to lists of RE2 patterns",
+        example="patterns = {employee = ['EMP-[0-9]{6}']}",
     )
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from guardrail.authoring.scaffold import scaffold, settings_text
 from guardrail.config import NO_SECTIONS, Settings
+from guardrail.config.redaction_rules import redaction_rules
 from guardrail.errors import ConfigError
 
 
@@ -52,6 +53,19 @@ def test_every_setting_is_shown_with_what_it_means() -> None:
         for line in text.splitlines()
     )
     assert tomllib.loads(active)["policy"]["deadline_ms"] == Settings().policy.deadline_ms
+
+
+def test_the_examples_of_site_rules_are_valid(tmp_path: Path) -> None:
+    """A user can remove the mark of an example and of nothing else."""
+    path = tmp_path / "guardrail.toml"
+    text = settings_text()
+    for key in ("keys", "patterns"):
+        assert f"\n## {key} = {{employee = " in text
+        text = text.replace(f"\n## {key} = ", f"\n{key} = ")
+    path.write_text(text)
+    rules = Settings.load(path).redaction
+    assert [cls for cls, _ in (*rules.keys, *rules.patterns)] == ["employee", "employee"]
+    redaction_rules(rules)
 
 
 def test_a_project_holds_settings_policies_and_a_gitignore(tmp_path: Path, starter: Path) -> None:
