@@ -56,6 +56,11 @@ _TECHNICAL = re.compile(
 _SERIAL = re.compile(r"(?<![0-9])(?!(?:19|20)[0-9]{2}[01][0-9][0-3][0-9](?![0-9]))[0-9]{6,}")
 _PATH = re.compile(r"[/\\=&]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# A change of case or between letters and digits. In identifiers, most changes belong to the words:
+# the first letter of each is a capital (getUserName).
+_SWITCH = re.compile(r"[a-z](?=[A-Z0-9])|[A-Z](?=[a-z0-9])|[0-9](?=[A-Za-z])")
+_TITLED = re.compile(r"(?<![A-Z])[A-Z][a-z]{2}")
+_RANDOM_SIZE = 10
 _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}", re.IGNORECASE)
 
 
@@ -87,7 +92,7 @@ def improbable(value: str) -> bool:
         return True
     if sum(_count_alternations(piece) for piece in pieces) >= _MANY_CHANGES:
         return True
-    return _is_distinctive_phrase(core, pieces)
+    return _switches_often(core, pieces) or _is_distinctive_phrase(core, pieces)
 
 
 def _has_letters(core: str) -> bool:
@@ -141,6 +146,17 @@ def _count_alternations(piece: str) -> int:
     if piece.isalpha() or (piece[:3].islower() and _WORD_AND_NUMBER.match(piece)):
         return 0
     return len(_CHANGE.findall(piece))
+
+
+def _switches_often(core: str, pieces: list[str]) -> bool:
+    """Return True if case, letters and digits alternate at every third character, apart from the
+    beginnings of words.
+    """
+    size = sum(map(len, pieces))
+    if size < _RANDOM_SIZE or core.islower() or core.isupper():
+        return False
+    switches = sum(len(_SWITCH.findall(piece)) for piece in pieces)
+    return 3 * (switches - len(_TITLED.findall(core))) >= size
 
 
 def _is_distinctive_phrase(core: str, pieces: list[str]) -> bool:

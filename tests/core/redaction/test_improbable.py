@@ -12,7 +12,7 @@ _ORDINARY = [
     "recipient", "string", "required", "Fernandez", "Übergrößenträger", "пользователь", "authentication",
     "internationalization", "strengths",
     # identifiers
-    "transfer_money", "small-payments", "read-only", "getUserAccountName", "EXAMPLE_CONSTANT", "OrderStatus.OPEN", "os.environ",
+    "transfer_money", "small-payments", "read-only", "getUserAccountName", "getHTTPServerByName", "x-amz-Meta-Owner2", "EXAMPLE_CONSTANT", "OrderStatus.OPEN", "os.environ",
     "get_token()", "var.db_password", "Content-Type", "X-Api-Key", "sha256", "base64", "utf-8", "en_US.UTF-8", "us-east-1",
     "gpt-4o-mini", "ubuntu-22.04", "k8s-prod", "x86_64", "oauth2-client-id", "order-12345", "report2024", "hunter2",
     "application/json", "approve-refund-over-500", "h264x", "abcabcabc",
@@ -32,7 +32,7 @@ _TELLING = [
     "550e8400-e29b-41d4-a716-446655440000", "d41d8cd98f00b204e9800998ecf8427e", "DE89370400440532013000",
     "alice@example.com", "4111111111111111", "4111 1111 1111 1111", "+49 30 12345678", "123-45-6789",
     "1" * 12 + "2345678901234", "credit_card_4421486", "Maria Fernandez", "the quick brown fox jumps", "Zürich-Geheim",
-    "wait...for-it-99", "  ab12 ", "12%34#56",
+    "wait...for-it-99", "  ab12 ", "12%34#56", "3hcMNWcyTLvJ", "Zx9&kQ72-mmP", "t3#mijVoFcFO", "q9Lp/Zx4+kKm",
 ]  # fmt: skip
 
 
