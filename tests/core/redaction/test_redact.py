@@ -337,7 +337,7 @@ def test_an_undeclared_tool_is_recorded_by_kind_size_and_token() -> None:
     args = {
         "to": "bob@example.com",
         "n": 5,
-        "x": 1.5,
+        "x": 1.2345,
         "ok": True,
         "none": None,
         "l": ["word"],
@@ -349,7 +349,7 @@ def test_an_undeclared_tool_is_recorded_by_kind_size_and_token() -> None:
     assert value == {
         "to": {"$t": "str", "len": 15, "tok": token("contact", "bob@example.com")},
         "n": {"$t": "int", "tok": value["n"]["tok"]},  # so few digits get a random mark
-        "x": {"$t": "float", "tok": token("text", "1.5")},
+        "x": {"$t": "float", "tok": token("text", "1.2345")},
         "ok": {"$t": "bool"},
         "none": None,
         "l": [{"$t": "str", "len": 4, "tok": token("text", "word")}],
