@@ -6,7 +6,6 @@ The time of a claim may differ from this clock by the leeway. The signature is v
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -180,7 +179,8 @@ def _time(claims: Mapping[str, Any], name: str) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise token_error("claims", f"has a claim {name} that is not a number")
-    if not math.isfinite(value) or not 0 <= value <= _LAST:
+    # Compared first: an integer that is too large can't be converted to a float.
+    if not 0 <= value <= _LAST:
         raise token_error("claims", f"has a claim {name} that is not a time")
     return float(value)
 

@@ -47,7 +47,11 @@ def public_key(jwk: Mapping[str, Any]) -> PublicKey | None:
     import jwt
 
     kty, curve = jwk.get("kty"), jwk.get("crv", "")
-    if kty not in _MEMBERS or jwk.get("use", "sig") not in _USES:
+    use = jwk.get("use", "sig")
+    # A JSON list or object can't be looked up in a set.
+    if not isinstance(kty, str) or kty not in _MEMBERS:
+        return None
+    if not isinstance(use, str) or use not in _USES:
         return None
     operations = jwk.get("key_ops", ["verify"])
     if not isinstance(operations, list) or "verify" not in operations:

@@ -49,6 +49,7 @@ def clock() -> Clock:
         (key_set({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"}), "no public key"),
         (key_set({"kty": "EC", "crv": "P-256", "x": 1, "y": 2}, jwk(alg="ECDH-ES")), "no public"),
         (key_set({**jwk(), "kid": 5}, {**jwk(), "crv": "P-192"}), "no public key"),
+        (key_set(jwk(use=["sig"]), jwk(kty={}), jwk(kty=[]), jwk(use={})), "no public key"),
     ],
 )
 def test_a_key_set_that_can_verify_nothing_is_refused_at_the_start(

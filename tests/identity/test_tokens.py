@@ -117,6 +117,8 @@ ATTACKS: dict[str, tuple[str, Callable[[], object]]] = {
         lambda: signed(json.dumps(HEADER), json.dumps({**CLAIMS, "exp": 0})[:-2] + "1e999}"),
     ),
     "expiry after the year 9999": ("claims", lambda: token(exp=10**15)),
+    "expiry that no float can hold": ("claims", lambda: token(exp=10**400)),
+    "issued at a time that no float can hold": ("claims", lambda: token(iat=10**400)),
     "issued in the future": ("future", lambda: token(iat=NOW + 31)),
     "not yet valid": ("future", lambda: token(nbf=NOW + 31)),
     "no iat": ("claims", lambda: token(iat=None)),
