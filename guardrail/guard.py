@@ -60,6 +60,8 @@ class Guard(GuardedCalls):
     """
 
     _watch: ReloadWatch | None = None
+    _base: Guard | None
+    _key: int
 
     def __init__(
         self,
@@ -89,7 +91,7 @@ class Guard(GuardedCalls):
         """Writes an ``admin.*`` record, for components that govern calls through this guard."""
         unknown = UnknownArguments(settings.tools.unknown_arguments)
         super().__init__(unknown, None if base is None else base._tools)
-        self._key: int = next(_GUARDS) if base is None else base._key
+        self._base, self._key = base, next(_GUARDS) if base is None else base._key
         open_one = functools.partial(type(self)._open, base=self, policy_data=policy_data)
         self._tenants: TenantGuards[Guard] = TenantGuards(settings, self, open_one)
         # A tenant's sessions outlast its guard, which closes while the tenant is idle.
@@ -283,6 +285,10 @@ class Guard(GuardedCalls):
         """
         if self._tenants.several:
             return self._tenants.get(self._callers.tenant(session))
+        if self._base is not None:  # which gave this guard the sessions of all its tenants
+            tenant = self._callers.tenant(session)
+            if tenant != self._callers.default_tenant:
+                return self._base.of_tenant(tenant)
         return self
 
     def is_idle(self) -> bool:

@@ -106,7 +106,7 @@ class TenantGuards(Generic[G]):
             if found is not None:
                 return found.guard
             if self._closed.is_set():
-                raise UsageError("this guard is closed", code="usage.closed")
+                raise _closed_error()
             since, error = self._failed.get(name, (0.0, None))
             if error is not None and time.monotonic() - since < _RETRY:
                 raise error.with_traceback(None)
@@ -117,6 +117,11 @@ class TenantGuards(Generic[G]):
                 raise
             self._failed.pop(name, None)
             self._opened[name] = _OpenGuard(made, time.monotonic())
+            # ``close`` may have looked for open guards before this one was added.
+            if self._closed.is_set():
+                del self._opened[name]
+                made.close()
+                raise _closed_error()
         self._watch()
         return made
 
@@ -202,3 +207,7 @@ class TenantGuards(Generic[G]):
     def _lock(self, name: str) -> threading.Lock:
         # A child that is forked during a start would never get its parent's lock.
         return self._locks.setdefault((os.getpid(), name), threading.Lock())
+
+
+def _closed_error() -> UsageError:
+    return UsageError("this guard is closed", code="usage.closed")

@@ -73,6 +73,28 @@ async def test_each_tenant_has_its_own_policy_and_ledger(guard: Guard, project: 
     assert len(records(project / "audit" / "ledger.db", "call.decision")) == 1
 
 
+def test_a_session_stays_in_its_ledger_through_the_guard_of_another_tenant(
+    guard: Guard, project: Path
+) -> None:
+    """``of_tenant`` returns a guard that could be used for calls by mistake."""
+    other = guard.of_tenant("acme")
+    strict, own = guard.session("alice", tenant="globex"), guard.session("alice")
+    with pytest.raises(Denied):
+        other.call("send", {}, lambda: "sent", session=strict)
+    with strict, pytest.raises(Denied):
+        other.admit("send", {})
+    assert other.call("send", {}, lambda: "sent", session=own) == "sent"
+    with other.session("alice"):
+        assert other.call("send", {}, lambda: "sent") == "sent"
+    guard.close()
+    for path, tenant in (
+        (project / "audit" / "ledger.db", "default"),
+        (ledger(project, "acme"), "acme"),
+        (ledger(project, "globex"), "globex"),
+    ):
+        assert {each["tenant"] for each in records(path, "call.decision")} == {tenant}
+
+
 def test_tenants_share_no_token_and_no_commitment(guard: Guard, project: Path) -> None:
     """The same call by the same person is recorded with different tokens."""
     seen = []
@@ -243,3 +265,20 @@ def test_threads_that_need_a_tenant_at_once_open_it_once(tmp_path: Path) -> None
     assert opened == ["acme"]
     assert len(set(map(id, found))) == 1
     guards.close()
+
+
+def test_a_guard_that_opens_while_all_are_closed_is_closed(project: Path) -> None:
+    """Otherwise, calls would run after the program closed its guard."""
+    made: list[FakeGuard] = []
+
+    def open_guard(_settings: Settings) -> FakeGuard:
+        guards.close()
+        made.append(FakeGuard())
+        return made[0]
+
+    guards = TenantGuards(Settings.load(project / "guardrail.toml"), FakeGuard(), open_guard)
+    with pytest.raises(UsageError, match="closed"):
+        guards.get("acme")
+    assert made[0].closed == 1
+    with pytest.raises(UsageError, match="closed"):
+        guards.get("acme")
