@@ -5,7 +5,6 @@ from __future__ import annotations
 from guardrail.call.stages import Decided, Request
 from guardrail.core.log.suspensions import (
     NO_SUSPENSION,
-    CallNames,
     ObeyedSuspension,
     Suspension,
     Suspensions,
@@ -20,7 +19,7 @@ def suspension_of(request: Request, suspensions: Suspensions) -> Suspension | No
     """Return a suspension that stops the call now, or None."""
     if not len(suspensions):
         return None
-    return suspensions.find(_names_of(request), utc_timestamp())
+    return suspensions.find(request.state.names(request.tool.name), utc_timestamp())
 
 
 def obeys_of(decided: Decided) -> ObeyedSuspension | None:
@@ -31,15 +30,5 @@ def obeys_of(decided: Decided) -> ObeyedSuspension | None:
     if stopped is None and decided.verdict.effect is Effect.DENY:
         return None
     seq = NO_SUSPENSION if stopped is None else stopped.seq
-    return ObeyedSuspension(_names_of(decided.prepared.request), seq)
-
-
-def _names_of(request: Request) -> CallNames:
-    """Return the names of the call that a suspension can match, as given and as recorded."""
-    session, recorded = request.state.session, request.state.fields
-    between = [str(step.get("sub", "")) for step in session.delegation]
-    return CallNames(
-        (session.principal.id, str(recorded.principal["id"]), *between),
-        (session.agent.id, str(recorded.agent["id"])),
-        (request.tool.name,),
-    )
+    request = decided.prepared.request
+    return ObeyedSuspension(request.state.names(request.tool.name), seq)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.core.claims import Claim
 from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
+from guardrail.core.log.suspensions import CallNames
 from guardrail.core.policy_input import SessionInput
 from guardrail.core.redaction.redactor import Redactor, is_structured
 from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
@@ -162,6 +163,12 @@ class SessionState:
     def bare(self) -> CallFields:
         """The common fields, with every id replaced by a token."""
         return self._views().make_bare(self.log, self.keys)
+
+    def names(self, tool: str) -> CallNames:
+        """Return the names of a call of *tool* that a suspension can match. A suspension contains
+        an id as given or as a token.
+        """
+        return self._views().names(self.session, self.keys, tool)
 
     @property
     def commitment(self) -> Commitment:

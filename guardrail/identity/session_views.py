@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from guardrail.core.hidden import hidden
 from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
+from guardrail.core.log.suspensions import CallNames
 from guardrail.core.policy_input import SessionInput, session_input
 from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.redactor import Redactor
@@ -37,6 +38,7 @@ class SessionViews:
 
     __slots__ = (
         "_last",
+        "_names",
         "_recorded_ids",
         "_shown",
         "bare",
@@ -76,6 +78,24 @@ class SessionViews:
         self.commitment: Commitment | None = None
         self.texts: dict[str, tuple[str, int]] = {}
         self.supplied_texts: dict[str, str] = {}
+        self._names: CallNames | None = None
+        """The names of the session's last call."""
+
+    def names(self, session: Session, keys: TenantKeys, tool: str) -> CallNames:
+        """Return the names of a call of *tool* that a suspension can match, each as given and as a
+        token.
+        """
+        found = self._names
+        if found is None or found.tools[0] != tool:
+            between = (str(step.get("sub", "")) for step in session.delegation)
+            principals = (session.principal.id, *between)
+            agent = session.agent.id
+            found = self._names = CallNames(
+                (*principals, *(_token(keys, "principal", each) for each in principals)),
+                (agent, _token(keys, "agent", agent)),
+                (tool, _token(keys, "tool", tool)),
+            )
+        return found
 
     def make_bare(self, log: str, keys: TenantKeys) -> CallFields:
         """Return the common fields, with every id replaced by a token."""

@@ -216,6 +216,31 @@ def test_a_principal_that_is_recorded_as_a_token_is_stopped_too(tmp_path: Path) 
     assert b"alice" not in (tmp_path / "audit.db").read_bytes()
 
 
+def test_a_delegating_principal_that_is_suspended_as_a_token_is_stopped(tmp_path: Path) -> None:
+    """The delegation contains the id as given, and the suspension contains its token."""
+    chosen = {"identity": {"require": "any", "principal_form": "token"}}
+    with (
+        guarded(tmp_path, **chosen) as guard,
+        responder(tmp_path, settings(tmp_path, **chosen)) as person,
+    ):
+        person.suspend("principal:alice")
+        scene = Scene(guard, person, tmp_path)
+        assert scene.call("bob", delegation=[{"sub": "alice"}]).startswith("denied")
+        assert scene.call("bob", delegation=[{"sub": "carol"}]) == "done"
+
+
+@pytest.mark.parametrize("kind", ["tool", "agent", "principal"])
+def test_an_id_that_contains_a_secret_is_stopped(scene: Scene, kind: str) -> None:
+    """The server of a tool chooses its name, which the suspension must not repeat."""
+    secret = "ghp_16C7e42F292c6912E7710c838347Ae178B4a"
+    scene.guard.declare(secret, schema=OPEN)
+    assert scene.call(**{kind: secret}) == "done"
+    made = scene.person.suspend(f"{kind}:{secret}")
+    assert made.receipt is not None
+    assert scene.call(**{kind: secret}) == f"denied by {made.receipt.seq}"
+    assert scene.call() == "done"
+
+
 def test_a_guard_opened_later_obeys_and_each_guard_reads_the_records_once(tmp_path: Path) -> None:
     with guarded(tmp_path) as first, responder(tmp_path) as person, ExitStack() as others:
         for number in range(20):
