@@ -4,7 +4,6 @@ and the meaning of their claims.
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -115,6 +114,8 @@ def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
     known = [item.name for item in fields(IssuerSettings) if item.name != "issuer"]
     for key in table:
         if key not in known:
+            import difflib
+
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise _error(place, f"has no key {key!r}; {suggestion}")

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from guardrail.core.redaction.detectors.phones import national_spellings
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.marks import CLASS_NAME, KEY_ID, needs_normalising, normalised
 from guardrail.core.redaction.normal_forms import needs_mark, normal_form
@@ -124,6 +123,8 @@ class ValueTokens:
                 cls, hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
             )
             return
+        from guardrail.core.redaction.detectors.phones import national_spellings
+
         plain = normalised(value) if needs_normalising(value) else value
         spelled = (value, plain, *_numbers(plain.strip()), *national_spellings(plain))
         for form in {value, *(normal_form(maker.normal, cls, each) for each in spelled)}:

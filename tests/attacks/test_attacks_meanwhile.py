@@ -172,7 +172,7 @@ def takes_an_answer(scene: Played) -> str:
 def opens_the_session(scene: Played) -> str:
     """A guard that started again, whose owner of the session comes."""
     with scene.exchanged(*scene.first_call()):
-        scene.guard._sessions._states.clear()
+        scene.guard._entry._sessions._states.clear()
         try:
             scene.guard.session(principal="alice", agent="bot", id="s-1")
         except LedgerSealedError:

@@ -57,6 +57,7 @@ FAULTS = {
     "anchors/witness/test_witness_store.py _connection",
     "approvals/test_approval_forged.py _clock",
     "approvals/test_approval_records.py _identity",
+    "attacks/test_attacks_meanwhile.py _entry",
     "attacks/test_attacks_meanwhile.py _sessions",
     "attacks/test_attacks_meanwhile.py _states",
     "call/test_call_limits.py _throttle",
