@@ -21,7 +21,7 @@ from guardrail.errors import ConfigError
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-__all__ = ["MAX_TENANTS", "TENANT_NAME", "check_tenant_name", "tenants_in"]
+__all__ = ["MAX_TENANTS", "TENANT_NAME", "check_tenant_name", "refuse_shared_files", "tenants_in"]
 
 # The settings as a whole, whose module imports this one.
 S = TypeVar("S", bound="DataclassInstance")
@@ -70,7 +70,7 @@ def tenants_in(settings: S, tables: object, folder: Path, where: str) -> dict[st
         str(name): _tenant(settings, str(name), table, folder, where)
         for name, table in tables.items()
     }
-    _refuse_shared_files([settings, *found.values()], where)
+    refuse_shared_files([settings, *found.values()], where)
     return found
 
 
@@ -140,7 +140,7 @@ def _check_sections(name: str, sections: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _refuse_shared_files(all_settings: Iterable[Any], where: str) -> None:
+def refuse_shared_files(all_settings: Iterable[Any], where: str) -> None:
     """Raise ``ConfigError`` if two tenants have the same ledger, access log or keys, also through a
     link.
     """

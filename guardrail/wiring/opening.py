@@ -21,6 +21,7 @@ from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
 from guardrail.config.log_names import new_log_name
 from guardrail.config.redaction_rules import redaction_rules
+from guardrail.config.tenants import refuse_shared_files
 from guardrail.core.log import fields
 from guardrail.core.types import Json
 from guardrail.errors import (
@@ -239,6 +240,8 @@ def open_guard(
     """
     check_identity(settings)
     redaction_rules(settings.redaction)
+    # Once more, because arguments and environment variables may have changed the paths.
+    refuse_shared_files([settings, *settings.tenants.values()], str(settings.source))
     try:
         return _assemble_guard(cls, settings, policy_data)
     except OSError as error:

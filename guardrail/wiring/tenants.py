@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from guardrail.config import Settings
+from guardrail.config.tenants import refuse_shared_files
 from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerError, UsageError
 from guardrail.system.threads import BackgroundThread
 
@@ -182,8 +183,8 @@ class TenantGuards(Generic[G]):
         return settings
 
     def _refresh(self) -> None:
-        """Read the tables again if the file has changed. A file that can't be read changes nothing
-        until it changes again: it may be half-written.
+        """Read the tables again if the file has changed. A file that can't be read, or in which
+        tenants share files, changes nothing until it changes again: it may be half-written.
         """
         stamp = self._read_stamp()
         if stamp == self._stamp or self._settings.source is None:
@@ -192,6 +193,8 @@ class TenantGuards(Generic[G]):
         named = not self._settings.only_found
         try:
             read = Settings.load(self._settings.source, environment={}, named=named)
+            # The files of this guard are those that it has opened, whatever the file says now.
+            refuse_shared_files([self._settings, *read.tenants.values()], str(read.source))
         except ConfigError:
             return
         self._settings = replace(self._settings, tenants=read.tenants)

@@ -11,7 +11,7 @@ import pytest
 
 from guardrail import Denied, Guard
 from guardrail.config import Settings
-from guardrail.errors import GuardrailError, IdentityError, LedgerError, UsageError
+from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerError, UsageError
 from guardrail.wiring.tenants import TenantGuards
 from tests.support.guards import journal_of, records, tenants_of, whole
 from tests.support.projects import ALLOW_ALL
@@ -173,6 +173,18 @@ def test_tenants_can_be_added_and_disabled_while_a_guard_is_open(
     file.unlink()
     with guard.session("alice"):
         guard.call("send", {}, lambda: None)
+
+
+def test_no_tenant_gets_the_ledger_that_another_has_open(guard: Guard, project: Path) -> None:
+    """Neither by arguments, nor by a file that moves the ledger of an open guard elsewhere."""
+    with pytest.raises(ConfigError, match="the same ledger"):
+        Guard.open(project / "guardrail.toml", ledger=ledger(project, "acme"))
+    moved = '[ledger]\npath = "elsewhere.db"\n[tenants.late.ledger]\npath = "audit/ledger.db"\n'
+    (project / "guardrail.toml").write_text(moved)
+    with pytest.raises(IdentityError) as caught:
+        guard.session("alice", tenant="late")
+    assert caught.value.code == "identity.tenant"
+    assert guard.session("alice", tenant="acme")
 
 
 def test_an_idle_guard_closes_and_opens_again(guard: Guard, project: Path) -> None:
