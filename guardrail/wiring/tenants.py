@@ -87,10 +87,11 @@ class TenantGuards(Generic[G]):
             return self._own
         settings = self._settings_of(name)
         found = self._opened.get(name)
-        if found is None:
-            return self._open_once(name, settings)
-        found.used = time.monotonic()
-        return found.guard
+        if found is not None:
+            found.used = time.monotonic()
+            if self._opened.get(name) is found:  # see _close_if_idle
+                return found.guard
+        return self._open_once(name, settings)
 
     def close(self) -> None:
         """Close the guards of the tenants in the tables. Idempotent."""
@@ -157,9 +158,14 @@ class TenantGuards(Generic[G]):
         except LedgerError:
             return  # its calls report this
         with self._lock(name):
-            if found.used != used or self._opened.get(name) is not found:
+            if self._opened.get(name) is not found:
                 return
+            # A caller first notes the use and then looks whether the guard is still here. So either
+            # this thread sees the use, or the caller waits for the lock.
             del self._opened[name]
+            if found.used != used:
+                self._opened[name] = found
+                return
             found.guard.close()
 
     # -- settings ----------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -223,9 +223,11 @@ class FakeGuard:
     def __init__(self) -> None:
         self.closed = 0
         self.fails = False
+        self.meanwhile: Callable[[], object] = lambda: None
 
     def is_idle(self) -> bool:
         """Return True, or raise as a damaged ledger does."""
+        self.meanwhile()
         if self.fails:
             raise LedgerError("damaged")
         return True
@@ -263,6 +265,18 @@ def test_only_the_guards_used_most_recently_stay_open(tmp_path: Path) -> None:
     assert [each.closed for each in made] == [1, 1, 1, 1, 1]
     with pytest.raises(UsageError, match="closed"):
         guards.get("t1")
+
+
+def test_a_guard_that_is_used_while_it_is_examined_stays_open(tmp_path: Path) -> None:
+    """The caller has it already."""
+    guards, opened = bookkeeping(tmp_path, "[tenants.acme]\n")
+    made = guards.get("acme")
+    made.meanwhile = lambda: guards.get("acme")
+    guards.close_idle(time.monotonic() + 301)
+    assert made.closed == 0
+    assert guards.get("acme") is made
+    assert opened == ["acme"]
+    guards.close()
 
 
 def test_threads_that_need_a_tenant_at_once_open_it_once(tmp_path: Path) -> None:
