@@ -132,6 +132,13 @@ def _check_sections(name: str, sections: Mapping[str, Any], where: str) -> None:
             hint=f"move its keys below [{section}]",
         )
     identity = sections.get("identity")
+    if isinstance(identity, Mapping) and "issuers" in identity:
+        raise ConfigError(
+            f"{where}: [tenants.{name}.identity.issuers] is not possible: a token is verified "
+            "before its tenant is known",
+            code="config.tenant",
+            hint=f'move the issuer below [identity.issuers] and give it tenant = "{name}"',
+        )
     if isinstance(identity, Mapping) and "tenant" in identity:
         raise ConfigError(
             f"{where}: tenants.{name}.identity.tenant: the table's name is the tenant's name",

@@ -195,15 +195,16 @@ class TenantGuards(Generic[G]):
         stamp = self._read_stamp()
         if stamp == self._stamp or self._settings.source is None:
             return
-        self._stamp = stamp
         named = not self._settings.only_found
         try:
             read = Settings.load(self._settings.source, environment={}, named=named)
             # The files of this guard are those that it has opened, whatever the file says now.
             refuse_shared_files([self._settings, *read.tenants.values()], str(read.source))
+            # The stamp follows, so that no other call uses the old tables meanwhile.
+            self._settings = replace(self._settings, tenants=read.tenants)
         except ConfigError:
-            return
-        self._settings = replace(self._settings, tenants=read.tenants)
+            pass
+        self._stamp = stamp
 
     def _read_stamp(self) -> tuple[int, int, int] | None:
         source = self._settings.source

@@ -69,6 +69,10 @@ def test_the_environment_changes_only_the_settings_outside_the_tables(tmp_path: 
         ("[tenants.acme.limits]\ncalls_per_minute = -1\n", "limits.calls_per_minute"),
         ("[tenants.acme.proxy]\n", "[tenants.acme.proxy] is not possible"),
         ('[tenants.acme.identity]\ntenant = "x"\n', "the table's name is the tenant's name"),
+        (
+            '[tenants.a.identity.issuers."https://a.example"]\naudience = "x"\n',
+            "[tenants.a.identity.issuers] is not possible",
+        ),
         ('[tenants.a.ledger]\npath = "audit/ledger.db"\n', "the same ledger"),
         (
             '[tenants.a.ledger]\npath = "x.db"\n[tenants.b.ledger]\npath = "sub/../x.db"\n',
