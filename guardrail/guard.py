@@ -255,6 +255,34 @@ class Guard(GuardedCalls):
         )
         return self.of_tenant(wanted.session.tenant)._entry.enter(wanted)
 
+    async def asession(
+        self,
+        principal: Principal | str | None = None,
+        agent: Agent | str | None = None,
+        *,
+        tenant: str | None = None,
+        id: str | None = None,  # noqa: A002 - the public name of a session id
+        delegation: Sequence[Mapping[str, Any]] = (),
+        attributes: Mapping[str, Json] | None = None,
+        trace: str | None = None,
+        token: str | None = None,
+    ) -> SessionScope:
+        """Async version of ``session``: if the guard of the session's tenant is not open, a thread
+        opens it, and the tasks of other tenants do not wait.
+        """
+        wanted = self._entry.describe(
+            principal,
+            agent,
+            token=token,
+            tenant=tenant,
+            id_=id,
+            delegation=delegation,
+            attributes=attributes,
+            trace=trace,
+        )
+        guard = await self._tenants.aget(wanted.session.tenant)
+        return guard._entry.enter(wanted)
+
     def bind(
         self, session: SessionScope | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:

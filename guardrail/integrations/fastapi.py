@@ -103,7 +103,7 @@ async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> Sessi
     """
     token = _token_in(scope)
     try:
-        return guard.session(token=token, agent=agent)
+        return await guard.asession(token=token, agent=agent)
     except IdentityError as error:
         if error.code != "identity.token.key":
             raise

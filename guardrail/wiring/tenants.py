@@ -11,6 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
@@ -18,6 +19,7 @@ from guardrail.config import Settings
 from guardrail.config.tenants import refuse_shared_files
 from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerError, UsageError
 from guardrail.system.threads import BackgroundThread
+from guardrail.system.waiting import in_background, wait_async
 
 __all__ = ["TenantGuards"]
 
@@ -60,6 +62,8 @@ class TenantGuards(Generic[G]):
         self._opened: dict[str, _OpenGuard[G]] = {}
         self._failed: dict[str, tuple[float, GuardrailError]] = {}
         self._locks: dict[tuple[int, str], threading.Lock] = {}
+        self._opening: dict[tuple[int, str], Future[G]] = {}
+        """The guards that event loops wait for, by process and tenant."""
         self._stamp = self._read_stamp()
         self._closed = threading.Event()
         self._watching = 0
@@ -92,6 +96,18 @@ class TenantGuards(Generic[G]):
             if self._opened.get(name) is found:  # see _close_if_idle
                 return found.guard
         return self._open_once(name, settings)
+
+    async def aget(self, name: str) -> G:
+        """Async version of ``get``: a thread opens the guard, so that the tasks of other tenants do
+        not wait for it.
+        """
+        if not self.several or name in self._opened or name == self._settings.identity.tenant:
+            return self.get(name)
+        place = os.getpid(), name
+        opening = self._opening.get(place)
+        if opening is None or opening.done():
+            opening = self._opening[place] = in_background(lambda: self.get(name))
+        return await wait_async(opening, None)
 
     def close(self) -> None:
         """Close the guards of the tenants in the tables. Idempotent."""

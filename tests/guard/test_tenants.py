@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerE
 from guardrail.wiring.tenants import TenantGuards
 from tests.support.guards import journal_of, records, tenants_of, whole
 from tests.support.projects import ALLOW_ALL
+from tests.support.waiting import PATIENCE
 
 SETTINGS = """\
 [tenants.acme]
@@ -277,6 +279,44 @@ def test_a_guard_that_is_used_while_it_is_examined_stays_open(tmp_path: Path) ->
     assert guards.get("acme") is made
     assert opened == ["acme"]
     guards.close()
+
+
+async def test_an_event_loop_does_not_wait_while_a_tenant_is_opened(tmp_path: Path) -> None:
+    """Tasks of the same tenant wait for one opening. A failure reaches all of them."""
+    file = tmp_path / "guardrail.toml"
+    file.write_text("[tenants.acme]\n[tenants.globex]\n")
+    proceed = threading.Event()
+    opened: list[str] = []
+
+    def open_guard(settings: Settings) -> FakeGuard:
+        opened.append(settings.identity.tenant)
+        if settings.identity.tenant == "globex":
+            raise LedgerError("damaged")
+        assert proceed.wait(PATIENCE)
+        return FakeGuard()
+
+    own = FakeGuard()
+    guards = TenantGuards(Settings.load(file), own, open_guard)
+    waiting = [asyncio.ensure_future(guards.aget("acme")) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert await guards.aget("default") is own
+    with pytest.raises(LedgerError):
+        await guards.aget("globex")
+    proceed.set()
+    found = await asyncio.gather(*waiting)
+    assert len(set(map(id, found))) == 1
+    assert await guards.aget("acme") is found[0]
+    assert opened.count("acme") == 1
+    guards.close()
+
+
+async def test_a_session_of_a_tenant_can_be_awaited(guard: Guard) -> None:
+    """Its calls go to the tenant's guard, as those of other sessions do."""
+    async with await guard.asession("alice", tenant="acme") as session:
+        assert await guard.acall("send", {}, lambda: "sent") == "sent"
+        assert guard.of_session(session) is guard.of_tenant("acme")
+    with pytest.raises(IdentityError):
+        await guard.asession("alice", tenant="nobody")
 
 
 def test_threads_that_need_a_tenant_at_once_open_it_once(tmp_path: Path) -> None:

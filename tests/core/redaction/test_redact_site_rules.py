@@ -153,7 +153,7 @@ def test_the_settings_digest_covers_the_rules_and_is_otherwise_unchanged(tmp_pat
         ("[redaction.keys]\nx = '__'", "it contains no letter or digit"),
         ("[redaction.keys]\nx = 'a'\ny = 'a'", "it is already of class x"),
         ("[redaction]\nkeys = 'a'", "expected a table"),
-        ("[redaction.keys]\nx = [1]", "expected a string or a list of strings"),
+        ("[redaction.keys]\nx = [1]", "expected a string, or a list of strings"),
         ("[redaction.patterns]\nx = 'a{900}'\ny = '" + "b" * 1001 + "'", "1000 characters"),
     ],
 )
