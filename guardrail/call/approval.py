@@ -27,6 +27,7 @@ from guardrail.call import approval_records
 from guardrail.call.decision_record import Recorder
 from guardrail.call.journal import Journal
 from guardrail.call.stages import Decided, DeniedEarly, Prepared
+from guardrail.call.suspended import suspension_of
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect
@@ -82,6 +83,11 @@ class ApprovalSteps:
             rules = approval_records.recordable_rules(prepared, answer)
             verdict = replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
             raise DeniedEarly(Decided(prepared, verdict))
+        stopped = suspension_of(prepared.request, self._journal.ledger.suspensions, answer)
+        if stopped is not None:
+            verdict = decisions.denied(Cause.SUSPENDED, str(stopped.seq))
+            prepared = prepared._replace(grant=answer)
+            raise DeniedEarly(Decided(prepared, verdict, suspension=stopped))
         return answer
 
     def requested_view(self, prepared: Prepared) -> View | None:

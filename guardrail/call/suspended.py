@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from guardrail.approvals.rules import Grant
 from guardrail.call.stages import Decided, Request
 from guardrail.core.log.suspensions import (
     NO_SUSPENSION,
+    CallNames,
     ObeyedSuspension,
     Suspension,
     Suspensions,
@@ -15,11 +17,24 @@ from guardrail.ledger.files import utc_timestamp
 __all__ = ["obeys_of", "suspension_of"]
 
 
-def suspension_of(request: Request, suspensions: Suspensions) -> Suspension | None:
-    """Return a suspension that stops the call now, or None."""
+def suspension_of(
+    request: Request, suspensions: Suspensions, grant: Grant | None = None
+) -> Suspension | None:
+    """Return a suspension that stops the call now, or None. If the call has a *grant*, this can be
+    the suspension of a person who approved it.
+    """
     if not len(suspensions):
         return None
-    return suspensions.find(request.state.names(request.tool.name), utc_timestamp())
+    return suspensions.find(_names_of(request, grant), utc_timestamp())
+
+
+def _names_of(request: Request, grant: Grant | None) -> CallNames:
+    names = request.state.names(request.tool.name)
+    if grant is None:
+        return names
+    people = [approver.id for approver in grant.approvers]
+    tokens = [request.state.keys.token("principal", each) for each in people]
+    return names._replace(principals=(*names.principals, *people, *tokens))
 
 
 def obeys_of(decided: Decided) -> ObeyedSuspension | None:
@@ -31,4 +46,4 @@ def obeys_of(decided: Decided) -> ObeyedSuspension | None:
         return None
     seq = NO_SUSPENSION if stopped is None else stopped.seq
     request = decided.prepared.request
-    return ObeyedSuspension(request.state.names(request.tool.name), seq)
+    return ObeyedSuspension(_names_of(request, decided.prepared.grant), seq)

@@ -129,6 +129,7 @@ class TenantGuards(Generic[G]):
             if error is not None and time.monotonic() - since < _RETRY:
                 raise error.with_traceback(None)
             try:
+                self._refuse_shared_files(settings)
                 made = self._open(settings)
             except GuardrailError as failure:
                 self._failed[name] = time.monotonic(), failure
@@ -142,6 +143,15 @@ class TenantGuards(Generic[G]):
                 raise _closed_error()
         self._watch()
         return made
+
+    def _refuse_shared_files(self, settings: Settings) -> None:
+        """Raise ``ConfigError`` if another tenant has a file of this one by now, for example by a
+        link that was made after the settings were read.
+        """
+        own = settings.identity.tenant
+        for other in (self._settings, *self._settings.tenants.values()):
+            if other.identity.tenant != own:
+                refuse_shared_files([other, settings], str(settings.source))
 
     # -- idle guards -------------------------------------------------------------------------------
 

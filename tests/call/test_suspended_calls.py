@@ -147,7 +147,10 @@ def test_a_call_that_was_to_be_denied_runs_if_it_is_resumed_in_time(scene: Scene
     assert scene.call() == "done"
 
 
-def test_an_approved_call_of_a_suspended_agent_is_denied(tmp_path: Path) -> None:
+@pytest.mark.parametrize("subject", ["agent:bot", f"principal:{system_user().id}"])
+def test_an_approved_call_of_a_suspended_agent_or_approver_is_denied(
+    tmp_path: Path, subject: str
+) -> None:
     policy = StaticPolicy(
         lambda asked: allow("large") if asked["context"]["approval"] else ask("large")
     )
@@ -160,14 +163,42 @@ def test_an_approved_call_of_a_suspended_agent_is_denied(tmp_path: Path) -> None
         with pytest.raises(ApprovalRequired) as asked:
             guard.call("pay", {}, run=Body())
         guard.approvals.approve(asked.value.approval, system_user(), "fine")
-        person.suspend("agent:bot")
+        person.suspend(subject)
         with pytest.raises(Denied) as denied:
             guard.call("pay", {}, run=Body(), approval=asked.value.approval)
         assert denied.value.code == "denied.suspended"
-        person.resume("agent:bot")
+        person.resume(subject)
         body = Body()
         assert guard.call("pay", {}, run=body, approval=asked.value.approval) == "done"
     assert body.runs == 1
+
+
+def test_an_approver_who_is_suspended_while_the_policy_decides_does_not_count(
+    tmp_path: Path,
+) -> None:
+    """The suspension is compared again in the transaction that writes the decision."""
+    approver = f"principal:{system_user().id}"
+    chosen = {"approvals": {"unsafe_asserted_approvals": True}}
+
+    def decide(asked: dict[str, Any]) -> Any:
+        if not asked["context"]["approval"]:
+            return ask("large")
+        person.suspend(approver)
+        return allow("large")
+
+    with (
+        guarded(tmp_path, StaticPolicy(decide), **chosen) as guard,
+        responder(tmp_path, settings(tmp_path, **chosen)) as person,
+        guard.session(principal="alice", agent="bot"),
+    ):
+        with pytest.raises(ApprovalRequired) as asked:
+            guard.call("pay", {}, run=Body())
+        guard.approvals.approve(asked.value.approval, system_user(), "fine")
+        body = Body()
+        with pytest.raises(Denied) as denied:
+            guard.call("pay", {}, run=body, approval=asked.value.approval)
+        assert denied.value.code == "denied.suspended"
+    assert body.runs == 0
 
 
 def test_a_running_call_ends_with_its_outcome(scene: Scene) -> None:

@@ -281,6 +281,18 @@ def test_a_guard_that_is_used_while_it_is_examined_stays_open(tmp_path: Path) ->
     guards.close()
 
 
+def test_a_link_to_the_files_of_another_tenant_is_found_when_its_guard_is_opened(
+    guard: Guard, project: Path
+) -> None:
+    """Also if it was made after the settings were read. The other tenant goes on."""
+    with guard.session("alice", tenant="acme"):
+        guard.call("send", {}, lambda: None)
+        (project / "tenants" / "globex").symlink_to(project / "tenants" / "acme")
+        with pytest.raises(ConfigError, match="have the same ledger"):
+            guard.session("alice", tenant="globex")
+        guard.call("send", {}, lambda: None)
+
+
 async def test_an_event_loop_does_not_wait_while_a_tenant_is_opened(tmp_path: Path) -> None:
     """Tasks of the same tenant wait for one opening. A failure reaches all of them."""
     file = tmp_path / "guardrail.toml"
