@@ -88,6 +88,7 @@ def check_all(
         *([("outcome", released_soon)] if settings.ledger.outcome == "soon" else []),
         ("keys", _keys),
         ("identity", _identity),
+        *([("classes", _classes)] if _has_own_rules(settings) else []),
         ("policies", _policies),
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         *([("engines", _engines)] if settings.policy.cross_check else []),
@@ -386,6 +387,16 @@ def _identity(settings: Settings) -> Check:
     from guardrail.review.doctor.identity import identity
 
     return identity(settings)
+
+
+def _has_own_rules(settings: Settings) -> bool:
+    return bool(settings.redaction.keys or settings.redaction.patterns)
+
+
+def _classes(settings: Settings) -> Check:
+    from guardrail.review.doctor.site_classes import site_classes
+
+    return site_classes(settings)
 
 
 def _retention(settings: Settings) -> Check:
