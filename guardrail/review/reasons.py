@@ -140,6 +140,17 @@ _NOT_JSON = CauseExplanation(
 )
 
 _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
+    ("redactor", "redaction.budget"): CauseExplanation(
+        "Finding the sensitive values in this call would take too much processor time, so it was "
+        "not allowed to run, and its record leaves the arguments out.",
+        "Pass less text, or less text that looks sensitive. `guardrail redact` shows whether "
+        "arguments can be redacted in time.",
+    ),
+    ("redactor", "redaction.fault"): CauseExplanation(
+        "The redactor failed, which is a bug in guardrail, so the call was not allowed to run, and "
+        "its record leaves the arguments out.",
+        "Report the bug, with the kind of the arguments but without their values.",
+    ),
     ("timeout", "breaker_open"): _BREAKER,
     ("crashed", "breaker_open"): _BREAKER,
     ("timeout", "eval_limit"): CauseExplanation(

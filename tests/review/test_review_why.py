@@ -15,7 +15,7 @@ from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
 from guardrail.review.approval_words import NEXT
 from guardrail.review.approval_words import REASONS as WORDS
-from guardrail.review.reasons import CAUSES
+from guardrail.review.reasons import CAUSES, reason_of
 from guardrail.review.records import NotFoundError, RecordedAnswer, RecordedPerson, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import decision_seq, explain, headline, omitted_sentence, refusal, why_of
@@ -352,6 +352,17 @@ def test_no_record_can_break_the_explanation(changes: dict[str, object]) -> None
     """
     explain({**decision(), **changes})
     explain(changes)
+
+
+def test_a_call_that_takes_too_long_to_redact_is_not_called_sensitive() -> None:
+    """Less text helps with time; a schema does not. A fault of the redactor is nobody's data."""
+    general = reason_of("redactor", "redaction.limit")
+    budget = reason_of("redactor", "redaction.budget")
+    fault = reason_of("redactor", "redaction.fault")
+    assert len({general, budget, fault}) == 3
+    assert "processor time" in budget.sentence
+    assert "less text" in budget.next_step
+    assert "bug in guardrail" in fault.sentence
 
 
 def test_the_status_of_every_outcome_is_kept_as_recorded() -> None:
