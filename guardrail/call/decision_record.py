@@ -308,6 +308,7 @@ class Recorder:
             "removed": {} if view is None else view.removed,
             "truncated": truncated,
             "key": state.keys.kid,
+            **({"unshown": list(view.unshown)} if view is not None and view.unshown else {}),
         }
 
     def _decided_by(self, decided: Decided) -> dict[str, Any]:

@@ -57,6 +57,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
             guard.call("send", {"json": json.dumps({"to": BOB})}, lambda **_: BOB)
             guard.call("send", {"customer_name": "Zo\u00eb O'Brien"}, lambda **_: 1)
             guard.call("send", {"body": LETTER}, lambda **_: 1)
+            guard.call("send", {"body": f"{'word ' * 1_000} tail@example.com"}, lambda **_: 1)
             for number in ("415-555-0123", "030 901820", "+390669812345"):
                 guard.call("send", {"phone": number}, lambda **_: 1)
             for salary in (58000, 58000.0):
@@ -137,6 +138,7 @@ def test_every_call_that_touched_a_value_is_found(project: Path, find: Find, ind
         (LETTER, (), ["S-3"]),
         (LETTER.replace("end", "and"), (), []),
         ("bob@example.org", (), []),
+        ("tail@example.com", (), ["S-3"]),
         ("+1 415 555 0123", (), ["S-3"]),
         ("0049 30 901820", (), ["S-3"]),
         ("+39 06 6981 2345", (), ["S-3"]),
@@ -188,7 +190,7 @@ def test_an_empty_result_is_no_proof(find: Find) -> None:
     """
     said = find("nobody@example.com").err
     assert "No record contains a token" in said
-    for limit in ("random mark replaced (class secret", "without log_output", "was cut", "plain"):
+    for limit in ("random mark replaced (class secret", "without log_output", "very long", "plain"):
         assert limit in " ".join(said.split())
     assert "Other calls can have had it" in find(BOB).err
 

@@ -59,7 +59,7 @@ _PLACES = 3
 _LIMITS = (
     "A call can nevertheless have had the value. The search does not find values that a random "
     "mark replaced (class secret, and up to four digits in some classes), parts of a removed "
-    "value, results of tools without log_output, the end of a string that was cut, and plain text "
+    "value, results of tools without log_output, the end of a very long string, and plain text "
     "such as principals (docs/reviewing.md)."
 )
 _EXPOSED = (
@@ -169,7 +169,7 @@ def find(
 
     The value is read from standard input, and its tokens are computed under every live key. Values
     of class secret can't be found, because a random mark replaces each one. Results of tools
-    without log_output, the end of a string that was cut, and plain text such as principals are not
+    without log_output, the end of a very long string, and plain text such as principals are not
     searched. The command runs only if it is recorded in the access log, which never contains the
     value, and a user can run it only a number of times in a minute ([review] finds_per_minute).
     """

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 
 __all__ = [
     "CLASS_NAME",
@@ -19,6 +20,7 @@ __all__ = [
     "is_class_name",
     "is_mark",
     "is_mark_key",
+    "marks_in",
     "mask_marks",
     "needs_normalising",
     "normalised",
@@ -61,6 +63,11 @@ def is_class_name(text: str) -> bool:
 def is_mark(text: str) -> bool:
     """Return True if *text* is exactly one of guardrail's own marks."""
     return text.startswith(MARK_PREFIX) and _MARK.fullmatch(text) is not None
+
+
+def marks_in(text: str, start: int) -> Iterator[str]:
+    """Yield the marks and tokens in *text* that begin at *start* or later."""
+    return (match.group() for match in _MARK.finditer(text, start))
 
 
 def is_mark_key(text: str) -> bool:

@@ -16,7 +16,8 @@ from guardrail.core.redaction.foreign import describe_error, plain, shape
 from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, needs_normalising, normalised
-from guardrail.core.redaction.replacements import Replacer, View, encodable
+from guardrail.core.redaction.recorded_view import View
+from guardrail.core.redaction.replacements import Replacer, encodable
 from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, holds_known, join, scan_all, unmetered
 from guardrail.core.redaction.schema_marks import SchemaMarks

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Container, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Any
 
 from guardrail.core.log.record import dumps
@@ -16,9 +15,10 @@ from guardrail.core.redaction.cut_strings import (
     without_head,
 )
 from guardrail.core.redaction.key_names import stricter
-from guardrail.core.redaction.marks import needs_normalising, normalised
+from guardrail.core.redaction.marks import marks_in, needs_normalising, normalised
 from guardrail.core.redaction.normal_forms import needs_mark
 from guardrail.core.redaction.pointers import bounded, bounded_classes
+from guardrail.core.redaction.recorded_view import View
 from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.scan import Spend, scan_all, unmetered
 from guardrail.core.redaction.session_memory import Memory
@@ -33,9 +33,11 @@ from guardrail.core.redaction.values import (
 from guardrail.core.redaction.walk import Limits, Walk
 from guardrail.errors import RecordError, RedactionError
 
-__all__ = ["Replacer", "View", "class_of", "encodable", "text_of", "unused"]
+__all__ = ["Replacer", "class_of", "encodable", "text_of", "unused"]
 
 _ROUNDS = 3
+MOST_UNSHOWN = 32
+"""Maximum number of tokens in ``View.unshown``."""
 _PER_REPLACEMENT = 32
 _SHORTER_HEADS = 1_024, 256
 """If a view is too large, at most this many characters of each long string are recorded, before
@@ -47,32 +49,6 @@ _RANDOM = ":-:"
 _ALWAYS_CLEAR = 6_000
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """The recorded form of a value."""
-
-    value: object
-    removed: dict[str, list[str]]
-    """The class and the rules of each removed value, by RFC 6901 pointer.
-
-    Sensitive keys appear in their recorded form.
-    """
-    truncated: bool
-    """True if a part was too long, too deep or too large, and only its kind, size and token are
-    recorded.
-    """
-    changed: bool
-    """True if ``value`` differs from the original value."""
-    classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
-    """The classes of the original values by pointer, within a limited size. Keys appear as in
-    ``value``.
-    """
-    cut: bool = field(default=False, compare=False)
-    """True if the total was too large, so ``value`` shows only the kind, size and token of large
-    members.
-    """
-
-
 class Replacer:
     """Replaces hits with marks and tokens.
 
@@ -80,7 +56,7 @@ class Replacer:
     sensitive.
     """
 
-    __slots__ = ("clean", "limits", "mark", "rules", "spend", "supplied", "token")
+    __slots__ = ("clean", "limits", "mark", "rules", "spend", "supplied", "token", "unshown")
 
     def __init__(  # noqa: PLR0917 - one is made for each view
         self,
@@ -101,6 +77,8 @@ class Replacer:
         """Names and constants of the tool's schema: a session's known values never remove them."""
         self.clean = CleanTexts() if clean is None else clean
         self.rules = rules
+        self.unshown: dict[str, None] = {}
+        """Tokens of values that were found in long strings behind the part that is shown."""
 
     def for_view(
         self, limits: Limits, spend: Spend, supplied: frozenset[str] = frozenset()
@@ -174,7 +152,25 @@ class Replacer:
             return ""
         hidden = any(needs_mark(hit.cls, plain_text[hit.start : hit.end]) for hit in found)
         holder[key] = self._sized(walk, holder[key], hidden=hidden)
+        if found and found[-1].start >= self.limits.string:
+            self._note_unshown(plain_text, found)
         return self.head(plain_text, found, self.limits.string)
+
+    def _note_unshown(self, text: str, hits: list[Hit]) -> None:
+        """Keep the tokens of *hits* that begin behind the cut of *text*, so that the call can be
+        found by these values.
+        """
+        end = end_of_cut(text, self.limits.string)
+        values = ((hit.cls, text[hit.start : hit.end]) for hit in hits if hit.start >= end)
+        self._keep_unshown(
+            self.replacement(cls, value) for cls, value in values if not needs_mark(cls, value)
+        )
+
+    def _keep_unshown(self, tokens: Iterator[str]) -> None:
+        for token in tokens:
+            if len(self.unshown) == MOST_UNSHOWN:
+                return
+            self.unshown[token] = None
 
     def _sized(self, walk: Walk, text: str, *, hidden: bool) -> dict[str, Any]:
         """Return the recorded form of a string that is cut, without its beginning. If *hidden*, the
@@ -246,6 +242,8 @@ class Replacer:
                 entry.holder[entry.key] = encodable(text)
             else:
                 sized = self._sized(walk, entry.text, hidden=_RANDOM in text)
+                behind = marks_in(text, end_of_cut(text, self.limits.string))
+                self._keep_unshown(mark for mark in behind if _RANDOM not in mark)
                 sized["head"] = self.settle([self.head(text, hits, self.limits.string)], memory)[0]
                 entry.holder[entry.key] = sized
 
@@ -330,6 +328,7 @@ class Replacer:
             renamed or value != source,
             bounded_classes(classes, limit // 5, self.spend) if classes else {},
             shrunk,
+            tuple(self.unshown),
         )
 
     def shortened(self, view: View, limit: int) -> View:
@@ -350,6 +349,7 @@ class Replacer:
             truncated=True,
             changed=True,
             classes=bounded_classes(view.classes, limit // 5, self.spend),
+            unshown=view.unshown,
         )
 
     def _shrunk(self, value: object, limit: int, *, heads: bool) -> tuple[object, bool]:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from guardrail.core.redaction.key_names import classify, rank
 from guardrail.core.redaction.marks import is_mark, is_mark_key
 from guardrail.core.redaction.pointers import join_classes, join_removals, rename_pointers
-from guardrail.core.redaction.replacements import View, text_of, unused
+from guardrail.core.redaction.recorded_view import View
+from guardrail.core.redaction.replacements import text_of, unused
 from guardrail.core.redaction.values import all_keys, all_values, escape, is_sized, remember
 
 if TYPE_CHECKING:

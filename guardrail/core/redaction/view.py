@@ -12,7 +12,8 @@ from guardrail.core.redaction.hints import is_secretive
 from guardrail.core.redaction.key_names import classify, rank, stricter
 from guardrail.core.redaction.marks import is_mark, is_mark_key, needs_normalising, normalised
 from guardrail.core.redaction.pointers import bounded_classes, join_classes, parse, rename_pointers
-from guardrail.core.redaction.replacements import Replacer, View, class_of, unused
+from guardrail.core.redaction.recorded_view import View
+from guardrail.core.redaction.replacements import Replacer, class_of, unused
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit, merge_hits
 from guardrail.core.redaction.tighten import Tightening
