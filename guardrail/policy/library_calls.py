@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from guardrail.policy.tokens import tokens
+from guardrail.policy.tokens import string_value, tokens
 
 __all__ = ["SourceToken", "TimeCall", "literal", "may_use_zones", "source_tokens", "time_calls"]
 
@@ -53,18 +52,7 @@ def source_tokens(text: str) -> Iterator[SourceToken]:
 
 def literal(argument: Sequence[SourceToken]) -> str | None:
     """Return the value of a string, or None for another expression."""
-    if len(argument) != 1:
-        return None
-    written = argument[0].written
-    if written[:1] == "`":
-        return written[1:].removesuffix("`")
-    if written[:1] != '"':
-        return None
-    try:
-        value = json.loads(written)
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None
+    return string_value(argument[0].written) if len(argument) == 1 else None
 
 
 def time_calls(written: Sequence[SourceToken]) -> Iterator[TimeCall]:

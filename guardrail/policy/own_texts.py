@@ -8,7 +8,7 @@ import json
 import threading
 
 from guardrail.policy.sources import PolicySet, installed_modules
-from guardrail.policy.tokens import tokens
+from guardrail.policy.tokens import string_value, tokens
 
 __all__ = ["OwnTexts"]
 
@@ -43,20 +43,7 @@ def _literals(policies: PolicySet | None) -> set[str]:
     found: set[str] = set()
     for source in installed_modules() if policies is None else policies.modules:
         for token in tokens(source.text.encode("utf-8", "surrogatepass")):
-            text = _string(token.written)
+            text = string_value(token.written.decode("utf-8", "surrogatepass"))
             if text is not None:
                 found.add(text)
     return found
-
-
-def _string(written: bytes) -> str | None:
-    """Return the value of a string, or None for another token."""
-    if written[:1] == b"`":
-        return written[1:].removesuffix(b"`").decode("utf-8", "surrogatepass")
-    if written[:1] != b'"':
-        return None
-    try:
-        value = json.loads(written)
-    except ValueError:
-        return None
-    return value if isinstance(value, str) else None

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Token", "on_one_line", "tokens", "unix_lines"]
+__all__ = ["Token", "on_one_line", "string_value", "tokens", "unix_lines"]
 
 _PIECE = re.compile(
     rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*+(?:\"|\\?(?=\n|\Z))|`[^`]*(?:`|\Z))|(?P<gap>["
@@ -37,6 +38,19 @@ def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token
     for found in _PIECE.finditer(raw, start, len(raw) if end is None else end):
         if found.lastgroup != "gap":
             yield Token(found.start(), found.end(), found[0])
+
+
+def string_value(written: str) -> str | None:
+    """Return the value of a token that is a string, or None for another token."""
+    if written[:1] == "`":
+        return written[1:].removesuffix("`")
+    if written[:1] != '"':
+        return None
+    try:
+        value = json.loads(written)
+    except ValueError:
+        return None
+    return value if isinstance(value, str) else None
 
 
 def on_one_line(raw: bytes, start: int, end: int) -> bytes:
