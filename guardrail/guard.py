@@ -319,6 +319,11 @@ class Guard(GuardedCalls):
                 return self._base.of_tenant(tenant)
         return self
 
+    @property
+    def closes_when_idle(self) -> bool:
+        """True if this is the guard of one of several tenants, which closes while it is idle."""
+        return self._base is not None
+
     def is_idle(self) -> bool:
         """Return True if no call of this process is in progress in this guard's ledger. Raises
         ``LedgerError``.

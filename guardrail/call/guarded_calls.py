@@ -41,7 +41,12 @@ class GuardedCalls(ToolDeclarations):
         """See ``ToolDeclarations``."""
         super().__init__(unknown, tools)
         self.running: set[object] = set()
-        """One object for each call in progress, if the process serves several tenants."""
+        """One object for each call in progress, if the guard closes when it is idle."""
+
+    @property
+    @abstractmethod
+    def closes_when_idle(self) -> bool:
+        """True if this is the guard of one of several tenants, which closes while it is idle."""
 
     @abstractmethod
     def of_session(self, session: SessionScope | None = None) -> GuardedCalls:
@@ -60,9 +65,18 @@ class GuardedCalls(ToolDeclarations):
 
         The call is decided and recorded by the guard of its session's tenant.
         """
-        guard = self.of_session(options.session)
-        steps = guard.calls.steps(tool, args, options, run)
-        return steps if guard is self else guard._in_progress(steps)
+        return self.of_session(options.session)._own_steps(tool, args, options, run)
+
+    def _own_steps(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any] | JsonArguments,
+        options: CallOptions,
+        run: Callable[..., Any] | None = None,
+    ) -> CallGenerator[Any]:
+        """Return the steps of a call in a session of this guard."""
+        steps = self.calls.steps(tool, args, options, run)
+        return self._in_progress(steps) if self.closes_when_idle else steps
 
     def _in_progress(self, steps: CallGenerator[R]) -> CallGenerator[R]:
         """Run *steps*, and keep this guard open meanwhile."""
@@ -190,9 +204,9 @@ class GuardedCalls(ToolDeclarations):
         options = CallOptions(
             None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
-        journal = self.of_session(session)._journal
-        steps = self.call_steps(self.find_tool(tool, server), args, options)
-        return Admission(journal, drive(steps))
+        guard = self.of_session(session)
+        steps = guard._own_steps(self.find_tool(tool, server), args, options)
+        return Admission(guard._journal, drive(steps))
 
     async def aadmit(
         self,
@@ -211,9 +225,9 @@ class GuardedCalls(ToolDeclarations):
         options = CallOptions(
             None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
-        journal = self.of_session(session)._journal
-        steps = self.call_steps(self.find_tool(tool, server), args, options)
-        return Admission(journal, await drive_async(steps))
+        guard = self.of_session(session)
+        steps = guard._own_steps(self.find_tool(tool, server), args, options)
+        return Admission(guard._journal, await drive_async(steps))
 
     def reject(
         self,

@@ -105,8 +105,10 @@ class TenantGuards(Generic[G]):
             return self.get(name)
         place = os.getpid(), name
         opening = self._opening.get(place)
-        if opening is None or opening.done():
+        if opening is None:
             opening = self._opening[place] = in_background(lambda: self.get(name))
+            # A finished opening must not hold a guard that has been closed since.
+            opening.add_done_callback(lambda _: self._opening.pop(place, None))
         return await wait_async(opening, None)
 
     def close(self) -> None:

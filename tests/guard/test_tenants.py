@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -211,6 +213,11 @@ def test_a_guard_with_a_call_in_progress_stays_open(guard: Guard) -> None:
         made = guard.of_session(session)
         guard.call("send", {}, lambda: tenants_of(guard).close_idle(later))
         assert guard.of_session(session) is made
+        running: list[int] = []
+        for caller in (guard, made):  # however the tenant's guard was reached
+            caller.call("send", {}, lambda: running.append(len(made.running)))
+        assert running == [1, 1]
+        assert not made.running
         admitted = guard.admit("send", {})
         tenants_of(guard).close_idle(later)
         assert guard.of_session(session) is made
@@ -320,6 +327,15 @@ async def test_an_event_loop_does_not_wait_while_a_tenant_is_opened(tmp_path: Pa
     assert await guards.aget("acme") is found[0]
     assert opened.count("acme") == 1
     guards.close()
+
+
+async def test_a_closed_guard_is_not_held_by_its_opening(tmp_path: Path) -> None:
+    """An idle tenant takes only the memory of its sessions."""
+    guards, _ = bookkeeping(tmp_path, "[tenants.acme]\n")
+    closed = weakref.ref(await guards.aget("acme"))
+    guards.close()
+    gc.collect()
+    assert closed() is None
 
 
 async def test_a_session_of_a_tenant_can_be_awaited(guard: Guard) -> None:
