@@ -216,6 +216,22 @@ class Settings:
             else self.access_path.with_suffix(".keys")
         )
 
+    @property
+    def segments_path(self) -> Path:
+        """The folder of the segments' copies: from the settings, or next to the ledger
+        (``ledger.db`` -> ``ledger.db-segments``).
+        """
+        ledger = self.ledger.path
+        return self.retention.segments or ledger.with_name(ledger.name + "-segments")
+
+    @property
+    def timestamps_path(self) -> Path:
+        """The file of the timestamps: from the settings, or next to the ledger (``ledger.db`` ->
+        ``ledger.db-timestamps``).
+        """
+        ledger = self.ledger.path
+        return self.anchors.tsa_tokens or ledger.with_name(ledger.name + "-timestamps")
+
     def digest(self) -> str:
         """Return the SHA-256 digest (hex) of the settings that govern calls: everything except
         paths and names.

@@ -7,10 +7,13 @@ sections start from the settings outside the tenants' tables.
 
 from __future__ import annotations
 
+import contextlib
+import operator
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+import stat
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -147,26 +150,82 @@ def _check_sections(name: str, sections: Mapping[str, Any], where: str) -> None:
         )
 
 
+_OWN = {
+    "ledger": "ledger.path",
+    "key folder": "key_path",
+    "access log": "access_path",
+    "key folder of the access log": "access_key_path",
+    "folder of segments": "segments_path",
+    "archive": "retention.archive",
+    "file of timestamps": "timestamps_path",
+}
+"""The paths to which a tenant's records and keys are written, so that no two tenants may share
+one.
+"""
+
+
 def refuse_shared_files(all_settings: Iterable[Any], where: str) -> None:
-    """Raise ``ConfigError`` if two tenants have the same ledger, access log or keys, also through a
-    link.
+    """Raise ``ConfigError`` if a file or folder that belongs to one tenant is set for another, also
+    through a link.
+
+    Paths that are only read, and anchors, may be the same for several tenants, but none of them may
+    lead to the ledger, the keys or another file of a tenant.
     """
-    taken: dict[str, str] = {}
-    for settings in all_settings:
-        files = {
-            "ledger": settings.ledger.path,
-            "key folder": settings.key_path,
-            "access log": settings.access_path,
-            "key folder of the access log": settings.access_key_path,
-        }
+    every = list(all_settings)
+    taken: dict[object, str] = {}
+    for settings in every:
         name = settings.identity.tenant
-        for what, path in files.items():
-            real = os.path.realpath(path)
-            other = taken.setdefault(real, name)
-            if other != name:
-                raise ConfigError(
-                    f"{where}: tenants {other!r} and {name!r} have the same {what}: {path}",
-                    code="config.tenant",
-                    hint=f"set another path below [tenants.{name}.ledger]; each tenant has its "
-                    "own log and keys",
-                )
+        for what, place in _OWN.items():
+            path = operator.attrgetter(place)(settings)
+            if path is None:
+                continue
+            for identity in _identities(path, inside=what.startswith("key folder")):
+                other = taken.setdefault(identity, name)
+                if other != name:
+                    raise _shared_error(where, other, name, f"the same {what}", path)
+    for settings in every:
+        name = settings.identity.tenant
+        for key, path in _paths_in(settings):
+            for identity in _identities(path):
+                other = taken.get(identity, name)
+                if other != name:
+                    what = f"a common file: {key} of the second belongs to the first"
+                    raise _shared_error(where, other, name, what, path)
+
+
+def _identities(path: Path, *, inside: bool = False) -> Iterator[object]:
+    """Yield values that are equal for two paths to the same file: its real path and, if it exists,
+    its device and inode. If *inside* is True, also yield those of the files in a folder, because a
+    single key can be a link to that of another tenant.
+    """
+    yield os.path.realpath(path)
+    with contextlib.suppress(OSError):
+        found = os.stat(path)
+        yield found.st_dev, found.st_ino
+        if inside and stat.S_ISDIR(found.st_mode):
+            for entry in os.listdir(path):
+                with contextlib.suppress(OSError):
+                    about = os.stat(os.path.join(path, entry))
+                    yield about.st_dev, about.st_ino
+
+
+def _paths_in(settings: Any) -> Iterator[tuple[str, Path]]:
+    """Yield each path in the sections of *settings*, with the key that sets it."""
+    for section in fields(settings):
+        values = getattr(settings, section.name)
+        if not is_dataclass(values):
+            continue
+        for key in fields(values):
+            value = getattr(values, key.name)
+            for each in value if isinstance(value, tuple) else (value,):
+                if isinstance(each, Path):
+                    yield f"[{section.name}] {key.name}", each
+
+
+def _shared_error(where: str, one: str, other: str, what: str, path: Path) -> ConfigError:
+    return ConfigError(
+        f"{where}: tenants {one!r} and {other!r} have {what}: {path}",
+        code="config.tenant",
+        hint=f"set another path below [tenants.{other}.SECTION], or remove the link: each tenant "
+        "has its own log and keys",
+    )

@@ -53,8 +53,7 @@ def segments_path(settings: Settings) -> Path:
     """Return the folder of the segments' copies: from the settings, or next to the ledger
     (``ledger.db`` -> ``ledger.db-segments``).
     """
-    ledger = settings.ledger.path
-    return settings.retention.segments or ledger.with_name(ledger.name + "-segments")
+    return settings.segments_path
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,66 @@ def test_a_link_does_not_hide_that_two_tenants_share_a_file(tmp_path: Path) -> N
         )
 
 
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ("retention.segments", "retention.segments"),
+        ("retention.archive", "retention.archive"),
+        ("anchors.tsa_tokens", "anchors.tsa_tokens"),
+        ("access.keys", "access.keys"),
+        ("keys.path", "access.keys"),
+        ("keys.path", "retention.segments"),
+        ("ledger.path", "anchors.file"),
+        ("access.path", "opa.token_file"),
+        ("retention.archive", "policy.path"),
+    ],
+)
+@pytest.mark.parametrize("link", ["", "folder", "file"])
+def test_a_path_of_one_tenant_is_of_no_other(
+    tmp_path: Path, keys: tuple[str, str], link: str
+) -> None:
+    """Whatever either uses it for, and also through a link of a folder or of the path itself."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "x").mkdir()
+    paths = ["a/x", "a/x"]
+    if link:
+        (tmp_path / "other").symlink_to(tmp_path / ("a" if link == "folder" else "a/x"))
+        paths[1] = "other/x" if link == "folder" else "other"
+    text = ""
+    for name, key, path in zip(("one", "two"), keys, paths, strict=True):
+        section, _, last = key.partition(".")
+        text += f'[tenants.{name}.{section}]\n{last} = "{path}"\n'
+    with pytest.raises(ConfigError, match="tenants 'one' and 'two' have") as caught:
+        load(tmp_path, text)
+    assert caught.value.code == "config.tenant"
+
+
+@pytest.mark.parametrize("link", ["hard", "symbolic"])
+def test_a_key_that_is_a_link_to_another_tenants_is_refused(tmp_path: Path, link: str) -> None:
+    """Two tenants with one key have the same tokens, although their key folders differ."""
+    for name in ("one", "two"):
+        (tmp_path / name / "l.keys").mkdir(parents=True)
+    key, other = (tmp_path / name / "l.keys" / "tokens.key" for name in ("one", "two"))
+    key.write_bytes(b"k" * 32)
+    text = "".join(f'[tenants.{name}.ledger]\npath = "{name}/l.db"\n' for name in ("one", "two"))
+    assert set(load(tmp_path, text).tenants) == {"one", "two"}
+    if link == "hard":
+        other.hardlink_to(key)
+    else:
+        other.symlink_to(key)
+    with pytest.raises(ConfigError, match="the same key folder"):
+        load(tmp_path, text)
+
+
+def test_paths_that_are_only_read_may_be_the_same(tmp_path: Path) -> None:
+    """And so may anchors, whose lines name their log."""
+    text = "".join(
+        f'[tenants.{name}.policy]\npath = "rules"\n[tenants.{name}.anchors]\nfile = "heads"\n'
+        for name in ("one", "two")
+    )
+    assert set(load(tmp_path, text).tenants) == {"one", "two"}
+
+
 def test_too_many_tenants_are_refused(tmp_path: Path) -> None:
     """A file has a limit, as every input does."""
     text = "".join(f"[tenants.t{number}]\n" for number in range(10_001))
