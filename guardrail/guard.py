@@ -32,6 +32,7 @@ from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.core.types import Agent, Json, Principal
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState
+from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.ledger.reader import LedgerReader
 from guardrail.wiring.current_policies import CurrentPolicies
@@ -243,10 +244,12 @@ class Guard(GuardedCalls):
         is malformed or belongs to another caller, and ``RedactionError`` if the attributes can't be
         recorded.
         """
+        secret = None if token is None else SecretText(token)
+        del token  # a traceback may show this frame
         wanted = self._entry.describe(
             principal,
             agent,
-            token=token,
+            token=secret,
             tenant=tenant,
             id_=id,
             delegation=delegation,
@@ -270,10 +273,12 @@ class Guard(GuardedCalls):
         """Async version of ``session``: if the guard of the session's tenant is not open, a thread
         opens it, and the tasks of other tenants do not wait.
         """
+        secret = None if token is None else SecretText(token)
+        del token  # a traceback may show this frame
         wanted = self._entry.describe(
             principal,
             agent,
-            token=token,
+            token=secret,
             tenant=tenant,
             id_=id,
             delegation=delegation,

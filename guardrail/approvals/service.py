@@ -22,6 +22,7 @@ from guardrail.approvals.rules import (
     StepKind,
 )
 from guardrail.approvals.views import ListedRequest, listed, utc_now
+from guardrail.config import Settings
 from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.redactor import Redactor
@@ -84,11 +85,21 @@ def system_user() -> Approver:
     return Approver(user_name())
 
 
-def token_approver(verified: VerifiedIdentity, tenant: str) -> Approver:
+def token_approver(verified: VerifiedIdentity, tenant: str, settings: Settings) -> Approver:
     """Return the person who is identified by a verified token, to answer a request of *tenant*.
     Raises ``IdentityError`` if the token belongs to another tenant, or not to a person alone.
+
+    A token that names no tenant could be that of anyone at its issuer. It is accepted only if
+    *settings* have no tables for tenants and the request is that of the only tenant in them.
     """
     person = verified.principal
+    several = bool(settings.tenants or settings.tenant_table)
+    if verified.tenant is None and (several or tenant != settings.identity.tenant):
+        raise IdentityError(
+            "the token names no tenant, so it can't answer a request of one of several tenants",
+            code="identity.tenant",
+            hint="set tenant or tenant_claim in the table of the token's issuer (docs/identity.md)",
+        )
     if verified.tenant is not None and verified.tenant != tenant:
         raise IdentityError(
             "the token belongs to another tenant than the request",

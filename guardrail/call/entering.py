@@ -16,6 +16,7 @@ from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import IdentityError
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
+from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier, VerifiedToken
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SessionEntry:
         principal: Principal | str | None,
         agent: Agent | str | None,
         *,
-        token: str | None,
+        token: SecretText | None,
         tenant: str | None,
         id_: str | None,
         delegation: Sequence[Mapping[str, Any]],
@@ -87,7 +88,7 @@ class SessionEntry:
         )
         return SessionDescription(made, id_ is not None, held)
 
-    def verify(self, token: str) -> VerifiedToken:
+    def verify(self, token: SecretText) -> VerifiedToken:
         """Return the verified *token*. Raises ``IdentityError``.
 
         Waits for the keys of its issuer if the token's key is unknown, but never on an event loop.

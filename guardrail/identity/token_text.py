@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from guardrail.core.hidden import hidden
 from guardrail.core.json_text import JsonTextError, read
 from guardrail.errors import IdentityError
 
-__all__ = ["MAX_TOKEN", "TokenText", "decode_segment", "parse_token", "token_error"]
+__all__ = ["MAX_TOKEN", "SecretText", "TokenText", "decode_segment", "parse_token", "token_error"]
 
 MAX_TOKEN: Final = 16_384
 """Maximum length of a token in characters."""
@@ -26,6 +27,22 @@ _KEY_HEADERS: Final = frozenset({"jwk", "jku", "x5u", "x5c"})
 """Headers in which a token supplies its own key, or the place of the key (RFC 8725, section
 3.10).
 """
+
+
+@hidden
+class SecretText:
+    """A text that a traceback with local variables does not show. Functions hold a token in it, and
+    take the text out only where it is used.
+    """
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: object) -> None:
+        self._value = value.reveal() if isinstance(value, SecretText) else value
+
+    def reveal(self) -> Any:
+        """Return the text, or another object that the program passed instead of one."""
+        return self._value
 
 
 @dataclass(frozen=True, slots=True)

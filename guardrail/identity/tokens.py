@@ -19,7 +19,7 @@ from guardrail.errors import IdentityError
 from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
 from guardrail.identity.jwks import KeySet, KeySource
 from guardrail.identity.signatures import PublicKey, is_signed
-from guardrail.identity.token_text import MAX_TOKEN, TokenText, parse_token, token_error
+from guardrail.identity.token_text import MAX_TOKEN, SecretText, TokenText, parse_token, token_error
 
 __all__ = ["EXPIRED", "FETCH_WAIT_S", "KEYS", "KEY_GONE", "TokenVerifier", "VerifiedToken"]
 
@@ -64,7 +64,7 @@ class VerifiedToken:
     ) -> None:
         self._verifier = verifier
         # The text is kept to verify it again; it is never written or shown.
-        self._text, self._algorithm = token.text, token.algorithm
+        self._text, self._algorithm = SecretText(token.text), token.algorithm
         self.identity = identity
         self.issuer = issuer
         self.expires = expires
@@ -88,7 +88,7 @@ class VerifiedToken:
         if keys is known and 0 <= now - checked <= _MEMORY_S:
             return ""
         key = keys.by_id.get(self._key)
-        if key is None or is_signed(self._text, self._algorithm, [key]) is None:
+        if key is None or is_signed(self._text.reveal(), self._algorithm, [key]) is None:
             return KEY_GONE
         self._checked = (now, keys)
         return ""
@@ -115,25 +115,35 @@ class TokenVerifier:
         return self._number_of_keys
 
     def verify(self, text: object, *, wait: float) -> VerifiedToken:
-        """Return the verified token *text*. Raises ``IdentityError``, which quotes no part of it.
+        """Return the verified token *text*, a str or ``SecretText``. Raises ``IdentityError``,
+        which quotes no part of it, and whose traceback has no variable with a part of it.
 
         If its key is unknown, the issuer's keys are read again, and this waits for them at most
         *wait* seconds.
         """
-        digest = b""
-        if isinstance(text, str) and len(text) <= MAX_TOKEN and text.isascii():
-            digest = hashlib.sha256(text.encode("ascii")).digest()
-            found = self._remembered.get(digest)
-            if found is not None:
-                if not found.refusal():
-                    return found
-                self._remembered.pop(digest, None)
-        made = self._verified(parse_token(text), wait)
+        secret = SecretText(text)
+        del text
+        digest = _digest(secret)
+        found = self._remembered.get(digest)
+        if found is not None:
+            if not found.refusal():
+                return found
+            self._remembered.pop(digest, None)
+        try:
+            made = self._verified(parse_token(secret.reveal()), wait)
+        except IdentityError as error:
+            refused = error
+        else:
+            self._remember(digest, made)
+            return made
+        # The frames of the parser have variables with parts of the token.
+        raise refused.with_traceback(None)
+
+    def _remember(self, digest: bytes, made: VerifiedToken) -> None:
         while len(self._remembered) >= MAX_REMEMBERED:
             with contextlib.suppress(RuntimeError, StopIteration):  # another thread was first
                 self._remembered.pop(next(iter(self._remembered)), None)
         self._remembered[digest] = made
-        return made
 
     def _verified(self, token: TokenText, wait: float) -> VerifiedToken:
         issuer = issuer_of(token, self._issuers)
@@ -179,6 +189,14 @@ class TokenVerifier:
                 "try again in a few seconds if the issuer has just changed its keys",
             )
         return keys, fitting
+
+
+def _digest(secret: SecretText) -> bytes:
+    """Return the digest of a text that can be a token, otherwise an empty text."""
+    text = secret.reveal()
+    if isinstance(text, str) and len(text) <= MAX_TOKEN and text.isascii():
+        return hashlib.sha256(text.encode("ascii")).digest()
+    return b""
 
 
 def _unavailable(source: KeySource) -> IdentityError:

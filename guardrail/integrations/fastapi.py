@@ -10,7 +10,6 @@ contains only a code, because messages name parts of the settings.
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +20,7 @@ from starlette.responses import JSONResponse
 
 from guardrail.call.scope import SessionScope
 from guardrail.errors import IdentityError
+from guardrail.identity.token_text import SecretText
 
 if TYPE_CHECKING:
     from guardrail.core.types import Agent
@@ -103,21 +103,23 @@ async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> Sessi
     """
     token = _token_in(scope)
     try:
-        return await guard.asession(token=token, agent=agent)
+        return await guard.asession(token=token.reveal(), agent=agent)
     except IdentityError as error:
         if error.code != "identity.token.key":
             raise
-    return await asyncio.to_thread(functools.partial(guard.session, token=token, agent=agent))
+    return await asyncio.to_thread(lambda: guard.session(token=token.reveal(), agent=agent))
 
 
-def _token_in(scope: _Scope) -> str:
+def _token_in(scope: _Scope) -> SecretText:
     values = [value for name, value in scope["headers"] if name.lower() == b"authorization"]
-    if len(values) != 1:
+    found = _BEARER.fullmatch(values[0]) if len(values) == 1 else None
+    if found is not None:
+        return SecretText(found[1].decode("ascii"))
+    number = len(values)
+    del values  # a traceback may show this frame
+    if number != 1:
         raise _no_bearer("the request does not have exactly one header Authorization")
-    found = _BEARER.fullmatch(values[0])
-    if found is None:
-        raise _no_bearer("the header Authorization contains no bearer token")
-    return found[1].decode("ascii")
+    raise _no_bearer("the header Authorization contains no bearer token")
 
 
 def _no_bearer(message: str) -> IdentityError:

@@ -564,6 +564,29 @@ def test_a_token_that_is_no_approvers_is_refused(
     assert records(tmp_path, "approval.granted") == []
 
 
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [("", "[tenants.acme]\n"), ('[identity]\ntenant = "other"\n', "")],
+)
+def test_a_token_without_a_tenant_answers_for_none_of_several(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    """Its holder could be a person of any tenant: of the tables, or of the shared ledger."""
+    file = token_project(tmp_path)
+    approval = ask(tmp_path)
+    settings = tmp_path / "guardrail.toml"
+    settings.write_text(f"{before}{settings.read_text()}{after}")
+    file.write_text(token(sub="carol@example.com", now=int(time.time())))
+    done = run(tmp_path, "approve", approval, "--reason", "fine", "--token-file", str(file))
+    assert done.returncode == 3
+    assert "names no tenant" in done.stderr
+    assert "tenant_claim" in done.stderr
+    assert records(tmp_path, "approval.granted") == []
+    settings.write_text(f'{settings.read_text().replace(after, "")}tenant = "default"\n{after}')
+    done = run(tmp_path, "approve", approval, "--reason", "fine", "--token-file", str(file))
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_token_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     """And what belongs into it."""
     file = token_project(tmp_path)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import pickle
+import time
+import traceback
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ import pytest
 from guardrail import Agent, Denied, Guard, Principal
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, IdentityError
+from guardrail.identity.token_text import SecretText
+from guardrail.identity.tokens import TokenVerifier
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.tokens import ISSUER, jwk, key_server, key_set, settings_for, token, token_guard
@@ -185,6 +190,63 @@ def test_only_guardrail_states_a_time_of_authentication(tmp_path: Path) -> None:
     (record,) = ledger.of("call.decision")
     assert "authenticated_at" not in record["principal"]
     assert record["agent"]["issuer"] == "https://sts.test"
+
+
+def shown_by_a_debugger(error: BaseException) -> str:
+    """Return the local variables in guardrail's frames of *error* and of its causes, as error
+    trackers show them.
+    """
+    shown = []
+    link: BaseException | None = error
+    while link is not None:
+        for frame, _ in traceback.walk_tb(link.__traceback__):
+            if "/guardrail/" in frame.f_code.co_filename:
+                shown += [f"{name}={value!r}" for name, value in frame.f_locals.items()]
+        link = link.__cause__ or link.__context__
+    return "\n".join(shown)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"aud": "other"},
+        {"exp": 1, "iat": 0},
+        {"iss": "https://other.example"},
+        {"kid": "k9"},
+        {"number": 1},
+        {"sub": 5},
+        {"act": {"sub": ""}},
+        {"header": {"crit": ["x"]}},
+    ],
+)
+async def test_a_traceback_with_variables_shows_no_part_of_a_token(
+    tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    """However the token is refused, and whoever opens the session."""
+    guard, _ = token_guard(tmp_path)
+    (tmp_path / "jwks.json").write_text(key_set(jwk(), jwk("k2", number=2)))
+    text = token(**{"sub": "mallory@example.com", **wrong})
+    texts = [*text.split("."), "mallory@example.com"]
+    for pad in ("", "!", "=="):
+        with pytest.raises(IdentityError) as caught:
+            guard.session(token=text + pad)
+        shown = shown_by_a_debugger(caught.value)
+        with pytest.raises(IdentityError) as caught:
+            await guard.asession(token=text + pad)
+        shown += shown_by_a_debugger(caught.value)
+        assert "SecretText(...)" in shown
+        assert [part for part in texts if part in shown] == []
+
+
+def test_a_token_can_not_be_pickled_out_of_its_session(tmp_path: Path) -> None:
+    """The text is kept to verify it again, in an object that hides it."""
+    (tmp_path / "jwks.json").write_text(key_set(jwk()))
+    text = token(now=int(time.time()))
+    held = TokenVerifier(settings_for(tmp_path / "jwks.json")).verify(text, wait=0.0)
+    kept = [getattr(held, name) for name in held.__slots__]
+    assert not any(part in repr(kept) for part in text.split("."))
+    with pytest.raises(TypeError):
+        pickle.dumps(SecretText(text))
 
 
 def test_without_an_issuer_no_token_is_taken() -> None:

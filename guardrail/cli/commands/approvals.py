@@ -216,22 +216,24 @@ def _person(settings: Settings, token_file: Path | None, tenant: str) -> Approve
     """
     from guardrail.approvals.service import system_user, token_approver
     from guardrail.errors import IdentityError, os_reason
-    from guardrail.identity.token_text import MAX_TOKEN
+    from guardrail.identity.token_text import MAX_TOKEN, SecretText
     from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier
     from guardrail.system.input_files import read_input
 
     if token_file is None:
         return system_user()
     try:
-        text = read_input(token_file, MAX_TOKEN + 1).decode("ascii", "replace").strip()
+        secret = SecretText(
+            read_input(token_file, MAX_TOKEN + 1).decode("ascii", "replace").strip()
+        )
     except OSError as error:
         raise IdentityError(
             f"{token_file} can't be read ({os_reason(error)})",
             code="identity.token_file",
             hint="put your access token alone into the file, with mode 0600",
         ) from None
-    verified = TokenVerifier(settings).verify(text, wait=FETCH_WAIT_S)
-    return token_approver(verified.identity, tenant)
+    verified = TokenVerifier(settings).verify(secret, wait=FETCH_WAIT_S)
+    return token_approver(verified.identity, tenant, settings)
 
 
 def _write(settings: Settings, approval: str, who: Approver, said: PersonsAnswer) -> Answer:
