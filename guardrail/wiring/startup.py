@@ -5,13 +5,14 @@ the last start.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
 from guardrail.core.log import fields
-from guardrail.core.log.record import decode, dumps
+from guardrail.core.log.record import decode
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.keys.log_key import Keys
@@ -19,6 +20,11 @@ from guardrail.ledger.claims import STARTED
 from guardrail.ledger.names import LogPosition
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
+from guardrail.wiring.recorded_settings import (
+    changed_settings,
+    recorded_values,
+    setting_codes,
+)
 
 __all__ = ["record_refusal", "record_start"]
 
@@ -26,10 +32,24 @@ TRIES = 16
 """Maximum number of attempts to record a start. Up to this many guards can start at the same
 moment.
 """
-_CODE = 16
-"""Number of hex digits of a setting's code. They are enough to distinguish values, but too few to
-guess a value without the keys.
-"""
+
+
+@dataclass(frozen=True, slots=True)
+class LastStart:
+    """The settings at the last start of a guard, as the log proves them."""
+
+    digest: str
+    """Digest of the settings."""
+    seq: int | None
+    """Number of the start, or None if the log was created with these settings and no guard has
+    started yet.
+    """
+    codes: Mapping[str, Any] | None
+    """Code of each setting, or None if they are not recorded."""
+    values: Mapping[str, Any] | None
+    """Redacted value of each setting, or None if they are not recorded: the version of that start
+    did not do so.
+    """
 
 
 def record_start(
@@ -42,25 +62,40 @@ def record_start(
     """
     from guardrail.core.version import __version__
 
-    digest, codes = settings.digest(), _setting_codes(settings, keys)
+    digest, codes = settings.digest(), setting_codes(settings, keys)
+    values = recorded_values(settings)
     proofs = Proofs(keys.signing(actor=actor(), epochs=False), journal.log)
-    detail = {
+    detail: dict[str, Any] = {
         "version": __version__,
         "policy": fields.policy(policy),
         "config": digest,
         "settings": codes,
+        "values": values,
     }
     for left in reversed(range(TRIES)):
         before, place = last_start(path, proofs)
         if before is not None:
-            previous, known = before
-            changed = _changed_settings(known, codes) if known is not None else None
+            known = before.codes
+            changed = _changed_names(known, codes) if known is not None else None
             # This is written before the start, because the start hides the change from later
             # starts. If the process dies in between, the next start finds the change again.
-            if previous != digest or changed:
+            if before.digest != digest or changed:
+                changes = None
+                if changed is not None and known is not None:
+                    changes = changed_settings(
+                        changed, before=before.values, known=known, now=values, settings=settings
+                    )
                 journal.admin(
-                    "config_changed", {"digest": digest, "previous": previous, "changed": changed}
+                    "config_changed",
+                    {
+                        "digest": digest,
+                        "previous": before.digest,
+                        "since": before.seq,
+                        "changed": changed,
+                        "changes": changes,
+                    },
                 )
+        detail["since"] = None if before is None else before.seq
         try:
             journal.admin("start", detail, judged=(place.size, place.tree))
             return
@@ -81,36 +116,15 @@ def record_refusal(journal: Journal, error: GuardrailError) -> None:
         journal.close()
 
 
-def _setting_codes(settings: Settings, keys: Keys) -> dict[str, str]:
-    """Return a code, keyed with the log's keys, for each setting that affects how calls are
-    governed.
-    """
-    governed: dict[str, Mapping[str, object]] = {
-        **settings.governed(),
-        "keys": {"signer": settings.keys.signer},
-    }
-    tenant = keys.tenant("default")
-    return {
-        f"{section}.{name}": tenant.commitment(
-            [b"setting", f"{section}.{name}".encode(), dumps(value)]
-        ).hexdigest()[:_CODE]
-        for section, values in governed.items()
-        for name, value in values.items()
-    }
-
-
-def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+def _changed_names(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
-def last_start(
-    path: Path, proofs: Proofs
-) -> tuple[tuple[str, Mapping[str, Any] | None] | None, LogPosition]:
-    """Return the digest and the codes of the settings at the last start, and the position in the
-    log at which they are valid.
+def last_start(path: Path, proofs: Proofs) -> tuple[LastStart | None, LogPosition]:
+    """Return the settings at the last start, and the position in the log at which they are valid.
 
-    If no start was recorded, the digest is that of the settings with which the log was created, and
-    the codes are None. Both are replaced by None if pruning may have deleted the last start.
+    If no start was recorded, the digest is that of the settings with which the log was created.
+    The settings are None if pruning may have deleted the last start.
     """
     with LedgerReader.open(path, rows=False) as reader:
         log = ProvedReader(reader, proofs)
@@ -118,11 +132,20 @@ def last_start(
         if line is None:
             if reader.first() != 1:
                 return None, place
-            return (str(_mapping(reader.genesis, "config").get("digest", "")), None), place
-    detail = _mapping(decode(line), "detail")
-    codes = detail.get("settings")
-    found = (str(detail.get("config", "")), codes if isinstance(codes, Mapping) else None)
-    return found, place
+            created = str(_mapping(reader.genesis, "config").get("digest", ""))
+            return LastStart(created, None, None, None), place
+    record = decode(line)
+    detail = _mapping(record, "detail")
+    codes, values = detail.get("settings"), detail.get("values")
+    return (
+        LastStart(
+            str(detail.get("config", "")),
+            record["seq"],
+            codes if isinstance(codes, Mapping) else None,
+            values if isinstance(values, Mapping) else None,
+        ),
+        place,
+    )
 
 
 def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:

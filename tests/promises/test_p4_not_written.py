@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import secrets
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,8 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
+from guardrail.cli.app import run
+from guardrail.config import Settings
 from guardrail.errors import Denied, GuardrailError
 from guardrail.testing import StaticPolicy, allow, deny
 from tests.support.canaries import (
@@ -27,6 +32,9 @@ from tests.support.canaries import (
     shaped,
 )
 from tests.support.guards import appearances, guarded, records, ruled, whole
+from tests.support.projects import new_project
+
+CHANGED = "admin.config_changed"
 
 
 @pytest.fixture(scope="module")
@@ -257,3 +265,47 @@ def test_sessions_do_not_know_each_others_values(tmp_path: Path) -> None:
         with guard.session(principal="bob", agent="bot"):
             guard.call("send", {"text": secret}, lambda **_: "done")
     assert leaks(tmp_path, secret)
+
+
+SIGNER = """
+import sys
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+key = load_pem_private_key(open(sys.argv[1], "rb").read(), None)
+sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read()))
+"""
+
+
+def test_a_secret_in_the_settings_is_written_by_no_start(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Neither by the start with it, nor by the next one, which records it as the old value. All
+    other values of settings are shown.
+    """
+    pin, password, name, pattern = secrets.token_hex(12), shaped(), shaped(), secrets.token_hex(9)
+    project = new_project(tmp_path / "project")
+    db = project / "audit.db"
+    usual = Settings().override(ledger={"path": db}, policy={"path": [project / "policies"]})
+    Guard.open(usual).close()
+    key = shutil.copy(usual.key_path / "log.key", tmp_path / "elsewhere")
+    Guard.open(
+        usual.override(
+            keys={"signer": [sys.executable, "-c", SIGNER, str(key), f"--pin={pin}"]},
+            policy={"time_zones": ["Europe/Berlin"]},
+            identity={"tenant": f"postgres://shop:{password}@db.internal/shop"},
+            redaction={"keys": {"customer": [name]}, "patterns": {"customer": [f"{pattern}[a-z]"]}},
+        )
+    ).close()
+    Guard.open(usual).close()
+    there, back = (item["detail"] for item in whole(db) if item["type"] == CHANGED)
+    named = {"identity.tenant", "keys.signer", "redaction.keys", "redaction.patterns"}
+    assert named | {"policy.time_zones"} == set(there["changed"])
+    for each in (there, back):
+        [zones] = [item for item in each["changes"] if item["name"] == "policy.time_zones"]
+        assert ["Europe/Berlin"] in [zones[side].get("value") for side in ("old", "new")]
+    for seq in range(len(whole(db))):
+        run(["show", str(seq), "--ledger", str(db)])
+    captured = capfd.readouterr()
+    assert "policy.time_zones" in captured.out
+    for secret in (pin, password, name, pattern):
+        assert leaks(project, secret) == []
+        assert appearances(secret, (captured.out + captured.err).encode()) == []

@@ -4,7 +4,6 @@ refused.
 
 from __future__ import annotations
 
-import re
 import shutil
 import sys
 from collections.abc import Mapping
@@ -14,8 +13,10 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
-from guardrail.core.log.record import decode
+from guardrail.core.log.record import decode, dumps
+from guardrail.core.redaction.marks import is_mark
 from guardrail.errors import LedgerError, PolicyLoadError
 from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader
@@ -23,6 +24,7 @@ from guardrail.ledger.sqlite.storage import SQLiteStorage
 from guardrail.review.verify import verify_ledger
 from guardrail.wiring import startup
 from guardrail.wiring.opening import open_journal
+from guardrail.wiring.recorded_settings import MAX_VALUE, recorded_values
 from tests.support.hidden_records import hidden
 from tests.support.projects import ALLOW_ALL, new_project
 
@@ -48,10 +50,15 @@ def start(settings: Settings, **sections: Mapping[str, object]) -> None:
     Guard.open(settings.override(**sections) if sections else settings).close()
 
 
+def every_line(settings: Settings) -> list[bytes]:
+    """The lines of the ledger, which nothing proves."""
+    with LedgerReader.open(settings.ledger.path) as reader:
+        return [line for _, _, line in reader.lines()]
+
+
 def admin(settings: Settings) -> list[dict[str, Any]]:
     """Every record of operation but those about keys."""
-    with LedgerReader.open(settings.ledger.path) as reader:
-        found = [decode(line) for _, _, line in reader.lines()]
+    found = list(map(decode, every_line(settings)))
     return [
         record
         for record in found
@@ -82,9 +89,7 @@ def test_releasing_results_before_their_outcomes_is_a_recorded_change(settings: 
 def test_settings_that_are_others_than_at_the_last_start_are_recorded_before_this_one(
     settings: Settings,
 ) -> None:
-    """By name, with the digests of both, and no value: a code of each value stands in every
-    start.
-    """
+    """By name and with both values, and with the digests of both."""
     start(settings)
     start(
         settings,
@@ -107,9 +112,23 @@ def test_settings_that_are_others_than_at_the_last_start_are_recorded_before_thi
     assert there["changed"] == back["changed"] == ["identity.tenant", "policy.deadline_ms"]
     assert (there["previous"], there["digest"]) == (back["digest"], back["previous"])
     assert records[3]["detail"]["config"] == there["digest"] != there["previous"]
-    assert "a-name-of-its-own" not in str(records)
-    # as a whole word: a digest may hold the digits
-    assert not re.search(r"\b2718\b", str([record["detail"] for record in records]))
+    assert there["changes"] == [
+        {
+            "name": "identity.tenant",
+            "old": {"value": "default"},
+            "new": {"value": "a-name-of-its-own"},
+        },
+        {"name": "policy.deadline_ms", "old": {"value": 1000}, "new": {"value": 2718}},
+    ]
+    assert back["changes"] == [
+        {"name": each["name"], "old": each["new"], "new": each["old"]} for each in there["changes"]
+    ]
+    assert (there["since"], back["since"]) == (records[0]["seq"], records[3]["seq"])
+    assert [item["detail"]["since"] for item in records if item["type"] == "admin.start"] == [
+        None,
+        records[0]["seq"],
+        records[3]["seq"],
+    ]
 
 
 def test_settings_that_come_into_force_or_go_are_named(settings: Settings, tmp_path: Path) -> None:
@@ -118,7 +137,15 @@ def test_settings_that_come_into_force_or_go_are_named(settings: Settings, tmp_p
     kept = {"file": tmp_path / "elsewhere" / "heads"}
     start(settings, anchors=kept)
     start(settings, anchors={**kept, "max_lag_records": 1_000_000})
-    assert changes(settings)[0]["changed"] == ["anchors.max_lag_records", "anchors.max_lag_s"]
+    start(settings, anchors=kept)
+    there, back = changes(settings)
+    assert there["changed"] == ["anchors.max_lag_records", "anchors.max_lag_s"]
+    absent = {"absent": "not_in_force"}
+    assert there["changes"] == [
+        {"name": "anchors.max_lag_records", "old": absent, "new": {"value": 1_000_000}},
+        {"name": "anchors.max_lag_s", "old": absent, "new": {"value": 0}},
+    ]
+    assert [each["new"] for each in back["changes"]] == [absent, absent]
 
 
 def test_settings_that_are_others_than_those_of_the_genesis_are_recorded_at_the_first_start(
@@ -128,7 +155,7 @@ def test_settings_that_are_others_than_those_of_the_genesis_are_recorded_at_the_
     open_journal(settings, epochs=False)[0].close()
     start(settings, policy={"workers": 2})
     [change] = changes(settings)
-    assert change["changed"] is None
+    assert (change["changed"], change["changes"], change["since"]) == (None, None, None)
     assert change["previous"] == settings.digest()
 
 
@@ -142,6 +169,155 @@ def test_a_log_key_that_moves_to_a_signer_is_recorded(settings: Settings, tmp_pa
     [change] = changes(settings)
     assert change["changed"] == ["keys.signer"]
     assert change["digest"] == change["previous"]
+    [signer] = change["changes"]
+    assert signer["old"] == {"value": []}
+    program, *arguments = signer["new"]["value"]
+    assert program == sys.executable
+    assert len(arguments) == 3
+    assert all(map(is_mark, arguments))
+    assert str(key) not in str(admin(settings))
+
+
+def test_the_old_values_of_an_earlier_version_s_start_are_said_not_to_be_recorded(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its codes still show which settings changed."""
+    real = Journal.admin
+
+    def without_values(self: Journal, type_: str, detail: Mapping[str, Any], **rest: Any) -> Any:
+        return real(self, type_, {k: v for k, v in detail.items() if k != "values"}, **rest)
+
+    monkeypatch.setattr(Journal, "admin", without_values)
+    start(settings)
+    monkeypatch.undo()
+    start(settings, policy={"deadline_ms": 2718}, tools={"unknown_arguments": "refuse"})
+    [change] = changes(settings)
+    assert change["changes"] == [
+        {
+            "name": "policy.deadline_ms",
+            "old": {"absent": "not_recorded"},
+            "new": {"value": 2718},
+        },
+        {
+            "name": "tools.unknown_arguments",
+            "old": {"absent": "not_in_force"},
+            "new": {"value": "refuse"},
+        },
+    ]
+
+
+def test_the_codes_of_an_old_start_in_the_genesis_form_are_no_values(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A start with neither codes nor values says only that something changed."""
+    real = Journal.admin
+
+    def bare(self: Journal, type_: str, detail: Mapping[str, Any], **rest: Any) -> Any:
+        gone = ("values", "settings")
+        return real(self, type_, {k: v for k, v in detail.items() if k not in gone}, **rest)
+
+    monkeypatch.setattr(Journal, "admin", bare)
+    start(settings)
+    monkeypatch.undo()
+    start(settings, policy={"deadline_ms": 2718})
+    [change] = changes(settings)
+    assert (change["changed"], change["changes"]) == (None, None)
+
+
+def test_values_that_are_lists_and_tables_are_recorded_whole(settings: Settings) -> None:
+    """Each as in the settings, but the classes of ``[redaction]`` are values, not names of
+    secrets; a pattern may spell out a value that it must remove, so it is not shown.
+    """
+    start(settings)
+    start(
+        settings,
+        policy={"time_zones": ["Europe/Berlin", "Asia/Tokyo"]},
+        redaction={
+            "keys": {"secret": ["badge"], "customer": ["shop_no", "till"]},
+            "patterns": {"codename": ["PROJECT-BLUEBIRD-7"]},
+        },
+    )
+    [change] = changes(settings)
+    new = {each["name"]: each["new"]["value"] for each in change["changes"]}
+    assert new["policy.time_zones"] == ["Asia/Tokyo", "Europe/Berlin"]
+    assert new["redaction.keys"] == [
+        {"class": "customer", "names": ["shop_no", "till"]},
+        {"class": "secret", "names": ["badge"]},
+    ]
+    [pattern] = new["redaction.patterns"]
+    assert pattern["class"] == "codename"
+    assert all(map(is_mark, pattern["patterns"]))
+    assert "BLUEBIRD" not in str(admin(settings))
+
+
+def test_a_very_large_value_is_recorded_by_its_size(settings: Settings) -> None:
+    """As the new value, and as the old one of the next start; all records stay small."""
+    many = {"customer": [f"column_{number:04}" for number in range(250)]}
+    start(settings)
+    start(settings, redaction={"keys": many})
+    start(settings)
+    there, back = changes(settings)
+    [new] = [each["new"] for each in there["changes"] if each["name"] == "redaction.keys"]
+    assert new["omitted"] == "size"
+    assert new["bytes"] > MAX_VALUE
+    assert [each["old"] for each in back["changes"] if each["name"] == "redaction.keys"] == [new]
+
+
+def test_the_largest_settings_fit_into_a_record(settings: Settings) -> None:
+    """Every setting that can be long is as long as is shown, at two starts in turn."""
+    issuers = {
+        f"https://{number}.login.example.com": {
+            "jwks": f"https://{number}.login.example.com/keys",
+            "audience": f"https://orders-{number}.example.com",
+        }
+        for number in range(16)
+    }
+    values = recorded_values(settings.override(identity={"issuers": issuers}))
+    assert values["identity.issuers"]["omitted"] == "size"
+    assert all(len(dumps(value)) <= MAX_VALUE + 100 for value in values.values())
+
+
+def test_an_old_value_is_redacted_by_the_rules_of_now(settings: Settings) -> None:
+    """A value that was no secret to the site at the last start is one to its new rules."""
+    start(settings, identity={"tenant": "bluebird-7"})
+    start(settings, redaction={"patterns": {"codename": ["bluebird-[0-9]"]}})
+    [change] = changes(settings)
+    [tenant] = [each for each in change["changes"] if each["name"] == "identity.tenant"]
+    assert is_mark(tenant["old"]["value"])
+    assert tenant["new"] == {"value": "default"}
+
+
+def test_two_guards_with_other_settings_that_start_in_turn_each_record_the_change(
+    settings: Settings,
+) -> None:
+    """Each start is compared with the one before it, of whichever process."""
+    one, other = settings, settings.override(policy={"deadline_ms": 2718})
+    for _ in range(2):
+        with Guard.open(one), Guard.open(other):
+            pass
+    steps = [
+        (each["changes"][0]["old"]["value"], each["changes"][0]["new"]["value"])
+        for each in changes(settings)
+    ]
+    assert steps == [(1000, 2718), (2718, 1000), (1000, 2718)]
+    assert verify_ledger(settings.ledger.path).exit_code == 5
+
+
+def test_the_old_values_of_a_start_that_somebody_changed_are_not_taken(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They come only from a line that the log's head proves."""
+    start(settings)
+    real, written = startup.last_start, '"policy.deadline_ms":{"value":1000}'
+
+    def tricked(path: Path, proofs: Any) -> Any:
+        with hidden(path, "type = 'admin.start'", written, written.replace("1000", "1999")):
+            return real(path, proofs)
+
+    monkeypatch.setattr(startup, "last_start", tricked)
+    with pytest.raises(LedgerError) as caught:
+        start(settings, policy={"deadline_ms": 2718})
+    assert caught.value.code == "ledger.unproved"
 
 
 def test_policies_that_are_refused_at_the_start_are_recorded(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
+    field,
     hanging,
     paint,
     prose,
@@ -50,6 +51,7 @@ from guardrail.review.records import (
     person_of,
 )
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
+from guardrail.review.setting_changes import setting_changes
 from guardrail.review.terminal import (
     arguments,
     clip,
@@ -315,6 +317,8 @@ def _print_record(records: RecordReader, seq: int) -> None:
         _print_answer(record)
     elif kind in {"call.throttled", "admin.quota_reached"}:
         _print_throttled(record)
+    elif kind == "admin.config_changed":
+        _print_changes(record)
     omitted = text(record, "omitted")
     if omitted:
         data(paint(f"  bare: {escape(omitted_sentence(omitted))}", Style.WARN))
@@ -374,6 +378,13 @@ def _print_throttled(record: Mapping[str, Any]) -> None:
         data(paint(f"  DENIED  the further calls of {whose}: {minute}", Style.BAD))
     else:
         data(paint(f"  DENIED  {counted(count, 'call')} of {whose}: {minute}", Style.BAD))
+
+
+def _print_changes(record: Mapping[str, Any]) -> None:
+    """Print the old and the new value of each setting that changed."""
+    for change in setting_changes(record):
+        for line in field("  ", f"{change.name}: {change.old} -> {change.new}"):
+            data(line)
 
 
 def _print_tree(record: Mapping[str, Any]) -> None:
