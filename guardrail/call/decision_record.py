@@ -12,16 +12,16 @@ import orjson
 
 from guardrail.approvals.rules import Grant
 from guardrail.call.asserted import (
-    NOTHING,
     AssertedFacts,
     as_facts,
     as_recorded,
     as_said,
-    leftover,
     trace_of,
 )
+from guardrail.call.record_checks import recorded_amounts, scan, scan_said
 from guardrail.call.stages import UNREDACTED, Decided, Prepared, RecordedInput, Request
 from guardrail.call.suspended import obeys_of
+from guardrail.core.amounts import amounts_of
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
@@ -35,20 +35,10 @@ from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.identity.session import SessionState
 from guardrail.tools.tool import Tool
 
-__all__ = ["Recorder", "UnsafeRecordError", "common_fields", "outline"]
+__all__ = ["Recorder", "common_fields", "outline"]
 
 MAX_TOOLS = 10_000
 _QUOTABLE = 4
-
-
-class UnsafeRecordError(Exception):
-    """Raised if the finished record still contains a sensitive value. ``reason`` is the value of
-    the field ``omitted``.
-    """
-
-    def __init__(self, reason: str) -> None:
-        super().__init__(reason)
-        self.reason = reason
 
 
 class Recorder:
@@ -109,6 +99,7 @@ class Recorder:
                 tool_name=tool.name if name is None else name,
                 tool=self.tool_views(tool)[0],
                 target=targets(args, tool.target),
+                amounts=amounts_of(args, tool.amounts),
                 args=args,
                 arg_classes=classes,
                 time=request.time,
@@ -169,8 +160,8 @@ class Recorder:
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The model can make up any name for an undeclared tool.
         (supplied if tool.declared else leaves).extend((name, tool.server or ""))
-        _scan(request, [*leaves, *recorded.texts], supplied)
-        _scan_said(request, recorded.said)
+        scan(request, [*leaves, *recorded.texts], supplied)
+        scan_said(request, recorded.said)
         # An approval is consumed only by the call that it allows.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
@@ -191,6 +182,7 @@ class Recorder:
             approval=used.used() if used is not None else None,
             presented=prepared.presented if used is None else None,
             differs=prepared.differs,
+            amounts=recorded_amounts(tool, value, verdict.effect),
             soon=self._soon and _releases(decided),
         )
         draft = Draft.build(
@@ -427,23 +419,3 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
         if error.code in UNREDACTED:
             return prepared.unredacted(error.code)
     return prepared._replace(inspection=inspection)
-
-
-def _scan_said(request: Request, said: AssertedFacts) -> None:
-    """Raise ``UnsafeRecordError`` if the recorded context contains a sensitive value."""
-    hit = None if said is NOTHING else leftover(said, request.state)
-    if hit is not None:
-        raise UnsafeRecordError(f"gate:{hit}")
-
-
-def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
-    """Raise ``UnsafeRecordError`` if the finished record contains a sensitive value."""
-    state, schema = request.state, request.tool.schema
-    hit = state.redactor.gate(
-        texts,
-        state.memory,
-        supplied=supplied,
-        schema=None if schema is None else schema.schema,
-    )
-    if hit is not None:
-        raise UnsafeRecordError(f"gate:{hit}")

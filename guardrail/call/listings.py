@@ -221,6 +221,7 @@ def _document(
             tool_name=tool.name,
             tool=described,
             target=[],
+            amounts={},
             args={},
             arg_classes={},
             time=time_,

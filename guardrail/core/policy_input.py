@@ -84,7 +84,9 @@ def session_input(
 def tool_input(
     *, declared: bool, server: str | None, schema_digest: str | None, labels: Sequence[str]
 ) -> JsonObject:
-    """Return ``resource.properties`` without ``target``; it is constant for a tool."""
+    """Return ``resource.properties`` without ``target`` and ``amounts``; it is constant for a
+    tool.
+    """
     return {
         "declared": declared,
         "server": server,
@@ -117,6 +119,7 @@ def build(
     tool_name: str,
     tool: JsonObject,
     target: list[Json],
+    amounts: JsonObject,
     args: Json,
     arg_classes: Mapping[str, Sequence[str]],
     time: str,
@@ -140,7 +143,11 @@ def build(
                 "arg_classes": {key: list(value) for key, value in arg_classes.items()},
             },
         },
-        "resource": {"type": "tool", "id": tool_name, "properties": {**tool, "target": target}},
+        "resource": {
+            "type": "tool",
+            "id": tool_name,
+            "properties": {**tool, "target": target, "amounts": amounts},
+        },
         "context": {
             "agent": session.agent,
             "delegation": session.delegation,

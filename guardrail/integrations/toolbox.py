@@ -26,7 +26,9 @@ __all__ = ["ContentParts", "ToolBoxBase"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-_OPTIONS = frozenset({"name", "description", "server", "target", "labels", "log_output", "timeout"})
+_OPTIONS = frozenset(
+    {"name", "description", "server", "target", "labels", "amounts", "log_output", "timeout"}
+)
 """Tool options that ``Guard.tool`` also accepts."""
 
 
@@ -72,6 +74,7 @@ class ToolBoxBase(ABC):
         server: str | None = None,
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
+        amounts: Sequence[str] = (),
         log_output: bool = False,
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...

@@ -23,7 +23,7 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _OPTIONS = frozenset(
-    {"name", "server", "target", "labels", "log_output", "unsafe_stream", "timeout"}
+    {"name", "server", "target", "labels", "amounts", "log_output", "unsafe_stream", "timeout"}
 )
 
 
@@ -58,6 +58,7 @@ class ToolDeclarations(ABC):
         server: str | None = None,
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
+        amounts: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
         timeout: float | None = None,
@@ -65,8 +66,10 @@ class ToolDeclarations(ABC):
         """Declare a tool in the guard.
 
         *schema* is a JSON Schema or a pydantic model, *target* lists the arguments that identify
-        the object that the tool acts on, and *labels* are passed to the policy. If *log_output* is
-        True, the redacted result is recorded in addition to its type, size and token.
+        the object that the tool acts on, and *labels* are passed to the policy. *amounts* lists the
+        arguments that policies add up: a call is denied with cause ``arguments`` unless each of
+        them is a number from 0 to 2**53. If *log_output* is True, the redacted result is recorded
+        in addition to its type, size and token.
 
         A body that takes longer than *timeout* seconds ends with ``ToolTimeoutError``. A coroutine
         is cancelled. Any other function runs in a thread, which can't be stopped: it keeps running,
@@ -84,6 +87,7 @@ class ToolDeclarations(ABC):
             server=server,
             target=target,
             labels=labels,
+            amounts=amounts,
             log_output=log_output,
             unsafe_stream=unsafe_stream,
             timeout=timeout,
@@ -113,6 +117,7 @@ class ToolDeclarations(ABC):
         server: str | None = None,
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
+        amounts: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
         timeout: float | None = None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import re
 import sys
 import threading
 import unicodedata
@@ -13,10 +12,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from guardrail.core.amounts import check_amounts
 from guardrail.core.schema.compiled import Checker, CompiledSchema, UnknownArguments, compile_schema
 from guardrail.core.schema.json_copy import ArgumentLimits, clone
 from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
+from guardrail.tools.options import amount_pointers, labels_of, pointers_of
 
 __all__ = [
     "Tool",
@@ -36,7 +37,6 @@ larger numbers.
 """
 _LAMBDA = "<lambda>"
 """``__name__`` of every lambda."""
-_POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 # Unicode categories: control, format (including bidi marks), surrogate, private, unassigned; line
 # and paragraph separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
@@ -58,6 +58,8 @@ class Tool:
     """RFC 6901 pointers to the arguments that identify the object that the tool acts on."""
     labels: tuple[str, ...] = ()
     """Labels for the policy, which sees them as ``resource.properties.labels``."""
+    amounts: tuple[str, ...] = ()
+    """RFC 6901 pointers to the arguments that are amounts, which policies add up."""
     log_output: bool = False
     """True if the redacted result is recorded in addition to its type, size and token."""
     model: Any = None
@@ -92,6 +94,8 @@ class Tool:
             from guardrail.tools.models import take_model
 
             take = functools.partial(take_model, self.model, self.schema, self.parameters)
+        if self.amounts:
+            take = functools.partial(_take_amounts, take, self.amounts)
         object.__setattr__(self, "take", take)
 
     @property
@@ -106,6 +110,17 @@ def take_json(schema: CompiledSchema | None, args: object) -> tuple[Snapshot, di
     """
     taken = snapshot(schema, args)
     return taken, clone(taken.args)
+
+
+def _take_amounts(
+    take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]],
+    pointers: tuple[str, ...],
+    args: object,
+) -> tuple[Snapshot, Mapping[str, Any]]:
+    """Return the result of *take*, whose snapshot has a valid amount at each of *pointers*."""
+    taken = take(args)
+    check_amounts(taken[0].args, pointers)
+    return taken
 
 
 def tool_name(name: object) -> str:
@@ -134,29 +149,11 @@ def _check_shown(name: object, what: str) -> str:
     return name
 
 
-def _pointers(target: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(target, str):
-        raise UsageError(
-            "target must be a list of pointers", code="usage.target", hint='target=["/account"]'
-        )
-    pointers = tuple(target)
-    if not all(
-        type(pointer) is str and pointer and _POINTER.match(pointer) for pointer in pointers
-    ):
-        raise UsageError(
-            "target must contain RFC 6901 pointers into the arguments",
-            code="usage.target",
-            hint='target=["/account"]',
-        )
-    return pointers
-
-
 def _labels(labels: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(labels, str):
-        raise UsageError(
-            "labels must be a list of strings", code="usage.labels", hint='labels=["money"]'
-        )
-    return tuple(_check_shown(label, "a label") for label in labels)
+    shown = (
+        labels if isinstance(labels, str) else [_check_shown(each, "a label") for each in labels]
+    )
+    return labels_of(shown)
 
 
 def _seconds(timeout: object) -> float | None:
@@ -186,6 +183,7 @@ def declare(
     server: str | None = None,
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
+    amounts: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
     timeout: float | None = None,
@@ -198,7 +196,7 @@ def declare(
     tool counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` states the
     tool and the reason. *unknown* determines how a JSON Schema treats arguments that it does not
     declare. A model is part of the program, so ``SchemaError`` is raised if it can't be used.
-    Raises ``UsageError`` for an invalid name, label, target or timeout.
+    Raises ``UsageError`` for an invalid name, label, target, amount or timeout.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -227,8 +225,9 @@ def declare(
         server=None if server is None else _check_shown(server, "a server name"),
         declared=compiled is not None,
         schema=compiled,
-        target=_pointers(target),
+        target=pointers_of("target", target, "/account"),
         labels=_labels(labels),
+        amounts=amount_pointers(amounts, compiled),
         log_output=log_output,
         model=model,
         description=description,
@@ -263,6 +262,7 @@ def from_function(
     description: str | None = None,
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
+    amounts: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
     timeout: float | None = None,
@@ -295,13 +295,15 @@ def from_function(
             code="usage.name",
             hint='pass name="find_order", or define a function',
         )
+    schema = compile_schema(describe(signature.model), checker=Checker.MODEL)
     return Tool(
         name=tool_name(signature.name if name is None else name),
         server=None if server is None else _check_shown(server, "a server name"),
         declared=True,
-        schema=compile_schema(describe(signature.model), checker=Checker.MODEL),
-        target=_pointers(target),
+        schema=schema,
+        target=pointers_of("target", target, "/account"),
         labels=_labels(labels),
+        amounts=amount_pointers(amounts, schema),
         log_output=log_output,
         model=signature.model,
         description=signature.description if description is None else description,
@@ -396,6 +398,7 @@ def _declared_fields(tool: Tool) -> tuple[object, ...]:
         tool.declared,
         tool.target,
         tool.labels,
+        tool.amounts,
         tool.log_output,
         tool.unsafe_stream,
         tool.refused,

@@ -83,6 +83,7 @@ def document(**optional: Any) -> dict[str, Any]:
         tool_name="f",
         tool=tool,
         target=[None],
+        amounts={},
         args={"x": 1},
         arg_classes={"/x": ["contact"]},
         time="2026-01-01T00:00:00.000000Z",

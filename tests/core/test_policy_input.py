@@ -22,6 +22,7 @@ def _input(**attributes: Any) -> dict[str, Any]:
         tool_name="send",
         tool=tool_input(declared=True, server=None, schema_digest="d", labels=("mail",)),
         target=["x"],
+        amounts={},
         args={"to": "x"},
         arg_classes={"/to": ["contact"]},
         time="2026-01-01T00:00:00.000000Z",
@@ -48,6 +49,7 @@ def test_every_documented_key_exists() -> None:
         "schema_digest",
         "labels",
         "target",
+        "amounts",
     }
     assert set(made["context"]) == {
         "agent",

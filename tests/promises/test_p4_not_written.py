@@ -25,6 +25,7 @@ from tests.support.canaries import (
     IN_CALLS,
     SESSIONS,
     SUPPLIED,
+    label_like,
     leaks,
     learn,
     plain,
@@ -183,7 +184,7 @@ def test_what_a_session_knows_strikes_nothing_that_host_or_policy_supplied(
     from the record.
     """
     guard, folder = echoing
-    secret = plain()
+    secret = label_like() if place == "tool labels" else plain()
     with guard.session(principal="alice", agent="bot"):
         learn(guard, secret)
         before = len(records(folder / "audit.db"))

@@ -38,6 +38,12 @@ def plain() -> str:
     return f'{words[0].title()}9"s/4{words[1].title()}'
 
 
+def label_like() -> str:
+    """Return a canary that nothing knows by its shape, and that is a valid label."""
+    words = ["".join(secrets.choice("abcdefghijkmnopqrstuvwxyz") for _ in range(7)) for _ in "ab"]
+    return f"{words[0]}9-s.4{words[1]}"
+
+
 class Attributed:
     """A result of a foreign class."""
 

@@ -211,12 +211,13 @@ def decision(
     approval: Mapping[str, Any] | None = None,
     presented: str | None = None,
     differs: Sequence[str] | None = None,
+    amounts: Mapping[str, Any] | None = None,
     soon: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.decision``. *approval* is the approval that the call used;
     *presented* is one that was passed but not used. *differs* lists the arguments that differ from
-    those in the request for approval. *soon* is True if the call's result is released before its
-    outcome is durable.
+    those in the request for approval. *amounts* is None if the tool declares none. *soon* is True
+    if the call's result is released before its outcome is durable.
     """
     common.update(
         tool=tool,
@@ -243,6 +244,8 @@ def decision(
         common["presented"] = presented
     if differs is not None:
         common["differs"] = list(differs)
+    if amounts is not None:
+        common["amounts"] = amounts
     if soon:
         common["outcome"] = "soon"
     return common

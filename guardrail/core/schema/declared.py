@@ -7,7 +7,14 @@ from typing import Any
 
 from guardrail.core.schema.cost_limits import IN_PLACE_LISTS, IN_PLACE_MAPS, follow
 
-__all__ = ["declared_names", "declared_pointer", "in_place", "list_names", "names_at"]
+__all__ = [
+    "declared_names",
+    "declared_pointer",
+    "in_place",
+    "list_names",
+    "names_at",
+    "schemas_at",
+]
 
 _MAX_STEPS = 16
 _MAX_NAME = 64
@@ -70,6 +77,18 @@ def names_at(schema: Mapping[str, Any], path: Sequence[str | int]) -> frozenset[
     Return None if the schema also describes members by a pattern or as a group: a name that it does
     not declare may then be valid.
     """
+    found: set[str] = set()
+    for part in schemas_at(schema, path):
+        if any(part.get(key) for key in _GROUPS if part.get(key) is not True):
+            return None
+        found.update(declared_names(part))
+    return frozenset(found)
+
+
+def schemas_at(schema: Mapping[str, Any], path: Sequence[str | int]) -> list[dict[str, Any]]:
+    """Return every part of *schema* that can apply to the value at *path*, a place in a call's
+    arguments. Only members that the schema declares by name are found.
+    """
     places: list[Any] = [schema]
     for step in path[:_MAX_STEPS]:
         parts = list(in_place(schema, places))
@@ -79,12 +98,7 @@ def names_at(schema: Mapping[str, Any], path: Sequence[str | int]) -> frozenset[
             places = [
                 part["properties"][step] for part in parts if step in set(declared_names(part))
             ]
-    found: set[str] = set()
-    for part in in_place(schema, places):
-        if any(part.get(key) for key in _GROUPS if part.get(key) is not True):
-            return None
-        found.update(declared_names(part))
-    return frozenset(found)
+    return list(in_place(schema, places))
 
 
 _GROUPS = ("patternProperties", "additionalProperties", "unevaluatedProperties")

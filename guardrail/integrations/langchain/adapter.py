@@ -64,6 +64,7 @@ def govern(
     *,
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
+    amounts: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -76,6 +77,7 @@ def govern(
     *,
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
+    amounts: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -87,6 +89,7 @@ def govern(
     *,
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
+    amounts: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -95,7 +98,7 @@ def govern(
     """Return a governed copy of a tool, or of each tool in a list. A body runs only after a
     durable, well-formed ``allow``.
 
-    *target*, *labels*, *log_output*, *server* and *timeout* have the same meaning as in
+    *target*, *labels*, *amounts*, *log_output*, *server* and *timeout* have the same meaning as in
     ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
     returned unchanged. The original tool is not changed and stays ungoverned.
 
@@ -114,7 +117,9 @@ def govern(
     then states the tool and the argument, and every call of that tool is denied.
     """
     how = Approvals.of(approvals)
-    options = Options(tuple(target), tuple(labels), log_output, server, how, timeout)
+    options = Options(
+        tuple(target), tuple(labels), tuple(amounts), log_output, server, how, timeout
+    )
     if isinstance(tools, BaseTool):
         return cast("T", _govern(tools, guard, options))
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):

@@ -73,6 +73,7 @@ class Options:
 
     target: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    amounts: tuple[str, ...] = ()
     log_output: bool = False
     server: str | None = None
     approvals: Approvals = Approvals.ERROR
@@ -140,6 +141,7 @@ def bind(
         server=options.server,
         target=options.target,
         labels=options.labels,
+        amounts=options.amounts,
         log_output=options.log_output,
         timeout=options.timeout,
     )

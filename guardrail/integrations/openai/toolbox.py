@@ -84,6 +84,7 @@ class OpenAIToolBox(ToolBoxBase):
         server: str | None = None,
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
+        amounts: Sequence[str] = (),
         log_output: bool = False,
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...

@@ -90,6 +90,7 @@ def sample_input(
                 "schema_digest": "0" * 64 if declared else None,
                 "labels": [],
                 "target": [],
+                "amounts": {},
             },
         },
         "context": {

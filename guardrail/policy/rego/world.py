@@ -25,7 +25,7 @@ def _envelope() -> frozenset[tuple[str, ...]]:
         "action": "name properties.args properties.arg_classes",
         "resource": (
             "type id properties.declared properties.server properties.schema_digest"
-            " properties.labels properties.target"
+            " properties.labels properties.target properties.amounts"
         ),
         "context": (
             "agent.id agent.version agent.framework agent.assurance agent.method delegation"
