@@ -105,8 +105,7 @@ class Guard(GuardedCalls):
             self._callers, journal=journal, keys=keys, make=make, tokens=tokens, sessions=sessions
         )
         self._recorder = self._new_recorder(rules.profile)
-        limits = settings.limits
-        self._throttle = Throttle(journal, limits.calls_per_minute, limits.tenant_calls)
+        self._throttle = Throttle.of(journal, settings.limits)
         terms = terms_of(settings.approvals)
         self.calls = CallSteps(
             callers=self._callers,

@@ -54,6 +54,12 @@ class Writer(Protocol):
         """
 
     @property
+    def full(self) -> bool:
+        """True if the ledger has just reached its size limit. ``submit`` refuses the records of new
+        calls (``ledger.size_limit``).
+        """
+
+    @property
     def owed(self) -> int:
         """Number of outcomes that wait in memory until the ledger is writable."""
 

@@ -57,6 +57,7 @@ from guardrail.errors import (
 )
 from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
+from guardrail.ledger.size_limit import SIZE_LIMIT
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import Shielded, Steps, Wait, in_background
@@ -385,6 +386,8 @@ class CallSteps:
             request = new_attempt(request, approval=problem.approval, asked=problem)
         elif request.tries == _MAX_RETRIES:
             return None
+        elif problem.code == SIZE_LIMIT:
+            yield from self._throttle.refuse_unwritten(request.state, request.tool.name)
         elif problem.code in ("ledger.approval_taken", "ledger.suspensions_changed") or (
             yield from self._resolve_session_conflict(request.state, problem)
         ):
@@ -426,6 +429,9 @@ class CallSteps:
                 draft = self._recorder.rejection_record(request, reason)
                 return (yield from self._durable(state, draft, Shielded))[1].seq
             except LedgerError as error:
+                if error.code == SIZE_LIMIT:
+                    over = self._throttle.count_unwritten(state, tool.name)
+                    return (yield from self._throttle.wait_for_record(over))
                 tries += 1
                 if tries > _MAX_RETRIES or not (
                     yield from self._resolve_session_conflict(state, error)
@@ -440,7 +446,4 @@ class CallSteps:
 
 
 def _cause(name: str) -> Cause:
-    try:
-        return Cause(name)
-    except ValueError:
-        return Cause.ERROR
+    return Cause(name) if name in tuple(Cause) else Cause.ERROR

@@ -1,5 +1,6 @@
 """Limits the number of decisions per minute for each principal and for each tenant. Further calls
-are denied, and are counted instead of being recorded individually.
+are denied, and are counted instead of being recorded individually. So are calls that the ledger has
+no room for, because it has reached its size limit.
 
 The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
 calls in that minute wait for this record: a denial always refers to a durable record, even if the
@@ -25,6 +26,7 @@ from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 from guardrail.call.journal import Journal, actor
+from guardrail.config.sections import LimitSettings
 from guardrail.core.folding import folded
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -55,6 +57,8 @@ Key = tuple[str, str | None, str]
 
 _TENANT = "\0tenant"
 """First part of the key of a whole tenant. No tenant has this name."""
+_FULL: Key = ("\0ledger", None, "")
+"""The key of all calls that the ledger has no room for."""
 
 # Spellings of a name that look the same count as one principal. This can only deny more calls.
 _folded = functools.lru_cache(4_096)(folded)
@@ -68,11 +72,13 @@ class ExceededLimit:
     """One of the principal's sessions, or None for the principals that share one record."""
     window: int
     limit: int
-    """Number of calls per minute."""
+    """Number of calls per minute, or size of the ledger in MB if ``of_ledger`` is True."""
     since: str
     """Start of the minute (RFC 3339)."""
     of_tenant: bool = False
     """True if a tenant exceeded its limit, so all of its principals are denied."""
+    of_ledger: bool = False
+    """True if the ledger has reached its size limit, so that all calls are denied."""
     count: int = 0
     """Number of denied calls."""
     tools: dict[str, int] = field(default_factory=dict)
@@ -80,6 +86,12 @@ class ExceededLimit:
     ready: Future[Receipt] = field(default_factory=Future)
     """Completes with the receipt of ``admin.quota_reached``."""
     entry: Future[Receipt] | None = None
+
+
+def _recorded_limit(exceeded: ExceededLimit) -> dict[str, int | None]:
+    if exceeded.of_ledger:
+        return {"calls_per_minute": None, "ledger_mb": exceeded.limit}
+    return {"calls_per_minute": exceeded.limit}
 
 
 def _tenant_key(state: SessionState) -> Key:
@@ -94,21 +106,28 @@ class Throttle:
         journal: Journal,
         limit: int,
         tenant_limit: int = 0,
+        ledger_mb: int = 0,
         *,
         now: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
-        """*limit* is the number of calls per minute for each principal, and *tenant_limit* that for
-        each tenant; 0 means no limit.
+        """*limit* is the number of calls per minute for each principal, *tenant_limit* that for
+        each tenant, and *ledger_mb* the size of the ledger; 0 means no limit.
         """
         self._journal = journal
         self._limit = limit
         self._tenant_limit = tenant_limit
+        self._ledger_mb = ledger_mb
         self._now = now
         self._wall = wall
         # Minutes start together with those of the wall clock, as long as that clock is not changed.
         self._start = now() - wall() % MINUTE
         self._reset(os.getpid())
+
+    @classmethod
+    def of(cls, journal: Journal, limits: LimitSettings) -> Throttle:
+        """Return a throttle with the limits in the settings."""
+        return cls(journal, limits.calls_per_minute, limits.tenant_calls, limits.ledger_mb)
 
     def _reset(self, pid: int) -> None:
         self._pid = pid
@@ -125,6 +144,8 @@ class Throttle:
         """Count a call to *tool* by the principal of *state*. Return None if the call is within the
         limits.
         """
+        if self._journal.ledger.full:
+            return self.count_unwritten(state, tool)
         if not self._limit and not self._tenant_limit:
             return None
         key = self._key(state)
@@ -136,12 +157,21 @@ class Throttle:
                 key, limit = _tenant_key(state), self._tenant_limit
                 if not limit or self._add_calls(key, 1) <= limit:
                     return None
-            exceeded, new = self._find_or_start(key, state, limit)
-            exceeded.count += 1
-            if tool in exceeded.tools or len(exceeded.tools) < _MAX_TOOLS:
-                exceeded.tools[tool] = exceeded.tools.get(tool, 0) + 1
+            exceeded, new = self._count_denied(key, state, tool, limit)
         if new:
             self._announce(key, exceeded)
+        return exceeded
+
+    def count_unwritten(self, state: SessionState, tool: str) -> ExceededLimit:
+        """Count a call to *tool* that is denied because the ledger has reached its size limit."""
+        self._key(state)  # after a fork, the counts start from zero
+        with self._lock:
+            window = int((self._now() - self._start) // MINUTE)
+            if window != self._window:
+                self._start_minute(window)
+            exceeded, new = self._count_denied(_FULL, state, tool, self._ledger_mb)
+        if new:
+            self._announce(_FULL, exceeded)
         return exceeded
 
     def charge(self, state: SessionState, calls: int) -> None:
@@ -170,11 +200,22 @@ class Throttle:
         Raises ``LedgerError`` if the record can't be written.
         """
         seq = yield from self.wait_for_record(exceeded)
+        if exceeded.of_ledger:
+            raise Denied(
+                f"denied: the ledger has reached its limit of {exceeded.limit:,} MB",
+                seq=seq,
+                cause=str(Cause.QUOTA),
+                hint="guardrail retention status; or raise [limits] ledger_mb",
+            )
         raise Denied(
             f"denied: more than {counted(exceeded.limit, 'call')} in a minute",
             seq=seq,
             cause=str(Cause.QUOTA),
         )
+
+    def refuse_unwritten(self, state: SessionState, tool: str) -> Steps[NoReturn]:
+        """Count a call to *tool* that the ledger has no room for, and raise as ``refuse`` does."""
+        return self.refuse(self.count_unwritten(state, tool))
 
     def wait_for_record(self, exceeded: ExceededLimit) -> Steps[int]:
         """Return the sequence number of the record that denies this minute's calls, once that
@@ -245,14 +286,24 @@ class Throttle:
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
+    def _count_denied(
+        self, key: Key, state: SessionState, tool: str, limit: int
+    ) -> tuple[ExceededLimit, bool]:
+        """Count a denied call. Return its count, and True if this is the first of the minute."""
+        exceeded, new = self._find_or_start(key, state, limit)
+        exceeded.count += 1
+        if tool in exceeded.tools or len(exceeded.tools) < _MAX_TOOLS:
+            exceeded.tools[tool] = exceeded.tools.get(tool, 0) + 1
+        return exceeded, new
+
     def _find_or_start(
         self, key: Key, state: SessionState, limit: int
     ) -> tuple[ExceededLimit, bool]:
         found = self._exceeded.get(key)
         if found is not None:
             return found, False
-        of_tenant = key[0] == _TENANT
-        named = of_tenant or len(self._exceeded) < MAX_EXCEEDED
+        of_tenant, of_ledger = key[0] == _TENANT, key == _FULL
+        named = of_tenant or of_ledger or len(self._exceeded) < MAX_EXCEEDED
         place = key if named else None
         found = self._exceeded.get(place)
         if found is not None:
@@ -265,6 +316,7 @@ class Throttle:
             limit,
             record_time(since),
             of_tenant,
+            of_ledger,
         )
         self._exceeded[place] = made
         if self._timer is None and not self._closed:
@@ -294,7 +346,7 @@ class Throttle:
                 exceeded.ready.set_result(receipt)
 
         detail = {
-            "calls_per_minute": exceeded.limit,
+            **_recorded_limit(exceeded),
             "since": exceeded.since,
             **self._recorded_principal(exceeded),
         }
@@ -326,7 +378,7 @@ class Throttle:
         exceeded.ready.set_exception(problem)
 
     def _recorded_principal(self, exceeded: ExceededLimit) -> Mapping[str, Any]:
-        if exceeded.state is None:
+        if exceeded.state is None or exceeded.of_ledger:
             return {"tenant": None, "principal": None}
         try:
             exceeded.state.recorded()
@@ -387,7 +439,7 @@ class Throttle:
             **whose,
             where=self._journal.where(),
             since=exceeded.since,
-            limit=exceeded.limit,
+            limit=_recorded_limit(exceeded),
             count=exceeded.count,
             tools=tools,
             begun=seq,

@@ -224,8 +224,8 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """Settings in ``[limits]``: the number of calls that a principal may make, and the number of
-    tenants that a process serves at once.
+    """Settings in ``[limits]``: the number of calls that a principal may make, the size of a
+    ledger, and the number of tenants that a process serves at once.
     """
 
     calls_per_minute: int = number_field(
@@ -240,6 +240,12 @@ class LimitSettings:
         0,
         1_000_000_000,
         "number of calls of one tenant that a guard decides in a minute; 0: no limit",
+    )
+    ledger_mb: int = number_field(
+        0,
+        0,
+        10_000_000,
+        "size of the ledger at which new calls are denied, until records are deleted; 0: no limit",
     )
     open_tenants: int = number_field(
         32, 1, 10_000, "number of tenants' guards that a process keeps open, if others are idle"

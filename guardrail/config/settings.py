@@ -282,6 +282,8 @@ class Settings:
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.limits.tenant_calls:
             governed.setdefault("limits", {})["tenant_calls"] = self.limits.tenant_calls
+        if self.limits.ledger_mb:
+            governed.setdefault("limits", {})["ledger_mb"] = self.limits.ledger_mb
         if self.identity.issuers:
             governed["identity"] |= _governed_issuers(self.identity)
         if self.tools != ToolSettings():

@@ -29,5 +29,7 @@ class LedgerSettings:
     """Time after which a writer replaces the key that it signs heads with."""
     reserve: int = 0
     """Bytes reserved on the disk for outcomes; 0 for processes that admit no calls."""
+    size_limit: int = 0
+    """Size of the ledger, in bytes, at which new calls are refused; 0: no limit."""
     max_batch: int = 256
     """Maximum number of records in one commit, not counting outcomes that waited for it."""

@@ -180,6 +180,9 @@ class Storage(TreeRows, Protocol):
         row can't hide a record from it.
         """
 
+    def used_bytes(self) -> int:
+        """Return the number of bytes of the database that are in use."""
+
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
 
@@ -316,6 +319,11 @@ class AppendingStorage(TreeRows, Protocol):
 
     def rollback(self) -> None:
         """Undo all changes since ``begin``, if that is still possible. Never raises."""
+
+    def used_bytes(self) -> int:
+        """Return the number of bytes of the database that are in use, including the changes in the
+        transaction.
+        """
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
         """Return a description of the problem with the records added since *draft*, a step of an

@@ -264,7 +264,7 @@ def decision_seq(records: RecordReader, seq: int) -> int:
     if kind in {"call.throttled", "admin.quota_reached"}:
         raise NotFoundError(
             f"record {seq} is not a decision: it counts calls that exceeded [limits] "
-            "calls_per_minute or tenant_calls",
+            "calls_per_minute, tenant_calls or ledger_mb",
             hint=f"guardrail show {seq}",
         )
     raise NotFoundError(

@@ -210,6 +210,8 @@ class MemoryLedger:
 
     suspensions = Suspensions()
     """The suspensions in force: always none."""
+    full = False
+    """True if the ledger has reached its size limit: never."""
     owed = 0
     """Number of outcomes that wait in memory: always 0, because every record is written or rejected
     immediately.

@@ -323,6 +323,7 @@ def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
     return LedgerSettings(
         # A program that writes one record and ends admits no calls.
         reserve=settings.ledger.reserve_mb << 20 if epochs else 0,
+        size_limit=settings.limits.ledger_mb << 20,
         append_deadline=settings.ledger.append_deadline_ms / 1000,
         sweep_interval=float(settings.ledger.sweep_interval_s),
         epoch_interval=float(settings.ledger.epoch_s),

@@ -66,6 +66,19 @@ def test_a_tenant_is_added_disabled_and_enabled(cli: Cli, project: Path) -> None
     ]
 
 
+def test_the_use_of_a_limited_ledger_is_listed(cli: Cli, project: Path) -> None:
+    """In MB for people, and in bytes for programs."""
+    cli("tenants", "add", "acme")
+    file = project / "guardrail.toml"
+    file.write_text(file.read_text() + "[tenants.acme.limits]\nledger_mb = 5\n")
+    assert "of 5 MB" in cli("tenants", "list").out
+    listed = json.loads(cli("tenants", "list", "--json").out)["tenants"]
+    (acme, default) = listed
+    assert (acme["ledger_mb"], default["ledger_mb"]) == (5, 0)
+    assert 0 < acme["used_bytes"] < 200_000
+    assert default["used_bytes"] is None
+
+
 @pytest.mark.parametrize(
     "table",
     [

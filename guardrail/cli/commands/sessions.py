@@ -90,7 +90,7 @@ def sessions(
     if throttled:
         remark(
             f"{counted(len(throttled), 'record')} outside sessions, for calls denied because of "
-            f"[limits] calls_per_minute; the latest: guardrail show {throttled[-1]}",
+            f"[limits]; the latest: guardrail show {throttled[-1]}",
             Style.DIM,
         )
     if not shown:

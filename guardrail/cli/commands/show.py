@@ -366,13 +366,19 @@ def _print_throttled(record: Mapping[str, Any]) -> None:
     """
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")
-    if obj(detail, "principal"):
+    size = integer(detail, "ledger_mb")
+    if size is not None:
+        whose = "all principals"
+    elif obj(detail, "principal"):
         whose = name(principal, "nobody")
     else:
         tenant = text(detail, "tenant")
         whose = f"tenant {name(tenant, '')}" if tenant else "several principals"
     limit = integer(detail, "calls_per_minute") or 0
-    minute = f"more than {limit:,} in the minute from {clock(text(detail, 'since'))}"
+    when = clock(text(detail, "since"))
+    minute = f"more than {limit:,} in the minute from {when}"
+    if size is not None:
+        minute = f"the ledger has reached its limit of {size:,} MB (minute from {when})"
     count = integer(detail, "count")
     if count is None:
         data(paint(f"  DENIED  the further calls of {whose}: {minute}", Style.BAD))

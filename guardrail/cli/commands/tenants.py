@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -53,7 +54,10 @@ def tenants() -> None:
 @settings_file_option
 @json_option
 def list_tenants(*, config: Path | None, as_json: bool) -> int:
-    """List the tenants in the settings, with the ledger of each. No ledger is opened."""
+    """List the tenants in the settings, with the ledger of each.
+
+    The use of a ledger is shown if [limits] ledger_mb limits its size. No record is read.
+    """
     settings = _settings(config)
     each = [_described(settings), *map(_described, settings.tenants.values())]
     each.sort(key=lambda item: str(item["tenant"]))
@@ -65,7 +69,7 @@ def list_tenants(*, config: Path | None, as_json: bool) -> int:
         state = str(item["state"])
         style = {"ok": Style.GOOD, "disabled": Style.WARN}.get(state, Style.PLAIN)
         line = f"{str(item['tenant']).ljust(width)}  {paint(state.ljust(9), style)}"
-        data(f"{line}  {one_line(str(item['ledger']))}")
+        data(f"{line}  {one_line(str(item['ledger']))}{_use(item)}")
     if not settings.tenants:
         remark("All tenants share this ledger.\nnext:  guardrail tenants add NAME")
     return Exit.YES
@@ -157,14 +161,31 @@ def _settings(config: Path | None) -> Settings:
     return Settings.chosen(config)
 
 
+def _use(item: Mapping[str, Any]) -> str:
+    """Return the use of a ledger whose size is limited."""
+    limit, used = item["ledger_mb"], item["used_bytes"]
+    if not limit or used is None:
+        return ""
+    return f"  {used / (1 << 20):,.1f} of {limit:,} MB"
+
+
 def _described(settings: Settings) -> dict[str, object]:
     """Return the JSON of one tenant."""
+    from guardrail.errors import LedgerError
+    from guardrail.ledger.size_limit import bytes_used
+
     there = os.path.exists(settings.ledger.path)
+    used = None
+    if there and settings.limits.ledger_mb:
+        with contextlib.suppress(LedgerError):
+            used = bytes_used(settings.ledger.path)
     return {
         "tenant": settings.identity.tenant,
         "state": "disabled" if settings.disabled else "ok" if there else "no ledger",
         "ledger": str(settings.ledger.path),
         "keys": str(settings.key_path),
         "access_log": str(settings.access_path),
+        "ledger_mb": settings.limits.ledger_mb,
+        "used_bytes": used,
         "policies": [str(path) for path in settings.policy.path],
     }

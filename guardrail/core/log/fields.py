@@ -307,13 +307,14 @@ def throttled(
     principal: Mapping[str, Any] | None,
     where: Mapping[str, Any],
     since: str,
-    limit: int,
+    limit: Mapping[str, int | None],
     count: int,
     tools: Mapping[str, int],
     begun: int,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.throttled``: the number of one principal's calls that were
-    denied in one minute.
+    denied in one minute. *limit* contains ``calls_per_minute``, and ``ledger_mb`` if that limit was
+    reached.
     """
     return {
         "v": FORMAT_VERSION,
@@ -323,7 +324,7 @@ def throttled(
         "principal": principal,
         "origin": where,
         "since": since,
-        "calls_per_minute": limit,
+        **limit,
         "count": count,
         "tools": tools,
         "begun": begun,

@@ -42,6 +42,7 @@ from guardrail.ledger.sqlite.database import check_schema, connect, data_version
 from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.ledger.sqlite.located import LocatedRows, require_outcome, wrong_call
 from guardrail.ledger.sqlite.pruning import pruned_before
+from guardrail.ledger.sqlite.size import used_bytes
 from guardrail.ledger.sqlite.tree import HEAD_COLUMNS, SQLiteTreeWriter, head_of
 from guardrail.ledger.steps import Steps
 from guardrail.ledger.storage import SUSPENSIONS_CHANGED, RecordRow, Tail
@@ -164,6 +165,10 @@ class Store(SQLiteTreeWriter):
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = self._execute(sql).fetchall()
         return rows
+
+    def used_bytes(self) -> int:
+        """Return the number of bytes of the database that are in use. Raises ``sqlite3.Error``."""
+        return used_bytes(self._ask)
 
     def row_fault(self) -> str:
         """Return a description of the rows with impossible record numbers, or an empty string if

@@ -11,6 +11,7 @@ from guardrail.errors import LedgerError
 from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.reading import ReadConnection
+from guardrail.ledger.sqlite.size import used_bytes
 from guardrail.ledger.sqlite.tree import SQLiteTree
 from guardrail.ledger.storage import CallRow, LeafRow, LineRow, PlaceKey, RecordRow
 
@@ -207,6 +208,11 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
             *marks,
             limit,
         )
+
+    def used_bytes(self) -> int:
+        """Return the number of bytes of the database that are in use."""
+        with self.snapshot():
+            return used_bytes(self.ask)
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""

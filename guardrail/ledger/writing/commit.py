@@ -23,6 +23,7 @@ from guardrail.ledger.heads import Signing
 from guardrail.ledger.names import SessionNames
 from guardrail.ledger.reserve import needs_room
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.size_limit import SizeLimit
 from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.storage import AppendingStorage, Tail
@@ -74,6 +75,7 @@ class Committer:
         self.names = SessionNames()
         """The sessions of the log that this process has found."""
         self.suspensions = SuspensionState()
+        self.size_limit = SizeLimit(settings.size_limit)
         self._marker = str(seal_path(db))
         self._next_lease_check = 0.0
 
@@ -359,6 +361,7 @@ class Committer:
         try:
             refused = claims.refused_drafts(store, drafts, tail, self.names)
             refused |= self.suspensions.refused_drafts(store, drafts, tail)
+            refused |= self.size_limit.refused_drafts(store, drafts)
             if not refused:
                 return store.add_all(drafts, tail)
             added = store.add_all([d for at, d in enumerate(drafts) if at not in refused], tail)

@@ -198,6 +198,11 @@ class LedgerWriter:
         return self._committer.suspensions.current
 
     @property
+    def full(self) -> bool:
+        """True if the ledger has just reached its size limit, so that new calls are refused."""
+        return self._committer.size_limit.reached
+
+    @property
     def known(self) -> int:
         """Number of the newest record that this process knows to be durable, or -1 if it knows
         none.

@@ -13,6 +13,8 @@ __all__ = ["LEAST_MB", "room"]
 LEAST_MB = 100
 """If there is less free space than this, a guard is about to refuse calls."""
 _MB = 1 << 20
+_WARN = 0.8
+"""Part of the limit of a ledger's size from which calls will soon be denied."""
 
 
 def _needed(settings: Settings, db: Path) -> int:
@@ -22,9 +24,37 @@ def _needed(settings: Settings, db: Path) -> int:
 
 
 def room(settings: Settings) -> Check:
-    """Compare the free space on the ledger's disk with the required space, and report whether the
-    reserve exists.
+    """Compare the free space on the ledger's disk with the required space, and the size of the
+    ledger with its limit, and report whether the reserve exists.
     """
+    disk, size = _disk(settings), _size(settings)
+    if size is None or disk.state is not CheckState.OK:
+        return disk
+    return Check(size.name, size.state, f"{disk.found}; {size.found}", size.fix)
+
+
+def _size(settings: Settings) -> Check | None:
+    """Compare the size of the ledger with its limit, if it has one and can be read."""
+    from guardrail.errors import LedgerError
+    from guardrail.ledger.size_limit import SMALL_CALL, bytes_used
+
+    limit = settings.limits.ledger_mb
+    if not limit:
+        return None
+    try:
+        used = bytes_used(settings.ledger.path)
+    except LedgerError:
+        return None  # another check says why
+    what = f"the ledger uses {used / _MB:,.1f} of {limit:,} MB ([limits] ledger_mb)"
+    hint = "delete old records: guardrail retention status; or raise ledger_mb"
+    if limit * _MB - used < SMALL_CALL:
+        return Check("room", CheckState.FAIL, f"{what}, so new calls are denied", hint)
+    if used >= _WARN * limit * _MB:
+        return Check("room", CheckState.NOTE, f"{what}; at the limit, calls are denied", hint)
+    return Check("room", CheckState.OK, what)
+
+
+def _disk(settings: Settings) -> Check:
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, ProcessState
     from guardrail.ledger.reserve import is_reserved, obstacle
