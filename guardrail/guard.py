@@ -269,11 +269,14 @@ class Guard(GuardedCalls):
         trace: str | None = None,
         token: str | None = None,
     ) -> SessionScope:
-        """Async version of ``session``: if the guard of the session's tenant is not open, a thread
-        opens it, and the tasks of other tenants do not wait.
+        """Async version of ``session``, which does not hold up other tasks: a thread opens the
+        guard of the session's tenant, if it is not open, and only this task waits for the keys of
+        the token's issuer, if they are being read.
         """
         secret = None if token is None else SecretText(token)
         del token  # a traceback may show this frame
+        if secret is not None:
+            await self._entry.averify(secret)  # from here on, it is verified without waiting
         wanted = self._entry.describe(
             principal,
             agent,
@@ -308,6 +311,10 @@ class Guard(GuardedCalls):
         ``open``.
         """
         return self._tenants.get(tenant)
+
+    async def aof_tenant(self, tenant: str) -> Guard:
+        """Async version of ``of_tenant``: a thread opens the guard."""
+        return await self._tenants.aget(tenant)
 
     def of_session(self, session: SessionScope | None = None) -> Guard:
         """Return the guard of the tenant of *session*, or of the current session.

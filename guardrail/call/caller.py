@@ -91,6 +91,10 @@ class Callers:
         """The guard's key."""
         self.default_tenant = settings.identity.tenant
         """The tenant of sessions without one."""
+        self.verifies_tokens = bool(settings.identity.issuers)
+        """True if the settings name issuers, so that sessions can be opened with a token."""
+        self.requires_verified = settings.identity.require == "verified"
+        """True if calls of principals that are only asserted are denied."""
         self._require = settings.identity.require
         self._make_state = make_state
 
@@ -163,7 +167,7 @@ class Callers:
             return Caller(state, refusal)
         if assurance is Assurance.ABSENT:
             return Caller(state, lambda: refusal() or ABSENT)
-        if self._require == "verified":
+        if self.requires_verified:
             return Caller(state, lambda: refusal() or UNVERIFIED)
         return Caller(state, refusal)
 

@@ -93,13 +93,20 @@ class SessionEntry:
 
         Waits for the keys of its issuer if the token's key is unknown, but never on an event loop.
         """
+        return self._verifier().verify(token, wait=0.0 if _on_event_loop() else FETCH_WAIT_S)
+
+    async def averify(self, token: SecretText) -> VerifiedToken:
+        """Async version of ``verify``: the task waits for the keys of the token's issuer."""
+        return await self._verifier().averify(token)
+
+    def _verifier(self) -> TokenVerifier:
         if self._tokens is None:
             raise IdentityError(
                 "guardrail can verify no token, because the settings name no issuer",
                 code="identity.token.issuer",
                 hint='add a table [identity.issuers."ISSUER"] (docs/identity.md)',
             )
-        return self._tokens.verify(token, wait=0.0 if _on_event_loop() else FETCH_WAIT_S)
+        return self._tokens
 
     def enter(self, wanted: SessionDescription) -> SessionScope:
         """Return the session *wanted*. Raises ``IdentityError`` if it belongs to another caller,

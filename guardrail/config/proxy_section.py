@@ -49,6 +49,11 @@ class ProxySettings:
     identity_header: str = text_field(
         "", "header in which these peers pass the caller, whose identity is then asserted"
     )
+    token_header: str = text_field(
+        "x-guardrail-identity",
+        "header with the caller's access token, which is verified if [identity] names issuers; "
+        "authorization is possible if the model's API needs no key in it",
+    )
     tools: Path = text_field(
         Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
     )

@@ -389,6 +389,8 @@ def _governed_proxy(proxy: ProxySettings) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if any(getattr(proxy, name) != getattr(usual, name) for name in names):
         found["proxy"] = {name: getattr(proxy, name) for name in names}
+    if proxy.token_header != usual.token_header:
+        found["proxy_token"] = {"token_header": proxy.token_header}
     if proxy.allow_fields:
         found["proxy_fields"] = {"allow_fields": proxy.allow_fields}
     return found

@@ -7,6 +7,7 @@ If it does not answer, the known keys stay in use until they reach the maximum a
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
 import time
@@ -35,6 +36,8 @@ _COOL_DOWN_S: Final = 10.0
 """Least time between two requests to one URL."""
 _FILE_S: Final = 1.0
 """Time for which a file is not examined again."""
+_POLL_S: Final = 0.02
+"""Time between two looks at a request that a task waits for."""
 _PRIVATE: Final = frozenset({"d", "k", "p", "q", "dp", "dq", "qi", "oth"})
 
 
@@ -142,6 +145,16 @@ class KeySource:
         request = self._request
         if request is not None and wait > 0:
             request.ended.wait(wait)
+
+    async def aanswered(self, wait: float) -> None:
+        """Wait until no request to the server is in progress, at most *wait* seconds."""
+        end = time.monotonic() + wait
+        request = self._request
+        if request is None:
+            return
+        # The request runs in a thread, which may belong to the parent of a forked process.
+        while request.is_running() and time.monotonic() < end:  # noqa: ASYNC110
+            await asyncio.sleep(_POLL_S)
 
     def _due(self, now: float) -> bool:
         # A server that does not answer is not asked before each call.

@@ -32,8 +32,14 @@ KEYS: Final = "token_keys"
 
 FETCH_WAIT_S: Final = 2.0
 """Time for which a session's opening may wait for the key set of a token with an unknown key."""
+MOST_WAITING: Final = 16
+"""Maximum number of tokens that wait for keys on event loops. Others are refused at once, so that
+tokens that nobody signed don't occupy a server.
+"""
 _MEMORY_S: Final = 60.0
 MAX_REMEMBERED: Final = 2_048
+_MAY_COME: Final = frozenset({"identity.token.key", "identity.token.keys"})
+"""Codes of refusals that new keys can remove."""
 
 
 class VerifiedToken:
@@ -109,6 +115,7 @@ class TokenVerifier:
         """The keys of each issuer."""
         self._number_of_keys = sum(len(source.load().keys) for source in self.sources.values())
         self._remembered: dict[bytes, VerifiedToken] = {}
+        self._waiting: set[object] = set()
 
     def number_of_keys(self) -> int:
         """Return the number of keys that all issuers had when this was created."""
@@ -144,6 +151,28 @@ class TokenVerifier:
             with contextlib.suppress(RuntimeError, StopIteration):  # another thread was first
                 self._remembered.pop(next(iter(self._remembered)), None)
         self._remembered[digest] = made
+
+    async def averify(self, text: object) -> VerifiedToken:
+        """Async version of ``verify``: if the issuer's keys are being read, the task waits for them
+        at most ``FETCH_WAIT_S`` seconds.
+        """
+        secret = SecretText(text)
+        del text
+        try:
+            return self.verify(secret, wait=0.0)
+        except IdentityError as error:
+            if error.code not in _MAY_COME or len(self._waiting) >= MOST_WAITING:
+                raise
+        place = object()
+        self._waiting.add(place)
+        try:
+            await self._source(secret).aanswered(FETCH_WAIT_S)
+        finally:
+            self._waiting.discard(place)
+        return self.verify(secret, wait=0.0)
+
+    def _source(self, secret: SecretText) -> KeySource:
+        return self.sources[issuer_of(parse_token(secret.reveal()), self._issuers).issuer]
 
     def _verified(self, token: TokenText, wait: float) -> VerifiedToken:
         issuer = issuer_of(token, self._issuers)

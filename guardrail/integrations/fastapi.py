@@ -9,7 +9,6 @@ contains only a code, because messages name parts of the settings.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
@@ -97,17 +96,8 @@ def token_session(
 
 
 async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> SessionScope:
-    """Return the session of the token in a request. Raises ``IdentityError``.
-
-    A known token is verified here. If its key is unknown, a thread waits for the issuer's keys.
-    """
-    token = _token_in(scope)
-    try:
-        return await guard.asession(token=token.reveal(), agent=agent)
-    except IdentityError as error:
-        if error.code != "identity.token.key":
-            raise
-    return await asyncio.to_thread(lambda: guard.session(token=token.reveal(), agent=agent))
+    """Return the session of the token in a request. Raises ``IdentityError``."""
+    return await guard.asession(token=_token_in(scope).reveal(), agent=agent)
 
 
 def _token_in(scope: _Scope) -> SecretText:

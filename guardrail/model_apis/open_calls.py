@@ -15,9 +15,9 @@ from guardrail.model_apis.kept_names import kept_name
 
 __all__ = ["OpenCalls", "Owner", "owner_of"]
 
-Owner = tuple[str, str, str]
-"""The tenant, principal and agent that made a call. Only this owner can report the call's
-result.
+Owner = tuple[str, ...]
+"""Identifies the caller that made a call, for example by tenant, principal and agent. Only this
+owner can report the call's result.
 """
 
 _MOST = 4_096

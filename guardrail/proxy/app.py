@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_dig
 from guardrail.proxy.shared import Shared
 from guardrail.proxy.tools import RequestTools
 from guardrail.proxy.upstream import Upstream
+from guardrail.proxy.verified_callers import VerifiedCallers
 from guardrail.system.asgi_rules import Receive, Scope, Send
 from guardrail.system.os_user import user_name
 
@@ -82,14 +83,14 @@ class Proxy:
         notices: Notices | None = None,
         refused: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """*identify* returns the caller of a request, or raises a ``GuardrailError``. *seen*
-        collects the tools that have not been accepted. *notify* is called with a line for the
-        operator if a call waits for approval, or if the file of accepted tools becomes unreadable.
+        """*identify* returns the caller of a request without an access token, or raises a
+        ``GuardrailError``. *seen* collects the tools that have not been accepted. *notify* is
+        called with a line for the operator if a call waits for approval, or if the file of accepted
+        tools becomes unreadable.
         *notices* receives lines about the upstream, refused requests and new tools. *refused* is
         called with the code of each request that ended with an error and left no record of a call.
-        Raises
-        ``ConfigError`` if the upstream can't be reached safely, or if the file of accepted tools
-        can't be read.
+        Raises ``ConfigError`` if the upstream can't be reached safely, if the file of accepted
+        tools can't be read, or if access tokens can't be passed in the header in *settings*.
         """
         self.unanswered = 0
         """Number of requests to which the upstream did not respond."""
@@ -108,7 +109,7 @@ class Proxy:
         accepted = AcceptedTools(settings.tools)
         tools = RequestTools(guard, accepted, seen, self._notices, notify)
         self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools, notify)
-        self._identify = identify
+        self._callers = VerifiedCallers(guard, settings, identify)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection from an ASGI server."""
@@ -121,7 +122,7 @@ class Proxy:
 
     async def _serve(self, incoming: Incoming, out: Outgoing) -> None:
         try:
-            await self._handler(incoming, out)
+            await self._handle(incoming, out)
             if out.status >= 400:
                 said = f"the upstream answered {out.status}"
                 self._count(f"upstream.{out.status}", said, refused=False)
@@ -150,19 +151,20 @@ class Proxy:
         count = 1 if known is None else known.count + 1
         self.failed[code] = FailedRequests(count, message, refused)
 
-    def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
+    async def _handle(self, incoming: Incoming, out: Outgoing) -> None:
         of_litellm = (incoming.method, incoming.path) == ("POST", LITELLM_PATH)
         route = None if of_litellm else find_route(incoming.method, incoming.path)
-        identity = self._identify(incoming.scope)
+        identity = await self._callers.identify(incoming.scope)
         if route is not None and route.api is None:
-            return pass_on(self._shared, route, incoming, out)
+            await pass_on(self._shared, route, incoming, out)
+            return
         self._shared.outcomes.start()
-        header = self._shared.identity_header
-        digest = credential_digest(incoming.headers, incoming.query, header)
-        caller = ProxyCaller(identity, digest)
+        own = self._shared.identity_headers
+        caller = ProxyCaller(identity, credential_digest(incoming.headers, incoming.query, own))
         if route is None:
-            return answer_litellm(self._shared, caller, incoming, out)
-        return Exchange(self._shared, route, caller, incoming, out).run()
+            await answer_litellm(self._shared, caller, incoming, out)
+        else:
+            await Exchange(self._shared, route, caller, incoming, out).run()
 
     async def _live(self, receive: Receive, send: Send) -> None:
         await receive()

@@ -6,23 +6,29 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from guardrail.config import ProxySettings
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.principal import check_id
+from guardrail.identity.token_text import SecretText
 from guardrail.system.asgi_rules import ConnectionFacts, Scope, caller_of, facts_of
 from guardrail.system.listener import values_of
 from guardrail.system.os_user import user_named
 from guardrail.system.socket_owner import socket_user
 
-__all__ = ["CallerIdentity", "RequestIdentity"]
+if TYPE_CHECKING:
+    from guardrail.call.scope import SessionScope
+
+__all__ = ["HEADER_NAME", "RESERVED_HEADERS", "CallerIdentity", "RequestIdentity"]
 
 _NOBODY = Principal(id="", assurance=Assurance.ABSENT, method="none")
 _USER, _TOKEN = "os_user", "token"
-_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
-_RESERVED = frozenset(
+HEADER_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+"""Matches the names of headers that settings can name, in lower case."""
+RESERVED_HEADERS = frozenset(
     {
         "authorization",
         "x-api-key",
@@ -39,12 +45,33 @@ _RESERVED = frozenset(
 """Headers that already have a different meaning or that clients set themselves."""
 
 
-class RequestIdentity(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class RequestIdentity:
     """The identity of a request's caller."""
 
     principal: Principal
     agent: Agent | None = None
-    """The program, identified by its token, if the principal is identified in a different way."""
+    """The program, identified by its caller token, if the principal is identified in a different
+    way and no access token states the agent.
+    """
+    session: SessionScope | None = None
+    """A session of the caller that has no calls, if an access token states the caller."""
+    token: SecretText | None = None
+    """The access token that states the caller, or None."""
+
+    @property
+    def program(self) -> Agent | None:
+        """The program that a caller token identifies, or None."""
+        if self.agent is None and self.principal.method == _TOKEN:
+            return Agent(id=self.principal.id, method=_TOKEN)
+        return self.agent
+
+    @property
+    def opening(self) -> dict[str, Any]:
+        """The arguments with which ``Guard.session`` opens a session of the caller."""
+        if self.token is not None:
+            return {"token": self.token.reveal(), "agent": self.agent}
+        return {"principal": self.principal, "agent": self.agent}
 
 
 class CallerIdentity:
@@ -63,7 +90,8 @@ class CallerIdentity:
                 hint="set both: the peers that may specify the caller, and the header that they "
                 "use",
             )
-        if self._header and (_NAME.fullmatch(self._header) is None or self._header in _RESERVED):
+        usable = HEADER_NAME.fullmatch(self._header) and self._header not in RESERVED_HEADERS
+        if self._header and not usable:
             raise ConfigError(
                 "[proxy] identity_header: this name can't be used",
                 code="config.identity_header",

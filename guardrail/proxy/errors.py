@@ -73,6 +73,10 @@ _KINDS = {
 }
 _NOT_YOURS = frozenset({"identity.session", "identity.peer"})
 """Error codes for identities that belong to a different caller."""
+_TENANTS = frozenset({"identity.tenant", "identity.tenant_disabled"})
+"""Error codes for tenants that are not served."""
+_TOKEN = "identity.token."  # noqa: S105 - the beginning of an error code
+_NO_KEYS = "identity.token.keys"
 _OTHER = _Kind("server_error", "api_error")
 
 
@@ -133,9 +137,23 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, ModelAnswerError):
         return Failure(502, error.code, error.message, retry=False)
     if isinstance(error, IdentityError):
-        return Failure(403 if error.code in _NOT_YOURS else 400, error.code, error.message)
+        return _failed_identity(error)
     code = error.code if isinstance(error, GuardrailError) else "proxy.bug"
     return Failure(500, code, "guardrail could not handle the request", retry=False)
+
+
+def _failed_identity(error: IdentityError) -> Failure:
+    """Return the failure for a caller that is not accepted. Its message names neither the files and
+    addresses of keys nor other tenants.
+    """
+    if error.code == _NO_KEYS:
+        text = "access tokens of this issuer can't be verified at the moment; try again later"
+        return Failure(503, error.code, text)
+    if error.code in _TENANTS:
+        return Failure(403, error.code, "the tenant of this access token is not served here")
+    if error.code.startswith(_TOKEN):
+        return Failure(401, error.code, _with_hint(error))
+    return Failure(403 if error.code in _NOT_YOURS else 400, error.code, error.message)
 
 
 def _with_hint(error: GuardrailError) -> str:

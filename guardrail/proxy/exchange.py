@@ -95,7 +95,7 @@ class Exchange:
         """Send the request to the upstream, and pass on the response. Calls that the client does
         not receive are withdrawn.
         """
-        identity = self._shared.identity_header
+        identity = self._shared.identity_headers
         headers = to_upstream(self._incoming.headers, governed=True, identity=identity)
         try:
             async with (

@@ -89,11 +89,13 @@ def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Hea
     return [(name, value) for name, value in found if name not in _HOP | named | drop]
 
 
-def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None) -> Headers:
-    """Return the headers for a request to the upstream. *identity* is the header in which a peer
-    specifies the principal.
+def to_upstream(
+    headers: Headers, *, governed: bool, identity: frozenset[str] = frozenset()
+) -> Headers:
+    """Return the headers for a request to the upstream. *identity* are the headers that identify
+    the caller to the proxy.
     """
-    drop = _NOT_TO_UPSTREAM if identity is None else _NOT_TO_UPSTREAM | {identity}
+    drop = _NOT_TO_UPSTREAM | identity
     if governed:
         drop |= _OF_BODY | {"accept-encoding"}
     kept = [
@@ -112,7 +114,9 @@ def as_json(headers: Headers) -> Headers:
     return [*kept, ("content-type", "application/json")]
 
 
-def credentials_in(headers: Headers, query: str, identity: str | None = None) -> Iterator[str]:
+def credentials_in(
+    headers: Headers, query: str, identity: frozenset[str] = frozenset()
+) -> Iterator[str]:
     """Yield the parts of a request that may identify its caller to the upstream or to the proxy:
     every header that is passed on and every query parameter, except those that are known to be
     harmless. Their order depends only on the parts themselves. *identity* has the same meaning as

@@ -39,15 +39,20 @@ _SETTINGS = {421: "hosts", 403: "origins"}
 
 
 def listener_rules(
-    settings: ProxySettings, log: Callable[[str], None] = lambda _: None
+    settings: ProxySettings,
+    log: Callable[[str], None] = lambda _: None,
+    *,
+    verified: bool = False,
 ) -> tuple[ListenAddress, ListenerRules]:
     """Return the address and the rules for the proxy's listener. *log* receives a line if the
-    callers file later becomes unusable. Raises ``ConfigError`` for settings that would serve
-    unidentified callers.
+    callers file later becomes unusable. *verified* is True if the proxy serves only callers with a
+    verified access token. Raises ``ConfigError`` for settings that would serve unidentified
+    callers.
     """
     address = ListenAddress.parse(settings.listen)
     tokens = None if settings.callers is None else CallerTokens(settings.callers, log=log)
-    check_binding(address, tls=settings.tls_cert is not None, authenticated=tokens is not None)
+    authenticated = verified or tokens is not None
+    check_binding(address, tls=settings.tls_cert is not None, authenticated=authenticated)
     if address.wildcard and not settings.hosts:
         raise ConfigError(
             f"{address} can't be the Host of a request, so every request would be refused",
@@ -69,6 +74,7 @@ def listener_rules(
         idle_s=settings.idle_s,
         stop_s=settings.stop_s,
         authenticate=None if tokens is None else tokens.authenticate,
+        app_authenticates=verified,
     )
 
 
@@ -119,7 +125,8 @@ def proxy_listener(
     collects the tools that have not been accepted. *log* is called with lines for the operator.
     Raises ``ConfigError``.
     """
-    address, rules = listener_rules(settings, log)
+    verified = guard.calls.callers.requires_verified
+    address, rules = listener_rules(settings, log, verified=verified)
     identity = CallerIdentity(settings)
     notices = Notices(log)
     refused = RefusedRequests(guard.record_admin)

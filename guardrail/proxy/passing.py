@@ -25,7 +25,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
         body = await _checked(shared, incoming)
     elif incoming.has_body:
         body = incoming.pieces(limit)
-    identity = shared.identity_header
+    identity = shared.identity_headers
     headers = to_upstream(incoming.headers, governed=False, identity=identity)
     try:
         async with (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import hmac
 import secrets
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardrail.call.scope import SessionScope
+from guardrail.errors import IdentityError
 from guardrail.model_apis.claims import ResultClaim, is_legacy
 from guardrail.model_apis.kept_names import kept_name
+from guardrail.model_apis.open_calls import Owner
 from guardrail.proxy.callers import RequestIdentity
 from guardrail.proxy.headers import Headers, credentials_in
 
@@ -37,15 +40,19 @@ class ProxyCaller:
     """The result of ``credential_digest`` for the request."""
 
     @property
-    def key(self) -> tuple[str, str, str]:
-        """A key that identifies this caller. The credential includes the token that identifies the
-        agent.
+    def key(self) -> Owner:
+        """A key that identifies this caller. The credential includes the caller token, but not the
+        access token, which the caller renews.
         """
-        principal = self.identity.principal
-        return principal.issuer or "", principal.id, self.credential
+        principal, session = self.identity.principal, self.identity.session
+        who = principal.issuer or "", principal.id, self.credential
+        if session is None:
+            return who
+        opened = session.session
+        return (*who, opened.tenant, opened.agent.id, opened.agent.assurance)
 
 
-def credential_digest(headers: Headers, query: str, identity: str | None) -> str:
+def credential_digest(headers: Headers, query: str, identity: frozenset[str] = frozenset()) -> str:
     """Return a digest of everything in a request that may be a credential. The credentials
     themselves are never stored. The digest is meaningful only in this process. The arguments are
     those of ``credentials_in``.
@@ -66,7 +73,7 @@ def call_names(claims: Iterable[ResultClaim]) -> list[str]:
     return [call_name(claim.key) for claim in claims if not is_legacy(claim.key)][::-1]
 
 
-_Place = tuple[tuple[str, str, str], str]
+_Place = tuple[Owner, str]
 
 
 def _key(caller: ProxyCaller, name: str) -> _Place:
@@ -90,31 +97,55 @@ class CallerSessions:
         found = self._known.get(place)
         if found is None:
             # The session may have records from an earlier process.
-            found = await asyncio.to_thread(self._guard.session, *caller.identity, id=name)
+            found = await self._entered(caller, name)
+        else:
+            found = await self._current(caller, found)
         self._keep(place, found)
         return found
 
-    def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
+    async def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
         """Return the session of the first known name in *names*, or None if no name is known."""
         for name in names:
             found = self._known.get(_key(caller, name))
             if found is not None:
-                return found
+                return await self._current(caller, found)
         return None
 
     def new(self, caller: ProxyCaller) -> SessionScope:
-        """Return a new session."""
-        return self._guard.session(*caller.identity)
+        """Return a new session.
+
+        If the caller's access token has expired while the model answered, this is the session that
+        the token opened earlier, in which calls are denied and recorded.
+        """
+        try:
+            return self._guard.session(**caller.identity.opening)
+        except IdentityError:
+            if caller.identity.session is None:
+                raise
+            return caller.identity.session
+
+    async def _current(self, caller: ProxyCaller, found: SessionScope) -> SessionScope:
+        """Return *found*, entered with the access token of this request if the caller has one: an
+        earlier token may have expired.
+        """
+        own = caller.identity.session
+        if own is None or own.token_refusal == found.token_refusal:
+            return found
+        return await self._entered(caller, found.id)
+
+    async def _entered(self, caller: ProxyCaller, id_: str) -> SessionScope:
+        # The thread reads the ledger, if this process does not know the session.
+        enter = functools.partial(self._guard.session, **caller.identity.opening, id=id_)
+        return await asyncio.to_thread(enter)
 
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
         """Remember *session* for requests that continue any of *names*."""
         for name in names:
             place = _key(caller, name)
-            if self._known.get(place, session) is not session:
-                # Servers that number their calls reuse names in different conversations.
-                self._keep(place, None)
-            else:
-                self._keep(place, session)
+            known = self._known.get(place, session)
+            # Servers that number their calls reuse names in different conversations.
+            is_same = known is not None and known.id == session.id
+            self._keep(place, session if is_same else None)
 
     def _keep(self, place: _Place, session: SessionScope | None) -> None:
         self._known[place] = session

@@ -17,6 +17,7 @@ from guardrail.proxy.tools import RequestTools
 from guardrail.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
+    from guardrail.call.scope import SessionScope
     from guardrail.guard import Guard
 
 __all__ = ["Shared"]
@@ -40,16 +41,18 @@ class Shared:
     again: AskedAgain = field(default_factory=AskedAgain)
 
     @property
-    def identity_header(self) -> str | None:
-        """The header in which a peer specifies the principal, in lower case."""
-        return self.settings.identity_header.lower() or None
+    def identity_headers(self) -> frozenset[str]:
+        """The headers that identify the caller to the proxy, in lower case."""
+        settings = self.settings
+        names = settings.identity_header.lower(), settings.token_header.lower()
+        return frozenset(name for name in names if name)
 
-    @property
-    def approval_wait_s(self) -> float:
-        """Number of seconds that a call waits for approval: 0 if the settings do not permit
-        approval by a person.
+    def approval_wait_s(self, session: SessionScope) -> float:
+        """Return the number of seconds that a call in *session* waits for approval: 0 if the
+        settings of its tenant do not permit approval by a person.
         """
-        accepted = self.guard.approvals.terms.unsafe_asserted
+        guard = self.guard.of_session(session)
+        accepted = guard.approvals.terms.unsafe_asserted or guard.calls.callers.verifies_tokens
         return self.settings.approval_wait_s if accepted else 0
 
     @property

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guardrail.core.words import agree, counted
+from guardrail.model_apis.open_calls import Owner
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
 from guardrail.proxy.accepted_tools import AcceptedTools, Tools, accepted_as
@@ -62,7 +63,7 @@ class RequestTools:
         """The accepted tools according to the ledger's latest record of them."""
         self._changing = asyncio.Lock()
         self._seen = seen
-        self._subjects: OrderedDict[tuple[str, ...], SessionScope] = OrderedDict()
+        self._subjects: OrderedDict[Owner, SessionScope] = OrderedDict()
 
     async def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
         """Return the tools in a request as the policy sees them, keyed by name.
@@ -177,9 +178,11 @@ class RequestTools:
         """Return a session of *caller* that has no calls. A listing depends on the caller, but not
         on the session of the request.
         """
+        if caller.identity.session is not None:
+            return caller.identity.session
         found = self._subjects.pop(caller.key, None)
         if found is None:
-            found = self._guard.session(*caller.identity)
+            found = self._guard.session(**caller.identity.opening)
         self._subjects[caller.key] = found
         if len(self._subjects) > _MOST:
             self._subjects.popitem(last=False)

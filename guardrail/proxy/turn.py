@@ -86,7 +86,7 @@ class ProxyTurn:
             session = await shared.sessions.named(caller, name)
         else:
             known = [*places_of(body), *call_names(claims)]
-            session = shared.sessions.continued(caller, known)
+            session = await shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
         made.choices = choices_of(body)
         made._offered = offered_tools(api, body)
@@ -133,7 +133,7 @@ class ProxyTurn:
             self._shared.guard,
             self._shared.outcomes.calls,
             self.session,
-            self._shared.approval_wait_s,
+            self._shared.approval_wait_s(self.session),
             adapter="proxy",
             context=self._context,
             owner=self.owner,
@@ -185,7 +185,7 @@ class ProxyTurn:
 
     def _tell_of_wait(self, tool: str) -> None:
         """Tell the operator that a call is waiting, because the client sees only a delay."""
-        seconds = self._shared.approval_wait_s
+        seconds = self._shared.approval_wait_s(self.session)
         with contextlib.suppress(OSError):  # the call waits even if the line can't be written
             self._shared.notify(
                 f"{tool} is waiting for approval (up to {seconds:g} s): guardrail approvals"

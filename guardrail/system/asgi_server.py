@@ -84,7 +84,8 @@ class Listener:
         the shutdown. Raises ``ConfigError`` if other machines can reach the address without TLS or
         without authentication, if it can't be bound, and if uvicorn is not installed.
         """
-        check_binding(address, tls=tls is not None, authenticated=rules.authenticate is not None)
+        authenticated = rules.authenticate is not None or rules.app_authenticates
+        check_binding(address, tls=tls is not None, authenticated=authenticated)
         require_server()
         self._socket = _bound_socket(address)
         self.address = ListenAddress(address.host, int(self._socket.getsockname()[1]))

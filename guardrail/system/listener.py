@@ -116,6 +116,9 @@ class ListenerRules:
     this function, every caller is served.
     """
 
+    app_authenticates: bool = False
+    """True if the app itself refuses every request without a valid credential."""
+
     @property
     def max_connections(self) -> int:
         """Maximum number of open connections. A client may keep one open between two requests."""
@@ -148,7 +151,8 @@ def check_binding(address: ListenAddress, *, tls: bool, authenticated: bool) -> 
     raise ConfigError(
         f"other machines can reach {address}, and the server would serve all of them",
         code="listener.callers_required",
-        hint="set callers to a file of tokens, or listen on 127.0.0.1",
+        hint="set callers to a file of tokens, or listen on 127.0.0.1; a proxy also serves other "
+        'machines if [identity] require = "verified"',
     )
 
 

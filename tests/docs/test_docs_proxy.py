@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from guardrail.proxy.embedded import ANTHROPIC_NAMES, OPENAI_NAMES
@@ -18,9 +21,11 @@ from guardrail.proxy.errors import ProxyError
 from guardrail.proxy.routes import find_route
 from guardrail.system.os_user import user_name
 from tests.proxy.test_proxy_litellm import GUARDRAIL
+from tests.support import tokens
 from tests.support.command_line import Ran, command, environment
 from tests.support.guards import records, whole
 from tests.support.model_server import Call, ModelServer, Turn
+from tests.support.projects import new_project
 
 PAGE = (Path(__file__).parents[2] / "docs" / "proxy.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
@@ -211,3 +216,30 @@ def test_programs_with_tokens_use_the_proxy_as_the_page_says(
     decisions = records(tmp_path / "audit" / "ledger.db", "call.decision")
     callers = {(each["principal"]["id"], each["agent"]["id"]) for each in decisions}
     assert callers == {(user_name(), "nightly")}
+
+
+def test_callers_with_access_tokens_are_served_as_the_page_says(tmp_path: Path) -> None:
+    """The settings of the page, with the issuer's keys in a file; the client of the page."""
+    settings = block("toml").replace("https://login.example.com/oauth2/keys", "jwks.json")
+    assert "jwks.json" in settings
+    new_project(tmp_path, settings)
+    (tmp_path / "jwks.json").write_text(tokens.key_set(tokens.jwk()))
+    access_token = tokens.token(aud="https://models.example.com", now=int(time.time()))
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Where is order 7?"}]}
+    with (
+        ModelServer([Turn(calls=[Call("find_order", {"number": 7})])], repeat=True) as api,
+        started(tmp_path, f"guardrail proxy --upstream {api.openai}") as (_, told),
+    ):
+        assert "callers:  with a token of https://login.example.com in the header" in told
+        base = told.splitlines()[1].partition("=")[2]
+        program = block("python", 2).replace("https://models.example.com", base)
+        made: dict[str, Any] = {"OpenAI": functools.partial(openai.OpenAI, api_key="k")}
+        exec(program, made | {"access_token": access_token}, made)
+        with made["openai"] as client:
+            assert client.chat.completions.create(**asked).choices[0].message.tool_calls
+            with pytest.raises(openai.AuthenticationError, match="x-guardrail-identity"):
+                client.chat.completions.create(
+                    **asked, extra_headers={"x-guardrail-identity": openai.omit}
+                )
+    (record,) = records(tmp_path / "audit" / "ledger.db", "call.decision")
+    assert record["principal"]["assurance"] == "verified"

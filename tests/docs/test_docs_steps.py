@@ -106,6 +106,8 @@ STEPS: dict[str, dict[str, str]] = {
         'guardrail proxy token nightly': "docs/test_docs_proxy.py::test_programs_with_tokens_use_the_proxy_as_the_page_says",
         'curl http://127.0.0.1:8290/v1/chat/completions -H "x-guardrail-token: $GUARDRAIL_TOKEN" -H "Authorization: Bearer $OPENAI_API_KEY" -H "Content-Type: application/json" -d \'{"model": "gpt-5", "messages": [{"role": "user", "content": "Where is order 7?"}]}\'': "docs/test_docs_proxy.py::test_programs_with_tokens_use_the_proxy_as_the_page_says",
         'python import os': "docs/test_docs_proxy.py::test_programs_with_tokens_use_the_proxy_as_the_page_says",
+        "toml [identity]": "docs/test_docs_proxy.py::test_callers_with_access_tokens_are_served_as_the_page_says",
+        "python openai = OpenAI(": "docs/test_docs_proxy.py::test_callers_with_access_tokens_are_served_as_the_page_says",
         "yaml guardrails:": "docs/test_docs_proxy.py::test_the_settings_for_litellm_are_those_that_its_test_uses",
     },
     "opa-server.md": {

@@ -288,3 +288,54 @@ def test_settings_with_issuers_have_their_own_digest(tmp_path: Path) -> None:
     assert "/a/" not in json.dumps(one.governed())
     again = Settings().override(identity={"issuers": one.identity.issuers})
     assert again.identity.issuers == one.identity.issuers
+
+
+async def test_a_task_waits_for_the_new_key_of_an_issuer_while_others_run() -> None:
+    """``session`` refuses such a token on an event loop, and ``asession`` waits for its key."""
+    with key_server(key_set(jwk())) as server:
+        settings = settings_for(server.url)
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings)
+        server.text = key_set(jwk(), jwk("k2", number=1))
+        ledger.now += timedelta(seconds=11)
+        server.hold.clear()
+        with pytest.raises(IdentityError) as caught:
+            guard.session(token=token(kid="k2", number=1))
+        assert caught.value.code == "identity.token.key"
+        opening = asyncio.create_task(guard.asession(token=token(kid="k2", number=1)))
+        for _ in range(3):
+            async with await guard.asession(token=token()):
+                assert called(guard) == "ran"
+        assert not opening.done()
+        server.hold.set()
+        async with await opening:
+            assert called(guard) == "ran"
+        assert server.requests == 2
+
+
+async def test_tokens_that_nobody_signed_do_not_wait_in_large_numbers() -> None:
+    """While a server holds up its answer, only 16 wait; the others are refused at once."""
+    with key_server(key_set(jwk())) as server:
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings_for(server.url))
+        ledger.now += timedelta(seconds=11)
+        server.hold.clear()
+        tasks = [
+            asyncio.create_task(guard.asession(token=token(kid=f"x{number}")))
+            for number in range(30)
+        ]
+        ended, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        while len(ended) < 14:
+            ended, waiting = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.sleep(0)
+        assert len(waiting) == 16
+        server.hold.set()
+        await asyncio.wait(tasks)
+        for task in tasks:
+            error = task.exception()
+            assert isinstance(error, IdentityError)
+            assert error.code == "identity.token.key"
+        assert server.requests == 2
+
+
+async def test_a_guard_without_tenants_is_the_guard_of_every_tenant(tmp_path: Path) -> None:
+    guard, _ = token_guard(tmp_path)
+    assert await guard.aof_tenant("acme") is guard

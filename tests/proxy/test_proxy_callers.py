@@ -32,7 +32,9 @@ def request(client: str, *names: bytes, caller: str | None = None) -> Scope:
 
 @pytest.mark.parametrize("client", ["10.0.0.7", "::ffff:10.0.0.7", "::1"])
 def test_the_header_of_a_configured_peer_names_the_caller(client: str) -> None:
-    found = CallerIdentity(PEER).identify(request(client, "al\u00efce@example.com".encode()))[0]
+    found = (
+        CallerIdentity(PEER).identify(request(client, "al\u00efce@example.com".encode())).principal
+    )
     assert (found.id, found.method) == ("al\u00efce@example.com", "peer_header")
     assert found.assurance is Assurance.ASSERTED
 
@@ -72,9 +74,12 @@ def test_nobody_else_may_name_the_caller(client: str) -> None:
 
 
 def test_a_remote_caller_is_named_by_its_token_or_not_at_all() -> None:
-    found, agent = PLAIN.identify(request("10.0.0.8", caller="ci"))
+    identity = PLAIN.identify(request("10.0.0.8", caller="ci"))
+    found = identity.principal
     assert (found.id, found.method, found.assurance) == ("ci", "token", Assurance.ASSERTED)
-    assert agent is None
+    assert identity.agent is None
+    assert identity.program is not None
+    assert identity.program.id == "ci"
     assert PLAIN.identify(request("10.0.0.8")).principal.assurance is Assurance.ABSENT
 
 

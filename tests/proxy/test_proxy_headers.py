@@ -35,9 +35,9 @@ PASSED = [("authorization", "Bearer key"), ("openai-organization", "o"), ("cooki
 def test_a_request_passes_without_the_headers_of_its_own_connection() -> None:
     """An upstream learns the callers' keys, and nothing about the callers."""
     headers = [*OWN, *PASSED, ("content-length", "7"), ("accept-encoding", "br, gzip")]
-    passed = to_upstream(headers, governed=False, identity="x-user")
+    passed = to_upstream(headers, governed=False, identity=frozenset({"x-user"}))
     assert passed == [*PASSED, ("content-length", "7"), ("accept-encoding", "br, gzip")]
-    governed = to_upstream(headers, governed=True, identity="x-user")
+    governed = to_upstream(headers, governed=True, identity=frozenset({"x-user"}))
     assert governed == [*PASSED, ("accept-encoding", "identity")]
 
 
@@ -124,7 +124,9 @@ HARMLESS = [
 
 
 def digest(*headers: tuple[str, str], query: str = "") -> str:
-    return credential_digest([("authorization", "Bearer a"), *headers], query, "x-user")
+    return credential_digest(
+        [("authorization", "Bearer a"), *headers], query, frozenset({"x-user"})
+    )
 
 
 @pytest.mark.parametrize("name", SECRETS)

@@ -35,15 +35,15 @@ def memory_below(size: int) -> Iterator[None]:
     assert kept < size
 
 
-def test_sessions_are_found_by_long_ids_that_are_not_kept(bench: Bench) -> None:
+async def test_sessions_are_found_by_long_ids_that_are_not_kept(bench: Bench) -> None:
     sessions = CallerSessions(bench.guard)
     caller = ProxyCaller(RequestIdentity(Principal("alice")), "credential")
     made = sessions.new(caller)
     with memory_below(LONG):
         for number in range(10):
             sessions.note(caller, [named(number)], made)
-    assert sessions.continued(caller, [named(9)]) is made
-    assert sessions.continued(caller, [named(10)]) is None
+    assert await sessions.continued(caller, [named(9)]) is made
+    assert await sessions.continued(caller, [named(10)]) is None
 
 
 def test_approvals_are_found_by_long_ids_that_are_not_kept() -> None:

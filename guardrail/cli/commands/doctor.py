@@ -71,7 +71,7 @@ def _proxy(settings: Settings) -> Check:
     except ImportError:
         found = "the packages for a server are not installed, so a proxy can't be started"
         return Check("proxy", CheckState.OK, found)
-    found = check_settings(settings.proxy)
+    found = check_settings(settings.proxy, settings.identity)
     try:
         _ = settings.trusted_proxy
     except ConfigError:

@@ -19,13 +19,15 @@ from guardrail.errors import ConfigError, UsageError
 from guardrail.review.terminal import clip, one_line
 
 if TYPE_CHECKING:
-    from guardrail.config import ProxySettings
+    from guardrail.config import IdentitySettings, ProxySettings
 
 __all__ = ["proxy", "token"]
 
 _HERE = "guardrail.cli.commands.proxy"
 _NAME = 20
 """Maximum width of a caller's name in the proxy's startup messages, in columns."""
+_ISSUER = 40
+"""Maximum width of an issuer there."""
 
 
 @click.group(
@@ -90,6 +92,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     with server_packages():
         from guardrail.proxy.listening import client_urls, listener_rules, proxy_listener
         from guardrail.proxy.seen_tools import SeenTools, seen_path
+        from guardrail.proxy.verified_callers import check_token_header
         from guardrail.system.asgi_server import require_server
 
         require_server()
@@ -102,7 +105,10 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
             " [proxy] upstream, and run guardrail proxy --config FILE",
         )
     chosen = settings.proxy if listen is None else replace(settings.proxy, listen=listen)
-    listener_rules(chosen)  # raises an error before a guard is started
+    identity = settings.identity
+    # These raise an error before a guard is started.
+    listener_rules(chosen, verified=identity.require == "verified")
+    check_token_header(chosen, verifies=bool(identity.issuers))
     with Guard.open(settings) as guard:
         listener = proxy_listener(
             guard,
@@ -117,7 +123,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
                 data(f"{name}={url}")
             sys.stdout.flush()
             remark(f"upstream: {one_line(target)}")
-            for line in _callers(chosen):
+            for line in _callers(chosen, identity):
                 remark(f"callers:  {line}")
             remark("governing; Ctrl-C stops")
 
@@ -125,10 +131,15 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     return Exit.YES
 
 
-def _callers(settings: ProxySettings) -> Iterator[str]:
+def _callers(settings: ProxySettings, identity: IdentitySettings) -> Iterator[str]:
     """Yield short lines that say which callers a proxy serves, and how it identifies them."""
     from guardrail.system.caller_tokens import TOKEN_HEADER, CallerTokens
 
+    if identity.issuers:
+        issuers = _first([each.issuer for each in identity.issuers], most=_ISSUER)
+        yield f"with a token of {issuers} in the header {settings.token_header}"
+    if identity.require == "verified":
+        return
     if settings.callers is not None:
         names = CallerTokens(settings.callers).names
         yield f"{_first(names)} (tokens in the header {TOKEN_HEADER})"
@@ -138,10 +149,10 @@ def _callers(settings: ProxySettings) -> Iterator[str]:
         yield "the users of this machine"
 
 
-def _first(names: Sequence[str]) -> str:
+def _first(names: Sequence[str], most: int = _NAME) -> str:
     """Return the first name, shortened if it is long, and the number of remaining names."""
     more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
-    return f"{clip(one_line(names[0]), _NAME)}{more}" if names else "nobody"
+    return f"{clip(one_line(names[0]), most)}{more}" if names else "nobody"
 
 
 @click.command(short_help="Create a token for a caller.")
