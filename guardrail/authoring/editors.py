@@ -12,6 +12,7 @@ from guardrail.authoring.lints.schema_nodes import properties_of, resolve, types
 from guardrail.core.types import Json
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.input_schema import FOLDER, INPUT_SCHEMA, input_schema_path
+from guardrail.policy.state_reads import ALL_STATE
 
 __all__ = ["EXAMPLE_FILE", "editor_files", "example_input", "input_schema"]
 
@@ -77,6 +78,10 @@ def example_input(tools: Mapping[str, Mapping[str, Any]] | None = None) -> dict[
         "rules": [],
         "approvers": [approver],
     }
+    call: dict[str, Any] = {"time": found["context"]["time"], "tool": "", "effect": "allow"}
+    call |= {"outcome": "ok", "rules": [], "target": [], "labels": [], "amounts": {}}
+    for section in sorted(ALL_STATE):
+        found["context"][section]["recent"] = [call]
     return found
 
 

@@ -9,14 +9,22 @@ well-formed allow is a denial or a request for approval. The expected form is th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from guardrail.core.types import Cause, Decision, Effect, Rule
 
-__all__ = ["CONTRACT", "denied", "parse", "public_message"]
+__all__ = ["CONTRACT", "LABEL", "LABEL_FORM", "denied", "parse", "public_message"]
 
 CONTRACT = "guardrail/1"
+LABEL = re.compile(r"[a-z][a-z0-9_.:-]{0,63}", re.ASCII)
+"""Matches a label of a call. Other names could not be told apart in records and reports."""
+LABEL_FORM = (
+    "a lower-case letter, and up to 63 lower-case letters, digits, underscores, dots, colons and "
+    "hyphens"
+)
+"""Describes ``LABEL``."""
 
 _EFFECTS: Mapping[object, Effect] = {str(effect): effect for effect in Effect}
 _KEYS = frozenset({"effect", "rules", "redact", "labels", "obligations", "contract"})
@@ -24,6 +32,7 @@ _RULE_KEYS = frozenset({"rule", "message", "severity", "effect", "needs", "appro
 _MAX_RULES = 256
 _MAX_LIST = 1024
 _MAX_TEXT = 4096
+_MAX_LABELS = 16
 _MAX_APPROVERS = 100
 
 _PUBLIC = {
@@ -147,7 +156,7 @@ def _parse(document: object) -> Decision:
     rules = tuple([_rule(entry) for entry in _list(document["rules"], "rules", _MAX_RULES)])
     effects = [rule.effect for rule in rules]
     redact = _strings(document["redact"], "redact")
-    labels = _strings(document["labels"], "labels")
+    labels = tuple([_label(item) for item in _list(document["labels"], "labels", _MAX_LABELS)])
     obligations = _list(document["obligations"], "obligations", _MAX_LIST)
     # A verdict must name at least one rule with its effect. A denial without a rule can't be
     # investigated, and an allow without a rule has no basis.
@@ -193,6 +202,12 @@ def _effect(value: object, detail: str) -> Effect:
 def _text(value: object, detail: str) -> str:
     if type(value) is not str or len(value) > _MAX_TEXT:
         raise _MalformedError(detail)
+    return value
+
+
+def _label(value: object) -> str:
+    if type(value) is not str or not LABEL.fullmatch(value):
+        raise _MalformedError("labels")
     return value
 
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from guardrail.core.types import EngineReply, PolicyIdentity
 from guardrail.policy.sources import PolicySet
+from guardrail.policy.state_reads import StateReads
 from guardrail.system.zones import ZoneTable
 
 __all__ = ["Engine", "LoadedEngine", "PoliciesInUse", "PolicyTexts"]
@@ -78,6 +79,12 @@ class PoliciesInUse(Protocol):
     @property
     def zones(self) -> ZoneTable:
         """The time zones whose offsets each policy input contains."""
+
+    @property
+    def state_reads(self) -> StateReads:
+        """The sections of the session state that each policy input must contain: those that the
+        policies read, or all if only an OPA server has the policies.
+        """
 
     @property
     def own_texts(self) -> PolicyTexts:

@@ -7,7 +7,7 @@ from typing import Any
 
 from guardrail.core.words import counted
 from guardrail.errors import PolicyError
-from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER, rounded
+from guardrail.policy.data_values import MAX_INTEGER, MIN_INTEGER, rounded
 
 __all__ = ["MAX_INPUT", "check_input"]
 

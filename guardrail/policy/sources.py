@@ -16,10 +16,12 @@ from guardrail.core.types import Json
 from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.data_merge import merge_data
+from guardrail.policy.data_values import unsupported_value
 from guardrail.policy.folder import PolicyFolder
 from guardrail.policy.literal_times import malformed_arguments
 from guardrail.policy.named_zones import named_zones
 from guardrail.policy.source_bytes import to_bytes
+from guardrail.policy.state_reads import StateReads, state_reads_in
 from guardrail.system.input_files import open_input
 from guardrail.system.ownership import explain_error
 
@@ -32,7 +34,6 @@ __all__ = [
     "installed_folder",
     "installed_modules",
     "load_policies",
-    "rounded",
     "whole_exponent",
 ]
 
@@ -47,8 +48,6 @@ MAX_REGO = 1024 * 1024
 """Maximum size of all modules and tests together in bytes: 20 s and 400 MB to check them."""
 MAX_TOTAL = 16 * 1024 * 1024
 """Maximum size of all files together in bytes."""
-MAX_INTEGER = 2**64 - 1
-MIN_INTEGER = -(2**63)
 _SMALLER_REGO = (
     "keep tables of values in data.json, which is loaded faster, and write one rule for all of them"
 )
@@ -109,6 +108,17 @@ class PolicySet:
         """
         texts = [source.text for source in self.modules if not source.installed]
         return tuple(sorted({*named_zones(texts, self.data), *self.more_zones}))
+
+    @property
+    def state_reads(self) -> StateReads:
+        """The sections of the session state that the authors' modules read, directly or through
+        ``guardrail.lib.session``: all of them if a module reads ``input`` or ``input.context`` as
+        a whole. The other modules of guardrail's own library read none.
+        """
+        texts = (source.text for source in self.modules if not source.installed)
+        return frozenset().union(
+            *(read.sections for text in texts for read in state_reads_in(text))
+        )
 
 
 def installed_folder() -> Path:
@@ -354,7 +364,7 @@ class _SourceReader:
         if not isinstance(value, dict):
             self.refuse(file, "data-object", "the data must be a JSON object")
             return
-        problem = _unsupported_value(value)
+        problem = unsupported_value(value)
         if problem:
             self.refuse(file, *problem)
             return
@@ -367,54 +377,6 @@ class _SourceReader:
                 "data-conflict",
                 f"data.{'.'.join(clash)} is already set in another file",
             )
-
-
-def rounded(value: float) -> bool:
-    """Return True if the engine treats other integers as equal to *value*, because it compares
-    integers at 53 bits of precision.
-    """
-    return 2.0**53 <= abs(value) <= 2.0**64
-
-
-def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
-    """Return the code, message and hint for a value that the engine would handle differently from
-    OPA, or None.
-    """
-    if depth > 64:
-        return "data-depth", "the data is nested more than 64 levels deep", ""
-    if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
-        return (
-            "integer-range",
-            (
-                "the data contains an integer beyond 64 bits, which the embedded engine "
-                "would misread"
-            ),
-            'write it as a string, or set [policy] engine = "opa"',
-        )
-    if isinstance(value, float) and rounded(value):
-        return (
-            "integer-range",
-            (
-                "the data contains a 54- to 64-bit number written as a float, and the embedded "
-                "engine compares integers with it only approximately"
-            ),
-            (
-                "write it as a string, or without a decimal point or an exponent, or set "
-                '[policy] engine = "opa"'
-            ),
-        )
-    children: Sequence[Json] = ()
-    if isinstance(value, dict):
-        children = [*value.values(), *value.keys()]
-    elif isinstance(value, list):
-        children = value
-    elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        return "data-text", "the data contains a lone surrogate, which is not text", ""
-    for child in children:
-        problem = _unsupported_value(child, depth + 1)
-        if problem:
-            return problem
-    return None
 
 
 class _ExponentError(ValueError):

@@ -11,14 +11,24 @@ from guardrail.config import Settings
 from guardrail.core.types import Json
 from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.policy.own_texts import OwnTexts
+from guardrail.policy.state_reads import ALL_STATE, StateReads
 from guardrail.wiring.kept_sources import keep_sources
 from guardrail.wiring.reload import RetiredEngines, load_again, settings_reader
 from guardrail.wiring.zones import zone_table
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
+    from guardrail.policy.sources import PolicySet
 
 __all__ = ["CurrentPolicies"]
+
+
+def _read_state(engine: Engine) -> StateReads:
+    """Return the sections of the session state that the policies of *engine* read: all of them if
+    only an OPA server has the policies.
+    """
+    sources: PolicySet | None = getattr(engine, "sources", None)
+    return ALL_STATE if sources is None else sources.state_reads
 
 
 class CurrentPolicies:
@@ -41,6 +51,8 @@ class CurrentPolicies:
         self.engine = engine
         self.zones = zone_table(settings, engine)
         """The offsets of the policies' time zones."""
+        self.state_reads = _read_state(engine)
+        """The sections of the session state that the policies read."""
         self.own_texts = OwnTexts(getattr(engine, "sources", None))
         """The texts that the policies contain."""
         self._data = data
@@ -78,6 +90,7 @@ class CurrentPolicies:
             # it.
             longest = max(each.policy.deadline_ms for each in (self.settings, settings))
             self.zones = zone_table(settings, engine)
+            self.state_reads = _read_state(engine)
             self.own_texts = OwnTexts(getattr(engine, "sources", None))
             self.engine, self.settings = engine, settings
             self._retired.add(previous, self._hold, 2 * longest / 1000)

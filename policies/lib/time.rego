@@ -44,15 +44,14 @@ working_hours(zone, days, from, until) := within if {
 
 # The number of seconds by which local time is ahead of UTC.
 offset(zone) := seconds if {
-	context := object.get(input, "context", {})
-	seconds := object.get(object.get(context, "zones", {}), zone, null)
+	seconds := object.get(object.get(input, ["context", "zones"], {}), zone, null)
 	is_number(seconds)
 } else := to_number("input.context.zones has no offset for this time zone")
 
 # The nanoseconds since 1970 at which UTC shows the local date and time. (The remainder changes no offset. It shows the
 # engine that the product fits in 64 bits.)
 local_ns(zone) := utc + ahead if {
-	utc := time.parse_rfc3339_ns(object.get(object.get(input, "context", {}), "time", ""))
+	utc := time.parse_rfc3339_ns(object.get(input, ["context", "time"], ""))
 	ahead := (round(offset(zone)) % 90000) * 1000000000
 }
 

@@ -35,6 +35,7 @@ from guardrail.policy.input_schema import input_schema_path
 from guardrail.policy.opa.check import ask_opa
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import ModuleSource, installed_folder
+from guardrail.policy.state_reads import ALL_STATE
 from tests.support.lints import ALLOW, write
 
 ANNOTATION = "# METADATA\n# scope: package\n# schemas:\n#   - input: schema.{}\n"
@@ -121,6 +122,8 @@ def test_the_schema_declares_exactly_the_keys_of_an_input() -> None:
         framework=framework_input("f", "1"),
         approval=example_input()["context"]["approval"],
     )
+    state = {name: example_input()["context"][name] for name in ALL_STATE}
+    full["context"] |= state | {"session": state["session"] | full["context"]["session"]}
     for each in (document(), full, example_input()):
         schema.validate(each)
     open_keys = {"/action/properties/args/x", "/action/properties/arg_classes//x"}
@@ -144,7 +147,7 @@ def test_opa_accepts_the_shipped_policies_with_the_schema(opa: OpaProgram, folde
         "resource.idd",
         "subject.property.roles",
         "context.agent.name",
-        "context.session.calls",
+        "context.session.call",
         "context.origin.adaptor",
         "action.properties.arguments",
     ],

@@ -14,6 +14,7 @@ from guardrail.core.types import Cause, Effect
 from guardrail.testing import allow, ask, deny, document
 
 RULE = allow()["rules"][0]
+LABELS = ["untrusted", "a" * 64, "x_1.y:z-2", *(f"l{n}" for n in range(13))]
 
 
 def test_a_well_formed_reply_gives_its_own_effect() -> None:
@@ -23,10 +24,10 @@ def test_a_well_formed_reply_gives_its_own_effect() -> None:
         (deny, Effect.DENY),
         (ask, Effect.REQUIRE_APPROVAL),
     ):
-        verdict = decisions.parse(make("r1", "r2", redact=["/a"], labels=["untrusted"]))
+        verdict = decisions.parse(make("r1", "r2", redact=["/a"], labels=LABELS))
         assert (verdict.effect, verdict.cause, verdict.detail) == (effect, Cause.POLICY, "")
         assert [rule.rule for rule in verdict.rules] == ["r1", "r2"]
-        assert (verdict.redact, verdict.labels) == (("/a",), ("untrusted",))
+        assert (verdict.redact, verdict.labels) == (("/a",), tuple(LABELS))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,15 @@ def test_a_well_formed_reply_gives_its_own_effect() -> None:
         (allow(redact="/a"), "redact"),
         (allow(redact=[1]), "redact"),
         (allow(labels=None), "labels"),
-        (allow(labels=[""] * 1025), "labels"),
+        (allow(labels=[f"l{n}" for n in range(17)]), "labels"),
+        (allow(labels=[""]), "labels"),
+        (allow(labels=[5]), "labels"),
+        (allow(labels=["Untrusted"]), "labels"),
+        (allow(labels=["0day"]), "labels"),
+        (allow(labels=["a b"]), "labels"),
+        (allow(labels=["a\n"]), "labels"),
+        (allow(labels=["\u00e9"]), "labels"),
+        (allow(labels=["a" * 65]), "labels"),
         (allow(obligations={}), "obligations"),
         (allow(effect="deny"), "no_reason"),
         (allow(rules=[RULE, RULE | {"effect": "deny"}]), "contradiction"),

@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 from guardrail.core.types import Json
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.rego.tree import Module, nodes, reference
+from guardrail.policy.state_reads import ALL_STATE
 
 __all__ = ["generated_inputs"]
 
@@ -29,6 +31,10 @@ _TIMES = (
 
 _OFFSETS = (0, 3600, 7200, 20_700, 50_400, -12_600, -36_000)
 """Offsets of time zones in seconds."""
+
+_AGES = (-60, 0, 1, 1799, 1800, 3599, 3600, 3601, 86_400, 172_800)
+"""Ages of earlier calls in seconds. A clock that was set back makes one negative."""
+_AMOUNTS = (0, 1, 50, 99, 100, 101, 2000)
 
 
 def generated_inputs(
@@ -98,7 +104,59 @@ def _input(words: _Words, choice: random.Random) -> str:
     document["context"]["agent"]["id"] = choice.choice(words.texts) or "agent"
     document["context"]["time"] = choice.choice(_TIMES)
     document["context"]["zones"] = {zone: choice.choice(_OFFSETS) for zone in words.zones}
+    document["resource"]["properties"] |= {
+        "target": choice.sample(words.texts, choice.randrange(2)),
+        "amounts": _amounts(words, choice),
+    }
+    for section in sorted(ALL_STATE):
+        document["context"][section] |= _state(words, choice, document["context"]["time"])
     return json.dumps(document)
+
+
+def _state(words: _Words, choice: random.Random, now: str) -> dict[str, Json]:
+    """Return the state of a session, principal or agent at *now*."""
+    ages = sorted((choice.choice(_AGES) for _ in range(choice.randrange(5))), reverse=True)
+    recent: list[Json] = []
+    moments: list[str] = []
+    by_tool: dict[str, dict[str, Any]] = {}
+    labels: set[str] = set()
+    for age in ages:
+        tool, allowed = choice.choice(words.texts), choice.random() < 0.7
+        amounts, own = _amounts(words, choice), choice.sample(words.texts, choice.randrange(2))
+        counts = by_tool.setdefault(tool, {"calls": 0, "denied": 0, "in_flight": 0, "amounts": {}})
+        counts["calls" if allowed else "denied"] += 1
+        for pointer, amount in amounts.items() if allowed else ():
+            counts["amounts"][pointer] = counts["amounts"].get(pointer, 0) + amount
+        labels |= {label for label in own if allowed}
+        moment = datetime.fromisoformat(now) - timedelta(seconds=age)
+        moments.append(moment.isoformat(timespec="microseconds").replace("+00:00", "Z"))
+        recent.append(
+            {
+                "time": moments[-1],
+                "tool": tool,
+                "effect": "allow" if allowed else choice.choice(["deny", "require_approval"]),
+                "outcome": choice.choice(["ok", "error", ""]) if allowed else "",
+                "rules": [],
+                "target": choice.sample(words.texts, choice.randrange(2)),
+                "labels": [*own],
+                "amounts": {**amounts},
+            }
+        )
+    allowed_calls = sum(counts["calls"] for counts in by_tool.values())
+    return {
+        "calls": allowed_calls,
+        "denied": len(recent) - allowed_calls,
+        "since": moments[0] if moments else "",
+        "by_tool": {**by_tool},
+        "labels": [*sorted(labels)],
+        "recent": recent,
+        "recent_complete": choice.random() < 0.7,
+    }
+
+
+def _amounts(words: _Words, choice: random.Random) -> dict[str, int]:
+    pointers = [text for text in words.texts if text.startswith("/")]
+    return {pointer: choice.choice(_AMOUNTS) for pointer in pointers if choice.random() < 0.7}
 
 
 def _name(words: _Words, choice: random.Random) -> str:

@@ -24,10 +24,10 @@ from guardrail.policy.rego.rewriting.keywords import without_keyword_names
 from guardrail.policy.rego.rewriting.regexes import with_ascii_classes
 from guardrail.policy.rego.rewriting.reserved import reserved_names
 from guardrail.policy.rego.rewriting.steps import steps
-from guardrail.policy.rego.rewriting.templates import without_templates
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import Module, parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet
+from guardrail.policy.templates import without_templates
 from guardrail.system.zones import is_zone
 
 __all__ = [

@@ -49,6 +49,17 @@ _NO_OFFSET = "input.context.zones has no offset for this time zone"
 _SHOWN_ZONES = 3
 _MOMENT = "2026-01-01T00:00:00.000000Z"
 """The time of sample calls."""
+_NO_CALLS = {
+    "calls": 0,
+    "denied": 0,
+    "in_flight": 0,
+    "since": "",
+    "by_tool": {},
+    "labels": [],
+    "recent": [],
+    "recent_complete": True,
+}
+"""The state of a session, principal or agent before the first call."""
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -65,7 +76,8 @@ def sample_input(
     zones: Iterable[str] = (),
 ) -> str:
     """Return a complete policy input, with every documented key, as JSON. It has the offsets of
-    those time zones in *zones* that exist, as in a call.
+    those time zones in *zones* that exist, as in a call, and is the first call of its session, of
+    its principal and of its agent.
     """
     document = {
         "subject": {
@@ -81,18 +93,7 @@ def sample_input(
             },
         },
         "action": {"name": name, "properties": {"args": args or {}, "arg_classes": {}}},
-        "resource": {
-            "type": "tool",
-            "id": tool,
-            "properties": {
-                "declared": declared,
-                "server": None,
-                "schema_digest": "0" * 64 if declared else None,
-                "labels": [],
-                "target": [],
-                "amounts": {},
-            },
-        },
+        "resource": _resource(tool, declared=declared),
         "context": {
             "agent": {
                 "id": "agent",
@@ -102,7 +103,9 @@ def sample_input(
                 "method": "context",
             },
             "delegation": [],
-            "session": {"id": "sample"},
+            "session": {"id": "sample", **_NO_CALLS},
+            "principal_state": _NO_CALLS,
+            "agent_state": _NO_CALLS,
             "time": _MOMENT,
             "zones": dict(ZoneTable(zones).at(_MOMENT)),
             "model": model,
@@ -112,6 +115,18 @@ def sample_input(
         },
     }
     return json.dumps(document)
+
+
+def _resource(tool: str, *, declared: bool) -> dict[str, object]:
+    properties: dict[str, object] = {
+        "declared": declared,
+        "server": None,
+        "schema_digest": "0" * 64 if declared else None,
+        "labels": [],
+        "target": [],
+        "amounts": {},
+    }
+    return {"type": "tool", "id": tool, "properties": properties}
 
 
 def samples(zones: Iterable[str] = ()) -> tuple[tuple[str, str], ...]:

@@ -9,12 +9,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from guardrail.policy.data_values import MAX_INTEGER
 from guardrail.policy.named_zones import nearest_zone
 from guardrail.policy.rego.pattern_classes import explicit_classes, least_length
 from guardrail.policy.rego.patterns import glob_problem, regex_problem, template_problem
 from guardrail.policy.rego.tree import Node, kind
 from guardrail.policy.rego.world import RuleScope
-from guardrail.policy.sources import MAX_INTEGER
 from guardrail.system.zones import is_zone
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]

@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.entries import entry_problems, named_values, text_of
-from guardrail.policy.rego.tree import Module, Node, RegoRule, nodes, reference
+from guardrail.policy.rego.tree import Module, Node, RegoRule, nodes
 from guardrail.policy.rego.tree import kind as kind_of
 
-__all__ = ["ROOT", "SETS", "examine", "remarks", "unavailable"]
+__all__ = ["ROOT", "SETS", "examine", "remarks"]
 
 ROOT = ("guardrail", "policy")
 RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
@@ -20,17 +20,6 @@ SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide"
 """Names that the composition reads from ``package guardrail.policy``."""
 NAMED = SETS - {"redact", "label", "obligation"}
 """Sets whose members must have ids."""
-NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
-"""Documented fields below ``input.context.session`` that no input contains yet."""
-
-
-def unavailable(path: Sequence[str]) -> str | None:
-    """Return the session field at *path* (below ``input``) if no input contains that field yet,
-    otherwise None.
-    """
-    if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
-        return path[2]
-    return None
 
 
 def examine(modules: Sequence[Module]) -> Iterator[Finding]:
@@ -65,17 +54,6 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     f"{rule.name} must be a set that rules add to with contains",
                     _set_hint(rule),
                 )
-            elif rule.name == "label":
-                yield Finding(
-                    module.source.name,
-                    rule.line,
-                    "label-unavailable",
-                    (
-                        "guardrail does not store labels yet, so a policy that depends "
-                        "on them would never see one"
-                    ),
-                    "remove the label rule",
-                )
             elif rule.name in NAMED and not _is_displayable(_id_texts(rule)):
                 yield Finding(
                     module.source.name,
@@ -89,7 +67,6 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
             else:
                 for message, hint in entry_problems(rule, named):
                     yield Finding(module.source.name, rule.line, "set-entry", message, hint)
-        yield from _session_through_get(module)
 
 
 def _set_hint(rule: RegoRule) -> str:
@@ -166,39 +143,6 @@ def _package_findings(module: Module) -> Iterator[Finding]:
         )
 
 
-def _session_through_get(module: Module) -> Iterator[Finding]:
-    """Yield a finding for each call of ``object.get`` that reads a session field that does not
-    exist yet.
-    """
-    for rule in module.rules:
-        for kind, content in nodes(rule.node):
-            if kind != "Call":
-                continue
-            callee = reference(content["fcn"])
-            if callee is None or callee.dotted != "object.get" or len(content["params"]) < 2:
-                continue
-            base = reference(content["params"][0])
-            path = list(base.static) if base is not None and base.head == "input" else None
-            if path is None:
-                continue
-            field = unavailable([*path, *_string_values(content["params"][1])])
-            if field is not None:
-                message = f"input.context.session.{field} does not exist yet"
-                yield Finding(
-                    module.source.name,
-                    int(content["span"]["line"]),
-                    "session-field",
-                    message,
-                    "use input.context.session.id",
-                )
-
-
-def _string_values(key: dict[str, dict[str, object]]) -> Iterator[str]:
-    for kind, content in nodes(key):
-        if kind in {"String", "RawString"}:
-            yield str(content["value"])
-
-
 def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
     """Yield warnings about probable mistakes: sets in ``guardrail.policy`` that nothing reads, and
     a missing allow rule.
@@ -226,10 +170,7 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
                         f"no rule reads {rule.name}; if it is a misspelt allow or deny, "
                         "it has no effect"
                     ),
-                    (
-                        "guardrail reads the sets "
-                        f"{', '.join(sorted(SETS - {'label', 'obligation'}))}"
-                    ),
+                    (f"guardrail reads the sets {', '.join(sorted(SETS - {'obligation'}))}"),
                 )
 
 

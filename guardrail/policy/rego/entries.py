@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
+from guardrail.core.decision import LABEL, LABEL_FORM
 from guardrail.policy.rego.tree import Node, RegoRule, kind, nodes, reference
 
 __all__ = ["Named", "entry_problems", "named_values", "text_of"]
@@ -71,6 +72,8 @@ def entry_problems(rule: RegoRule, named: Named) -> Iterator[tuple[str, str]]:
         return
     if rule.name == "redact":
         yield from _pointer_problems(key, "redact", 'write, for example: redact contains "/card"')
+    elif rule.name == "label":
+        yield from _label_problems(key, name)
     elif name in {"String", "RawString"}:
         if not key[name]["value"]:
             yield (
@@ -90,6 +93,17 @@ def entry_problems(rule: RegoRule, named: Named) -> Iterator[tuple[str, str]]:
                 "call for which it fires would be denied"
             ),
             _SHAPE,
+        )
+
+
+def _label_problems(key: Node, name: str) -> Iterator[tuple[str, str]]:
+    text = text_of(key)
+    if text is None and not _is_literal(name):
+        return  # it is computed
+    if text is None or not LABEL.fullmatch(text):
+        yield (
+            "a member of label is not a label, so every call for which it fires would be denied",
+            f"write {LABEL_FORM}",
         )
 
 

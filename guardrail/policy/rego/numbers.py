@@ -7,15 +7,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from guardrail.policy.data_values import MAX_INTEGER, rounded
 from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.world import RuleScope
-from guardrail.policy.sources import (
-    MAX_INTEGER,
-    WHOLE_EXPONENT,
-    WITHOUT_EXPONENT,
-    rounded,
-    whole_exponent,
-)
+from guardrail.policy.sources import WHOLE_EXPONENT, WITHOUT_EXPONENT, whole_exponent
 
 __all__ = ["arithmetic", "comparison", "number"]
 

@@ -36,7 +36,7 @@ from guardrail.policy.rego.tree import (
     nodes,
     reference,
 )
-from guardrail.policy.rego.world import PolicyIndex, ResolvedReference, RuleScope
+from guardrail.policy.rego.world import PolicyIndex, RuleScope
 
 __all__ = ["examine"]
 
@@ -194,25 +194,14 @@ class _RuleExaminer:
             self.visit(found.base)
         for part in found.dynamic:
             self.visit(part)
-        at = self.scope.resolve(found)
         if (
             found.head is not None
             and found.head in self.scope.own
             and found.head not in self.rule.local
         ):
             self.uses.add((self.module.package, found.head))
-        if at.root == "input":
-            self._check_input(at, found.line)
-        elif found.head == "data":
+        if found.head == "data":
             self._check_data(found)
-
-    def _check_input(self, at: ResolvedReference, line: int) -> None:
-        field = contract.unavailable(at.static)
-        if field is None and at.static == ("context", "session") and not at.complete:
-            field = "*"
-        if field is not None:
-            message = f"input.context.session.{field} does not exist yet"
-            self.refuse(line, "session-field", message, "use input.context.session.id")
 
     def _check_data(self, found: Reference) -> None:
         path = found.static
