@@ -97,7 +97,7 @@ $(NODE): tests/node/package.json
 	@npm install --prefix tests/node --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
 	@touch $(NODE)
 
-node: $(NODE) ## install the Node clients that the proxy tests run
+node: $(NODE) ## install the Node clients and the OpenID Connect provider that tests run
 
 bench: $(READY) ## run the benchmarks: ratios, with limits measured in the same run (QUICK=1: one round of every script)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done

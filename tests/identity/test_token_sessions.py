@@ -290,8 +290,11 @@ def test_settings_with_issuers_have_their_own_digest(tmp_path: Path) -> None:
     assert again.identity.issuers == one.identity.issuers
 
 
-async def test_a_task_waits_for_the_new_key_of_an_issuer_while_others_run() -> None:
+async def test_a_task_waits_for_the_new_key_of_an_issuer_while_others_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """``session`` refuses such a token on an event loop, and ``asession`` waits for its key."""
+    monkeypatch.setattr("guardrail.identity.tokens.FETCH_WAIT_S", 60.0)
     with key_server(key_set(jwk())) as server:
         settings = settings_for(server.url)
         guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings)
@@ -312,8 +315,11 @@ async def test_a_task_waits_for_the_new_key_of_an_issuer_while_others_run() -> N
         assert server.requests == 2
 
 
-async def test_tokens_that_nobody_signed_do_not_wait_in_large_numbers() -> None:
+async def test_tokens_that_nobody_signed_do_not_wait_in_large_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """While a server holds up its answer, only 16 wait; the others are refused at once."""
+    monkeypatch.setattr("guardrail.identity.tokens.FETCH_WAIT_S", 60.0)
     with key_server(key_set(jwk())) as server:
         guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings_for(server.url))
         ledger.now += timedelta(seconds=11)
