@@ -168,7 +168,9 @@ class Guard(GuardedCalls):
     ) -> Guard:
         from guardrail.wiring.opening import open_guard
 
-        return open_guard(functools.partial(cls, base=base), settings, policy_data)
+        # A token is verified before its tenant is known, so the keys are read once for all tenants.
+        tokens = None if base is None else base._entry.tokens
+        return open_guard(functools.partial(cls, base=base), settings, policy_data, tokens)
 
     def close(self) -> None:
         """Record the stop, close the ledger, anchor its last head and stop the workers. Idempotent.

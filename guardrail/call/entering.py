@@ -56,7 +56,8 @@ class SessionEntry:
         self._journal = journal
         self._keys = keys
         self._make_state = make
-        self._tokens = tokens
+        self.tokens = tokens
+        """Verifies tokens, or None if the settings name no issuer."""
         self._sessions = sessions
 
     def describe(
@@ -100,13 +101,13 @@ class SessionEntry:
         return await self._verifier().averify(token)
 
     def _verifier(self) -> TokenVerifier:
-        if self._tokens is None:
+        if self.tokens is None:
             raise IdentityError(
                 "guardrail can verify no token, because the settings name no issuer",
                 code="identity.token.issuer",
                 hint='add a table [identity.issuers."ISSUER"] (docs/identity.md)',
             )
-        return self._tokens
+        return self.tokens
 
     def enter(self, wanted: SessionDescription) -> SessionScope:
         """Return the session *wanted*. Raises ``IdentityError`` if it belongs to another caller,

@@ -2,7 +2,8 @@
 
 A file is read again when it changes. A URL is asked again in the background when its keys reach an
 age, and at once for a token whose key is unknown, but never more often than the cool-down permits.
-If it does not answer, the known keys stay in use until they reach the maximum age.
+If it does not answer, the known keys stay in use until they reach the maximum age. A guard starts
+without the keys of an issuer that does not answer, and refuses this issuer's tokens until it does.
 """
 
 from __future__ import annotations
@@ -26,11 +27,13 @@ from guardrail.identity.signatures import PublicKey, public_key
 from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.system.threads import BackgroundThread, OnceEvent
 
-__all__ = ["KeySet", "KeySource", "parse_key_set"]
+__all__ = ["FETCH_S", "UNAVAILABLE", "KeySet", "KeySource", "parse_key_set"]
 
+UNAVAILABLE: Final = "config.jwks_unavailable"
+"""Code of the error for an issuer whose server does not answer now."""
 _MAX_BYTES: Final = 512 * 1024
 _MAX_KEYS: Final = 200
-_FETCH_S: Final = 5.0
+FETCH_S: Final = 5.0
 """Time for one request, from the look-up of the name to the last byte."""
 _COOL_DOWN_S: Final = 10.0
 """Least time between two requests to one URL."""
@@ -114,17 +117,33 @@ class KeySource:
         self.problem: ConfigError | None = None
         """The reason that the last attempt failed, or None."""
 
-    def load(self) -> KeySet:
-        """Read the keys now, and return them. Raises ``ConfigError`` if they can't be read, or if
-        no key can verify tokens.
+    def begin(self) -> None:
+        """Start to read the keys for the first time, if that can take long."""
+        if self._url is not None:
+            self._start(self._clock())
+
+    def load(self) -> KeySet | None:
+        """Return the keys that are read first, or None if their server is unavailable: ``problem``
+        is then the reason. Raises ``ConfigError`` if the settings, the file or the key set are
+        wrong, or if no key can verify tokens.
         """
-        self._attempt()
-        if self.problem is not None:
-            raise self.problem
-        assert self._keys is not None
-        if not self._keys.keys:
+        request = self._request
+        if request is None:
+            self._attempt()
+        else:
+            request.ended.wait(2 * FETCH_S)
+        if self._keys is not None and not self._keys.keys:
             raise _error(self._place, "contains no public key that can verify tokens", _WRONG)
+        if self.problem is not None and self.problem.code != UNAVAILABLE:
+            raise self.problem
+        if self._keys is None and self.problem is None:
+            self.problem = _unavailable(self._place, "the request did not end in time")
         return self._keys
+
+    @property
+    def has_read(self) -> bool:
+        """True if keys have ever been read."""
+        return self._keys is not None
 
     def current(self, now: float) -> KeySet | None:
         """Return the keys that can be used at the time *now*, or None if they are too old. Never
@@ -172,7 +191,8 @@ class KeySource:
         thread = BackgroundThread(self._run, "guardrail-jwks", request)
         try:
             thread.start()
-        except RuntimeError:  # the system can start no more threads
+        except RuntimeError:
+            self.problem = _unavailable(self._place, "the system can start no more threads")
             request.ended.set()
 
     def _run(self, request: _Request) -> None:
@@ -215,7 +235,7 @@ class _Request:
 
     def __init__(self) -> None:
         self.ended = OnceEvent()
-        self._end = time.monotonic() + 2 * _FETCH_S
+        self._end = time.monotonic() + 2 * FETCH_S
 
     def is_running(self) -> bool:
         """Return True if the request has not ended. In a forked process, no one ends it."""
@@ -261,9 +281,8 @@ class _Url:
         """Return the body of the response. Raises ``ConfigError``."""
         from guardrail.system.http import HttpConnection, TransportError
 
-        end = time.monotonic() + _FETCH_S
+        end = time.monotonic() + FETCH_S
         connection = HttpConnection(self._endpoint, headers={"Accept": "application/json"})
-        hint = "check that the issuer is running and that jwks is right, or use a file"
         try:
             self._endpoint.look_up(end)
             reply = connection.ask("GET", self._path, end=end, limit=_MAX_BYTES)
@@ -271,13 +290,29 @@ class _Url:
             if error.detail == "too_large":
                 what = f"is larger than {counted(_MAX_BYTES, 'byte')}"
                 raise _error(self._place, what, _WRONG) from None
-            raise _error(self._place, f"can't be read: the server {error.message}", hint) from None
+            raise _unavailable(self._place, f"the server {error.message}") from None
         finally:
             connection.close()
+        if 300 <= reply.status < 400:
+            what = f"can't be read: the server answers with a redirect ({reply.status})"
+            raise _error(self._place, what, "set jwks to the address that it leads to")
+        if reply.status == 429 or reply.status >= 500:
+            raise _unavailable(self._place, f"the server answers {reply.status}")
         if reply.status != 200:
-            raise _error(self._place, f"can't be read: the server answers {reply.status}", hint)
+            what = f"can't be read: the server answers {reply.status}"
+            raise _error(self._place, what, _WRONG)
         body: bytes = reply.body
         return body
+
+
+def _unavailable(where: str, reason: str) -> ConfigError:
+    """Return the error for a server that may answer later."""
+    return ConfigError(
+        f"{where} can't be read: {reason}",
+        code=UNAVAILABLE,
+        hint="this issuer's tokens are refused until it answers: check jwks, and that the issuer "
+        "is running; to be independent of it, save its key set in a file and set jwks to this file",
+    )
 
 
 def _error(where: str, what: str, hint: str) -> ConfigError:

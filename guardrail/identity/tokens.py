@@ -15,7 +15,7 @@ from typing import Final
 
 from guardrail.config import Settings
 from guardrail.config.issuers import IssuerSettings
-from guardrail.errors import IdentityError
+from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
 from guardrail.identity.jwks import KeySet, KeySource
 from guardrail.identity.signatures import PublicKey, is_signed
@@ -104,8 +104,10 @@ class TokenVerifier:
     """Verifies the tokens of the issuers in the settings. Thread-safe, even after a fork."""
 
     def __init__(self, settings: Settings, clock: Callable[[], float] = time.time) -> None:
-        """Read the keys of every issuer. *clock* returns the time in seconds since 1970. Raises
-        ``ConfigError`` if the keys of an issuer can't be read.
+        """Read the keys of every issuer, all at once, so that this takes a few seconds at most.
+        *clock* returns the time in seconds since 1970. Raises ``ConfigError`` if the keys of an
+        issuer can't be used; if its server is only unavailable, its tokens are refused until it
+        answers.
         """
         identity = settings.identity
         self.clock = clock
@@ -113,13 +115,21 @@ class TokenVerifier:
         self._issuers = {each.issuer: each for each in identity.issuers}
         self.sources = {each.issuer: KeySource(each, identity, clock) for each in identity.issuers}
         """The keys of each issuer."""
-        self._number_of_keys = sum(len(source.load().keys) for source in self.sources.values())
+        for source in self.sources.values():
+            source.begin()
+        found = [source.load() for source in self.sources.values()]
+        self._number_of_keys = sum(0 if each is None else len(each.keys) for each in found)
         self._remembered: dict[bytes, VerifiedToken] = {}
         self._waiting: set[object] = set()
 
     def number_of_keys(self) -> int:
         """Return the number of keys that all issuers had when this was created."""
         return self._number_of_keys
+
+    def problems(self) -> list[ConfigError]:
+        """Return, for each issuer whose keys could not be read at the last attempt, the reason."""
+        found = (source.problem for source in self.sources.values())
+        return [problem for problem in found if problem is not None]
 
     def verify(self, text: object, *, wait: float) -> VerifiedToken:
         """Return the verified token *text*, a str or ``SecretText``. Raises ``IdentityError``,
@@ -229,5 +239,10 @@ def _digest(secret: SecretText) -> bytes:
 
 
 def _unavailable(source: KeySource) -> IdentityError:
-    reason = "" if source.problem is None else f": {source.problem.message}"
-    return token_error("keys", f"can't be verified, because its issuer's keys are too old{reason}")
+    state = "are too old" if source.has_read else "have not been read yet"
+    reason, hint = "", ""
+    if source.problem is not None:
+        reason, hint = f": {source.problem.message}", source.problem.hint
+    return token_error(
+        "keys", f"can't be verified, because its issuer's keys {state}{reason}", hint
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
 from guardrail.core.types import Principal
-from guardrail.errors import GuardrailError
+from guardrail.errors import GuardrailError, IdentityError
 from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing
 from guardrail.proxy.callers import RequestIdentity
@@ -40,10 +40,12 @@ def _this_user(_scope: Scope) -> RequestIdentity:
     return RequestIdentity(Principal(user_name(), method="os_user"))
 
 
-def _notice(failure: Failure) -> str:
-    """Return a line for the operator about *failure*. If the client caused it, the line contains no
-    text from the request.
+def _notice(error: Exception, failure: Failure) -> str:
+    """Return a line for the operator about *failure*, which reports *error* to the client. If the
+    client caused it, the line contains no text from the request.
     """
+    if isinstance(error, IdentityError) and failure.status >= 500:
+        return f"a request failed: {error.message}; next: guardrail doctor"
     if failure.status < 500:
         return f"a request was refused: {failure.status} {failure.code}"
     return f"a request failed: {failure.message}"
@@ -140,7 +142,7 @@ class Proxy:
                 self._count(failure.code, failure.message, refused=failure.status < 500)
             if not isinstance(error, GuardrailError) or _has_no_record(error, failure):
                 self._refused(failure.code)
-            self._notices.tell(failure.code, _notice(failure))
+            self._notices.tell(failure.code, _notice(error, failure))
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)
             if not isinstance(error, GuardrailError):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -233,17 +234,20 @@ def _check_name(settings: Settings) -> None:
 
 
 def open_guard(
-    cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
+    cls: Callable[..., G],
+    settings: Settings,
+    policy_data: Mapping[str, Json] | None,
+    tokens: TokenVerifier | None = None,
 ) -> G:
     """Open or create everything that a guard needs. If a step fails, close everything that was
-    opened.
+    opened. *tokens* verifies tokens, if the keys of the issuers have been read already.
     """
     check_identity(settings)
     redaction_rules(settings.redaction)
     # Once more, because arguments and environment variables may have changed the paths.
     refuse_shared_files([settings, *settings.tenants.values()], str(settings.source))
     try:
-        return _assemble_guard(cls, settings, policy_data)
+        return _assemble_guard(cls, settings, policy_data, tokens or _token_verifier(settings))
     except OSError as error:
         # The file belongs to no component: it is a policy, a certificate, or a folder in a path.
         missing = denial_of(error, settings.ledger.path, settings.ledger.path)
@@ -252,11 +256,25 @@ def open_guard(
         raise _permission_error(missing) from None
 
 
+def _token_verifier(settings: Settings) -> TokenVerifier | None:
+    """Return the verifier of the issuers in the settings, or None if there are none. Warns about
+    each issuer whose tokens are refused at first.
+    """
+    if not settings.identity.issuers:
+        return None
+    made = TokenVerifier(settings)
+    for problem in made.problems():
+        warnings.warn(f"{problem.message}; {problem.hint}", RuntimeWarning, stacklevel=5)
+    return made
+
+
 def _assemble_guard(
-    cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
+    cls: Callable[..., G],
+    settings: Settings,
+    policy_data: Mapping[str, Json] | None,
+    tokens: TokenVerifier | None,
 ) -> G:
     with contextlib.ExitStack() as undo:
-        tokens = TokenVerifier(settings) if settings.identity.issuers else None
         try:
             engine = load_engine(settings, policy_data)
         except PolicyLoadError as error:

@@ -16,7 +16,12 @@ def identity(settings: Settings) -> Check:
     can't be used.
     """
     check_identity(settings)
-    number = TokenVerifier(settings).number_of_keys()
+    verifier = TokenVerifier(settings)
+    number = verifier.number_of_keys()
+    problems = verifier.problems()
+    if problems:
+        found = "; ".join(problem.message for problem in problems)
+        return Check("identity", CheckState.FAIL, found, problems[0].hint)
     issuers = len(settings.identity.issuers)
     verified = f"; tokens of {counted(issuers, 'issuer')} are verified ({counted(number, 'key')})"
     if settings.identity.require == "any":
