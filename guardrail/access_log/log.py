@@ -38,6 +38,7 @@ from guardrail.errors import (
     UsageError,
     os_reason,
 )
+from guardrail.identity.actor import current_actor
 from guardrail.keys.log_key import Keys, discard_new_keys
 from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
@@ -49,7 +50,7 @@ from guardrail.ledger.sqlite.signs import was_ledger
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import make_private_folder
-from guardrail.system.os_user import login_name, user_name
+from guardrail.system.os_user import login_name
 from guardrail.system.ownership import denial_of, open_or_make
 
 __all__ = ["HOLDS", "PlannedRead", "RecordedRead", "UnrecordedRead", "record_read"]
@@ -267,7 +268,7 @@ def _draft(log: str, examined: _LedgerState, reading: PlannedRead, tokens: Tenan
         "v": FORMAT_VERSION,
         "log": log,
         "type": "access.read",
-        "actor": {**_actor(), "uid": os.getuid(), "login": login_name()},
+        "actor": {**current_actor(), "uid": os.getuid(), "login": login_name()},
         "origin": {**own_origin("cli"), "terminal": _terminal()},
         "command": reading.command,
         "ledger": examined.document(),
@@ -280,10 +281,6 @@ def _draft(log: str, examined: _LedgerState, reading: PlannedRead, tokens: Tenan
         if error.code != "record.too_large":
             raise
         return Draft.build({**record, "selector": {"omitted": "size"}})
-
-
-def _actor() -> dict[str, str]:
-    return {"id": user_name(), "assurance": "asserted", "method": "os_user"}
 
 
 def _terminal() -> str | None:
@@ -384,7 +381,7 @@ def _open(
 def _open_existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, LedgerWriter]:
     keys = Keys.load(folder)
     memory.check(keys)
-    signing = keys.signing(actor=_actor(), epochs=False)
+    signing = keys.signing(actor=current_actor(), epochs=False)
     return keys, LedgerWriter.open(db, signing=signing, settings=_writer_settings(PATIENCE))
 
 
@@ -415,7 +412,7 @@ def _create_log(settings: Settings, db: Path, keys: Keys, like: Path | None) -> 
         db,
         log=new_log_name(settings, keys.public, part="access"),
         genesis={**genesis, "holds": HOLDS},
-        signing=keys.signing(actor=_actor(), epochs=False),
+        signing=keys.signing(actor=current_actor(), epochs=False),
         settings=_writer_settings(PATIENCE_CREATING),
     )
 

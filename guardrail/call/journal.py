@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Protocol, TypeVar
 
 from guardrail.approvals.rules import ApprovalCase, ApprovalTerms
-from guardrail.approvals.service import ApprovalService, TenantTokens, system_user
+from guardrail.approvals.service import ApprovalService, TenantTokens
 from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
@@ -23,10 +23,11 @@ from guardrail.core.redaction.rules import Rules
 from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
+from guardrail.identity.actor import current_actor
 from guardrail.system.host import host_name
 from guardrail.system.waiting import Steps, Wait, in_background
 
-__all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
+__all__ = ["Journal", "Owner", "Requests", "Writer"]
 
 R = TypeVar("R")
 
@@ -84,14 +85,6 @@ class Writer(Protocol):
 
     def close(self) -> None:
         """Release everything. Idempotent."""
-
-
-def actor() -> dict[str, str]:
-    """Return the identity of this process for ``admin.*`` records: the operating-system user,
-    marked as asserted.
-    """
-    user = system_user()
-    return {"id": user.id, "assurance": str(user.assurance), "method": user.method}
 
 
 class Requests(Protocol):
@@ -207,9 +200,11 @@ class Journal:
         self, type_: str, detail: Mapping[str, Any], judged: tuple[int, bytes] | None = None
     ) -> Receipt:
         """Write an ``admin.*`` record about this process durably. *judged* is passed to
-        ``Draft.build``.
+        ``Draft.build``. Raises ``LedgerError``, and ``IdentityError`` as ``current_actor`` does.
         """
-        record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
+        record = fields.admin(
+            self.log, type_, actor=current_actor(), where=self.where(), detail=detail
+        )
         return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:

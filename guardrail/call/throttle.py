@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
-from guardrail.call.journal import Journal, actor
+from guardrail.call.journal import Journal
 from guardrail.config.sections import LimitSettings
 from guardrail.core.folding import folded
 from guardrail.core.log import fields
@@ -34,6 +34,7 @@ from guardrail.core.times import record_time
 from guardrail.core.types import Cause, Receipt
 from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
+from guardrail.identity.actor import current_actor
 from guardrail.identity.session import SessionState
 from guardrail.system.waiting import Steps, Wait
 
@@ -354,7 +355,7 @@ class Throttle:
             record = fields.admin(
                 self._journal.log,
                 "quota_reached",
-                actor=actor(),
+                actor=current_actor(),
                 where=self._journal.where(),
                 detail=detail,
             )

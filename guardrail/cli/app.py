@@ -88,15 +88,19 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
-        if entry.reads is CommandReads.NO_RECORDS:
-            return command
-        from guardrail.cli.reading import recorded_command
+        from guardrail.cli.acting import ActingCommand, acting_command
 
-        return recorded_command(
-            command,
-            access_log_itself=entry.reads is CommandReads.ACCESS_LOG,
-            instead=entry.instead,
-        )
+        if isinstance(command.callback, ActingCommand):
+            return command
+        if entry.reads is not CommandReads.NO_RECORDS:
+            from guardrail.cli.reading import recorded_command
+
+            command = recorded_command(
+                command,
+                access_log_itself=entry.reads is CommandReads.ACCESS_LOG,
+                instead=entry.instead,
+            )
+        return acting_command(command, entry)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, with aligned summaries, from the entries alone."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["COMMANDS", "GROUPS", "CommandEntry", "CommandReads"]
+__all__ = ["COMMANDS", "GROUPS", "CommandActor", "CommandEntry", "CommandReads"]
 
 
 class CommandReads(StrEnum):
@@ -26,6 +26,25 @@ class CommandReads(StrEnum):
     """
 
 
+class CommandActor(StrEnum):
+    """The records of a command that name its actor: the principal of ``--token-file``, or the
+    operating-system user.
+    """
+
+    READER = "reader"
+    """The record of the read, if the command reads a ledger. No token is needed."""
+    OPERATOR = "operator"
+    """Records of changes to the ledger as well. With ``[identity] require = "verified"``, a token
+    is needed.
+    """
+    STOPPER = "stopper"
+    """As ``OPERATOR``, but no token is needed: whoever can stop calls must be able to do so even
+    if no token can be verified.
+    """
+    APPROVER = "approver"
+    """The answer to a request, which the rules for approvals judge."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
     """A command's location and its line in ``--help``, which is shown without importing the
@@ -38,7 +57,9 @@ class CommandEntry:
     reads: CommandReads = CommandReads.LEDGER
     """The data that the command reads. Default: the ledger."""
     instead: str = ""
-    """The parameter for a file to read instead of the ledger."""
+    """The parameter for a file to read, or an action, instead of reading the ledger."""
+    actor: CommandActor = CommandActor.READER
+    """The records that name the command's actor."""
 
 
 _HERE = "guardrail.cli.commands"
@@ -95,16 +116,25 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "approvals",
         "List the calls that are waiting for a person's approval.",
     ),
-    "approve": CommandEntry(f"{_HERE}.approvals", "approve", "Approve one call."),
-    "refuse": CommandEntry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
+    "approve": CommandEntry(
+        f"{_HERE}.approvals", "approve", "Approve one call.", actor=CommandActor.APPROVER
+    ),
+    "refuse": CommandEntry(
+        f"{_HERE}.approvals", "refuse", "Refuse a call permanently.", actor=CommandActor.APPROVER
+    ),
     "suspend": CommandEntry(
         f"{_HERE}.suspend",
         "suspend",
         "Stop the calls of a principal, an agent or a tool, or all calls.",
+        actor=CommandActor.STOPPER,
     ),
-    "resume": CommandEntry(f"{_HERE}.suspend", "resume", "End a suspension."),
+    "resume": CommandEntry(
+        f"{_HERE}.suspend", "resume", "End a suspension.", actor=CommandActor.OPERATOR
+    ),
     "suspensions": CommandEntry(
-        f"{_HERE}.suspend", "suspensions", "List the suspensions in force."
+        f"{_HERE}.suspend",
+        "suspensions",
+        "List the suspensions in force.",
     ),
     "verify": CommandEntry(
         f"{_HERE}.verify",
@@ -113,7 +143,10 @@ COMMANDS: Mapping[str, CommandEntry] = {
         instead="exported",
     ),
     "recover": CommandEntry(
-        f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
+        f"{_HERE}.recover",
+        "recover",
+        "Bring a sealed or damaged ledger back into use.",
+        actor=CommandActor.OPERATOR,
     ),
     "upgrade": CommandEntry(
         f"{_HERE}.upgrade",
@@ -135,19 +168,25 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "anchor",
         "Send the current signed head to every anchor now.",
         instead="action",
+        actor=CommandActor.OPERATOR,
     ),
     "seal": CommandEntry(
         f"{_HERE}.seal",
         "seal",
         "Close a segment with the records since the previous segment, and copy it.",
+        actor=CommandActor.OPERATOR,
     ),
     "archive": CommandEntry(
-        f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."
+        f"{_HERE}.seal",
+        "archive",
+        "Copy the closed segments to the archive folder.",
+        actor=CommandActor.OPERATOR,
     ),
     "prune": CommandEntry(
         f"{_HERE}.prune",
         "prune",
         "Delete records past their retention period.",
+        actor=CommandActor.OPERATOR,
     ),
     "hold": CommandEntry(
         f"{_HERE}.hold", "hold", "Protect records from deletion, for a legal hold."
@@ -177,6 +216,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "keys",
         "Show the log's public key; replace and destroy keys of tokens.",
         instead="action",
+        actor=CommandActor.OPERATOR,
     ),
     "witness": CommandEntry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."

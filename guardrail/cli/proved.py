@@ -16,8 +16,8 @@ def proved_reader(reader: LedgerReader, settings: Settings) -> ProvedReader | No
     """Return a reader that shows only records covered by the log's signed head, or None if the
     log's keys are missing.
     """
-    from guardrail.call.journal import actor
     from guardrail.errors import KeysError
+    from guardrail.identity.actor import current_actor
     from guardrail.ledger.proved import Proofs, ProvedReader
     from guardrail.wiring.opening import load_keys
 
@@ -28,5 +28,5 @@ def proved_reader(reader: LedgerReader, settings: Settings) -> ProvedReader | No
     key = reader.genesis.get("key")
     if not isinstance(key, dict) or key.get("public") != keys.public:
         return None  # the keys belong to another log
-    signing = keys.signing(actor=actor(), epochs=False)
+    signing = keys.signing(actor=current_actor(), epochs=False)
     return ProvedReader(reader, Proofs(signing, reader.log))

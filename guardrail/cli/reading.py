@@ -36,7 +36,7 @@ _PATH = "guardrail.access.path"
 _CODE = "guardrail.access.code"
 _HINT = "guardrail.access.hint"
 _REASON = "guardrail.access.reason"
-_UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
+_UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason", "token_file"})
 """Parameters that the record already contains, or that do not affect which records are read."""
 _FILES = ("exported", "segment", "backup")
 """Parameters for a file to read instead of a ledger."""

@@ -55,7 +55,7 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
 
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.
     """
-    from guardrail.call.journal import actor
+    from guardrail.identity.actor import current_actor
     from guardrail.ledger.files import missing_ledger
     from guardrail.retention.actions import RetentionManager
     from guardrail.wiring.opening import open_journal
@@ -68,7 +68,7 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
         )
     journal, keys = open_journal(settings, epochs=False)
     with contextlib.closing(journal):
-        signing = keys.signing(actor=actor(), epochs=False)
+        signing = keys.signing(actor=current_actor(), epochs=False)
         manager = RetentionManager(settings, signing=signing, record=journal.admin)
         with manager.exclusive():
             yield manager

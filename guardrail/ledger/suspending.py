@@ -170,7 +170,8 @@ def repeat_suspensions(
 
 
 def _begun(each: Suspension) -> dict[str, Any]:
-    return {"seq": each.begun, "ts": each.since, "actor": {"id": each.actor}}
+    who = {"id": each.actor, "assurance": each.assurance}
+    return {"seq": each.begun, "ts": each.since, "actor": who}
 
 
 def _lasts(earlier: Suspension, until: str | None) -> bool:

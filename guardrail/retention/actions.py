@@ -21,6 +21,7 @@ from guardrail.core.times import record_time
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import RetentionError, os_reason
+from guardrail.identity.actor import current_actor
 from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
@@ -313,7 +314,7 @@ class RetentionManager:
         """Delete records past their retention period, including their text in the files, and the
         kept sources of policies that no record refers to any longer. Existing proofs remain valid.
         """
-        facts = self.facts()
+        facts, who = self.facts(), current_actor()
         self._refuse_settings()
         self._refuse_held(facts)
         before, head = self.prunable(), None
@@ -324,9 +325,7 @@ class RetentionManager:
         def record(log: str, cut: PruneCut) -> Draft:
             found = {**detail(cut, self._settings_in_force()), "reason": why}
             where = own_origin("retention")
-            return Draft.build(
-                fields.admin(log, "pruned", actor=self._signing.actor, where=where, detail=found)
-            )
+            return Draft.build(fields.admin(log, "pruned", actor=who, where=where, detail=found))
 
         done = self._delete(
             lambda: prune(

@@ -82,6 +82,8 @@ class LegalHold:
     id: str
     reason: str
     who: str
+    assurance: str
+    """The degree to which the identity of *who* was established, or an empty string if unknown."""
     ts: str
     seq: int
 
@@ -289,5 +291,8 @@ def _apply_hold(
         holds.pop(name, None)
         return
     actor = record.get("actor")
-    who = str(actor.get("id", "")) if isinstance(actor, Mapping) else ""
-    holds.setdefault(name, LegalHold(name, str(detail.get("reason", "")), who, ts, seq))
+    who, assurance = "", ""
+    if isinstance(actor, Mapping):
+        who, assurance = str(actor.get("id", "")), str(actor.get("assurance", ""))
+    hold = LegalHold(name, str(detail.get("reason", "")), who, assurance, ts, seq)
+    holds.setdefault(name, hold)

@@ -22,7 +22,15 @@ class AccessEntry:
     seq: int
     ts: str
     user: str
-    """The operating-system user, according to the reader's process."""
+    """The principal of the reader's token, or else the operating-system user, according to the
+    reader's process.
+    """
+    assurance: str
+    """The degree to which this identity was established: ``verified`` or ``asserted``."""
+    method: str
+    """How it was established: ``oidc_jwt``, ``os_user`` and others."""
+    os_user: str
+    """The operating-system user, also if a token names the reader."""
     uid: int | None
     login: str
     """The login user, which may differ (``sudo``), or an empty string if unknown."""
@@ -90,6 +98,9 @@ def _access(seq: int, record: Mapping[str, Any]) -> AccessEntry:
         seq=seq,
         ts=text(record, "ts"),
         user=text(record, "actor", "id"),
+        assurance=text(record, "actor", "assurance"),
+        method=text(record, "actor", "method"),
+        os_user=text(record, "actor", "os_user") or text(record, "actor", "id"),
         uid=integer(obj(record, "actor"), "uid"),
         login=text(record, "actor", "login"),
         host=text(record, "origin", "host"),
@@ -118,6 +129,9 @@ def document(found: AccessList) -> dict[str, Any]:
                 "seq": entry.seq,
                 "ts": entry.ts,
                 "user": entry.user,
+                "assurance": entry.assurance,
+                "method": entry.method,
+                "os_user": entry.os_user,
                 "uid": entry.uid,
                 "login": entry.login or None,
                 "host": entry.host,

@@ -58,6 +58,7 @@ def suspension_document(each: Suspension, now: str) -> dict[str, Any]:
         "until": each.until,
         "expired": not each.counts_at(now),
         "by": each.actor,
+        "assurance": each.assurance,
         "reason": each.reason,
     }
 

@@ -18,7 +18,7 @@ from typing import Any, Protocol, TypeVar
 from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
-from guardrail.call.journal import Journal, actor
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.config.log_names import new_log_name
 from guardrail.config.redaction_rules import redaction_rules
@@ -33,6 +33,7 @@ from guardrail.errors import (
     PolicyLoadError,
     os_reason,
 )
+from guardrail.identity.actor import current_actor
 from guardrail.identity.principal import check_identity
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.keys.log_key import Keys, discard_new_keys, verify_signature
@@ -139,7 +140,7 @@ def create_log(
         settings.ledger.path,
         log=new_log_name(settings, keys.public),
         genesis=genesis,
-        signing=keys.signing(actor=actor(), epochs=epochs),
+        signing=keys.signing(actor=current_actor(), epochs=epochs),
         settings=_ledger_settings(settings, epochs=epochs),
     )
 
@@ -178,7 +179,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
         raise explain(settings, error) from None
     path = settings.ledger.path
     deadline = settings.ledger.append_deadline_ms / 1000
-    requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
+    requests = LedgerRequests(path, writer, keys.signing(actor=current_actor(), epochs=False))
     soon = settings.ledger.outcome == "soon"
     journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests, soon=soon)
     return journal, keys
@@ -210,10 +211,10 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             _check_name(settings)
             # This is checked before anything is written, because a record on an older copy would
             # fork the log.
-            check_memory(settings, keys.signing(actor=actor(), epochs=False))
+            check_memory(settings, keys.signing(actor=current_actor(), epochs=False))
             writer = LedgerWriter.open(
                 path,
-                signing=keys.signing(actor=actor(), epochs=epochs),
+                signing=keys.signing(actor=current_actor(), epochs=epochs),
                 settings=_ledger_settings(settings, epochs=epochs),
             )
         else:
@@ -315,7 +316,7 @@ def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatc
     """Return the anchor watch that runs alongside the calls on *journal*. Raises
     ``ConfigError``.
     """
-    signing = keys.signing(actor=actor(), epochs=False)
+    signing = keys.signing(actor=current_actor(), epochs=False)
     anchors = anchors_of(settings, signing, journal.log)
     heads = LedgerHeads(settings.ledger.path, journal.log, signing, journal.admin)
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)

@@ -76,7 +76,7 @@ def carry_out_job(job: RetentionJob, *, delete: Delete = lambda work: work()) ->
 
 
 def _carry_out(job: RetentionJob, delete: Delete) -> RunOutcome:
-    from guardrail.call.journal import actor
+    from guardrail.identity.actor import current_actor
     from guardrail.retention.actions import RetentionManager
     from guardrail.retention.due import carry_out
     from guardrail.wiring.opening import open_journal
@@ -94,7 +94,7 @@ def _carry_out(job: RetentionJob, delete: Delete) -> RunOutcome:
     with contextlib.closing(journal):
         manager = RetentionManager(
             job.settings,
-            signing=keys.signing(actor=actor(), epochs=False),
+            signing=keys.signing(actor=current_actor(), epochs=False),
             record=journal.admin,
             clock=now,
             pace=_PACE,

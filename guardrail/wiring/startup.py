@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.call.journal import Journal, actor
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.core.log import fields
 from guardrail.core.log.record import decode
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
+from guardrail.identity.actor import current_actor
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.claims import STARTED
 from guardrail.ledger.names import LogPosition
@@ -64,7 +65,7 @@ def record_start(
 
     digest, codes = settings.digest(), setting_codes(settings, keys)
     values = recorded_values(settings)
-    proofs = Proofs(keys.signing(actor=actor(), epochs=False), journal.log)
+    proofs = Proofs(keys.signing(actor=current_actor(), epochs=False), journal.log)
     detail: dict[str, Any] = {
         "version": __version__,
         "policy": fields.policy(policy),

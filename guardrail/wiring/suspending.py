@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
-from guardrail.call.journal import actor
 from guardrail.config import Settings
 from guardrail.core.log.suspensions import Subject, SubjectKind
 from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.errors import IdentityError, UsageError
+from guardrail.identity.actor import current_actor
 from guardrail.identity.principal import check_id
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.suspending import Suspender
@@ -34,7 +34,7 @@ def open_suspender(settings: Settings) -> Iterator[tuple[Suspender, Keys]]:
     with contextlib.closing(journal):
         writer = journal.ledger
         assert isinstance(writer, LedgerWriter)
-        signing = keys.signing(actor=actor(), epochs=False)
+        signing = keys.signing(actor=current_actor(), epochs=False)
         reads = LedgerRequests(settings.ledger.path, writer, signing)
         yield Suspender(reads.suspensions, journal.admin), keys
 

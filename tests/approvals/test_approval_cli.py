@@ -508,7 +508,9 @@ def token_project(folder: Path, **table: str) -> Path:
         f'[ledger]\npath = "audit.db"\n[identity.issuers."{ISSUER}"]\njwks = "jwks.json"\n'
         f'audience = "{AUDIENCE}"\n{more}'
     )
-    return folder / "token"
+    file = folder / "token"
+    file.touch(0o600)
+    return file
 
 
 def test_a_verified_person_approves_without_the_setting(tmp_path: Path) -> None:
@@ -590,6 +592,7 @@ def test_a_token_without_a_tenant_answers_for_none_of_several(
 def test_a_token_file_that_can_not_be_read_is_named(tmp_path: Path) -> None:
     """And what belongs into it."""
     file = token_project(tmp_path)
+    file.unlink()
     approval = ask(tmp_path)
     done = run(tmp_path, "refuse", approval, "--reason", "no", "--token-file", str(file))
     assert done.returncode == 3

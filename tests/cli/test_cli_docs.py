@@ -11,6 +11,7 @@ import click
 import pytest
 
 import guardrail
+from guardrail.cli.acting import TOKEN_FILE
 from guardrail.cli.app import Exit, cli
 from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
@@ -54,6 +55,8 @@ def test_every_command_is_documented_with_every_option(name: str) -> None:
     for parameter in ALL[name].params:
         if parameter is REASON:  # of every command that reads, and described once
             assert "`--reason TEXT`" in DOCS
+        elif parameter is TOKEN_FILE:  # of every command whose records name an actor
+            assert "`--token-file FILE`" in DOCS
         elif isinstance(parameter, click.Option):
             assert any(
                 re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", text)

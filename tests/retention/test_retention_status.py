@@ -61,7 +61,7 @@ def test_records_are_overdue_when_a_timer_should_have_deleted_them(
 
 def test_a_hold_makes_nothing_overdue() -> None:
     """It is said instead."""
-    found = facts(oldest=ago(1000), holds=(LegalHold("case", "why", "who", ago(1), 3),))
+    found = facts(oldest=ago(1000), holds=(LegalHold("case", "why", "who", "asserted", ago(1), 3),))
     standing = judge(found, DEFAULTS, NOW)
     assert standing.held == ("case",)
     assert RetentionProblem.OVERDUE not in troubles(found)

@@ -7,10 +7,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-from guardrail.call.journal import Journal, actor
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.types import Receipt
+from guardrail.identity.actor import current_actor
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import utc_timestamp
 from guardrail.ledger.proved import Proofs, ProvedReader
@@ -29,7 +30,7 @@ class Responder:
 
     def __init__(self, chosen: Settings, journal: Journal, keys: Keys) -> None:
         self._settings, self._keys = chosen, keys
-        self._proofs = Proofs(keys.signing(actor=actor(), epochs=False), journal.log)
+        self._proofs = Proofs(keys.signing(actor=current_actor(), epochs=False), journal.log)
         self._db = chosen.ledger.path
         self.read: Callable[[Suspensions | None], Suspensions] = self.read_ledger
         self.record: Callable[[str, Mapping[str, Any]], Receipt] = journal.admin

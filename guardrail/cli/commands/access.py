@@ -66,7 +66,7 @@ def access(
 def _table(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
     spec = [
         Column("WHEN (UTC)"),
-        Column("WHO", limit=28),
+        Column("WHO", limit=40),
         Column("FROM", limit=28, flexible=True, floor=10),
         Column("COMMAND", flexible=True, floor=14),
         Column("LEDGER", limit=32, flexible=True, floor=10),
@@ -96,8 +96,11 @@ def _cards(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
 
 
 def _describe_user(entry: AccessEntry) -> str:
-    other = entry.login if entry.login != entry.user else ""
-    return name(entry.user, "?") + (f" (login {name(other)})" if other else "")
+    other = entry.login if entry.login != entry.os_user else ""
+    about = [f"login {name(other)}"] if other else []
+    if entry.assurance == "verified":
+        about = ["verified", *about]
+    return name(entry.user, "?") + (f" ({', '.join(about)})" if about else "")
 
 
 def _describe_host(entry: AccessEntry) -> str:

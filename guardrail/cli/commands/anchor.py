@@ -70,13 +70,13 @@ def anchor(
         return _forget_memory(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of
     from guardrail.anchors.sending import send_now
-    from guardrail.call.journal import actor
+    from guardrail.identity.actor import current_actor
     from guardrail.wiring.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
         log, where = reader.log, reader.path
     settings = settings_for(config, ledger)
-    signing = load_keys(settings).signing(actor=actor(), epochs=False)
+    signing = load_keys(settings).signing(actor=current_actor(), epochs=False)
     anchors = anchors_of(settings, signing, log)
     if not anchors:
         raise ConfigError(

@@ -51,14 +51,14 @@ def move(
     as_json: bool,
 ) -> int:
     """Copy the log's heads from the file *old* to the file in [anchors], and record the move."""
-    from guardrail.call.journal import actor
+    from guardrail.identity.actor import current_actor
     from guardrail.wiring.opening import load_keys, open_journal
 
     settings = settings_for(config, ledger)
     wish = _move_request(settings, old, reason, lost=lost)
     with open_ledger(config, ledger) as reader:
         log = reader.log
-        key = load_keys(settings).signing(actor=actor(), epochs=False).log_key(log).key
+        key = load_keys(settings).signing(actor=current_actor(), epochs=False).log_key(log).key
         found = _sorted_heads(reader, key, _old_heads(wish, key, reader.path))
     taken = _anchor_file(wish.new, key, settings).take_over(found.ours)
     detail = {

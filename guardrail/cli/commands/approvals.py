@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from guardrail.approvals.rules import RejectionReason, RequestState, StepKind
+from guardrail.cli.acting import token_of_command
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
@@ -97,7 +98,6 @@ class PersonsAnswer:
 
     kind: StepKind
     reason: str
-    token_file: Path | None
 
 
 def _answer_options(command: _F) -> _F:
@@ -107,14 +107,7 @@ def _answer_options(command: _F) -> _F:
         metavar="TEXT",
         help="Reason, in your own words; recorded in the ledger.",
     )
-    token = click.option(
-        "--token-file",
-        "token_file",
-        type=click.Path(path_type=Path, readable=False),
-        metavar="FILE",
-        help="File with your access token: you answer as its verified principal.",
-    )
-    return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(token(command)))))
+    return click.argument("ref", metavar="ID")(ledger_options(json_option(reason(command))))
 
 
 @click.command(short_help="Approve one call.")
@@ -126,7 +119,6 @@ def approve(
     as_json: bool,
     *,
     reason: str,
-    token_file: Path | None,
 ) -> int:
     """Approve the call ID: exactly that call, once, for a limited time.
 
@@ -137,7 +129,7 @@ def approve(
     approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
     request, or the token is refused.
     """
-    answer = PersonsAnswer(StepKind.GRANTED, reason, token_file)
+    answer = PersonsAnswer(StepKind.GRANTED, reason)
     return _answer(ref, config, ledger, answer, as_json=as_json)
 
 
@@ -150,7 +142,6 @@ def refuse(
     as_json: bool,
     *,
     reason: str,
-    token_file: Path | None,
 ) -> int:
     """Refuse the call ID. Afterwards, nobody can approve it, and earlier approvals of it no longer
     count.
@@ -159,7 +150,7 @@ def refuse(
     the refusal is recorded; 1: the refusal came too late, which is recorded; 3: there is no such
     request, or the token is refused.
     """
-    answer = PersonsAnswer(StepKind.REFUSED, reason, token_file)
+    answer = PersonsAnswer(StepKind.REFUSED, reason)
     return _answer(ref, config, ledger, answer, as_json=as_json)
 
 
@@ -180,7 +171,7 @@ def _answer(
     with open_ledger(config, ledger) as reader:
         asked = find_request(proved_reader(reader, settings) or reader, ref).request
     approval = asked.id
-    who = _person(settings, said.token_file, asked.tenant)
+    who = _person(settings, asked.tenant)
     try:
         answer = _write(settings, approval, who, said)
     except UsageError as error:
@@ -210,30 +201,16 @@ def _answer(
     return Exit.YES if rejected is None else Exit.NO
 
 
-def _person(settings: Settings, token_file: Path | None, tenant: str) -> Approver:
-    """Return the person who answers a request of *tenant*: the principal of the token in the file,
-    or the operating-system user.
+def _person(settings: Settings, tenant: str) -> Approver:
+    """Return the person who answers a request of *tenant*: the principal of the command's token, or
+    the operating-system user.
     """
     from guardrail.approvals.service import system_user, token_approver
-    from guardrail.errors import IdentityError, os_reason
-    from guardrail.identity.token_text import MAX_TOKEN, SecretText
-    from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier
-    from guardrail.system.input_files import read_input
 
-    if token_file is None:
+    actor = token_of_command()
+    if actor is None:
         return system_user()
-    try:
-        secret = SecretText(
-            read_input(token_file, MAX_TOKEN + 1).decode("ascii", "replace").strip()
-        )
-    except OSError as error:
-        raise IdentityError(
-            f"{token_file} can't be read ({os_reason(error)})",
-            code="identity.token_file",
-            hint="put your access token alone into the file, with mode 0600",
-        ) from None
-    verified = TokenVerifier(settings).verify(secret, wait=FETCH_WAIT_S)
-    return token_approver(verified.identity, tenant, settings)
+    return token_approver(actor.token.identity, tenant, settings)
 
 
 def _write(settings: Settings, approval: str, who: Approver, said: PersonsAnswer) -> Answer:

@@ -52,7 +52,7 @@ def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]
     Raises ``LedgerError`` if the ledger has no head, or if no holder of the log's keys wrote it.
     """
     from guardrail.anchoring import LedgerHeads, stored_head
-    from guardrail.call.journal import actor
+    from guardrail.identity.actor import current_actor
     from guardrail.wiring.opening import load_keys
 
     with open_ledger(config, ledger) as reader:
@@ -68,4 +68,4 @@ def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]
         keys = load_keys(settings_for(config, ledger))
     except KeysError:
         return stored, False
-    return LedgerHeads(path, log, keys.signing(actor=actor(), epochs=False)).head(), True
+    return LedgerHeads(path, log, keys.signing(actor=current_actor(), epochs=False)).head(), True

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.app import Exit, LazyGroup
-from guardrail.cli.entries import CommandEntry
+from guardrail.cli.entries import CommandActor, CommandEntry
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.render import clock
@@ -26,8 +26,13 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.group(
     cls=LazyGroup,
     entries={
-        "add": CommandEntry(_HERE, "add", "Place a hold: nothing is deleted until it is released."),
-        "release": CommandEntry(_HERE, "release", "Release a hold."),
+        "add": CommandEntry(
+            _HERE,
+            "add",
+            "Place a hold: nothing is deleted until it is released.",
+            actor=CommandActor.OPERATOR,
+        ),
+        "release": CommandEntry(_HERE, "release", "Release a hold.", actor=CommandActor.OPERATOR),
         "list": CommandEntry(_HERE, "holds", "List the holds in force."),
     },
     short_help="Protect records from deletion, for a legal hold.",
@@ -75,7 +80,14 @@ def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
         emit_json(
             {
                 "holds": [
-                    {"name": e.id, "since": e.ts, "who": e.who, "reason": e.reason, "seq": e.seq}
+                    {
+                        "name": e.id,
+                        "since": e.ts,
+                        "who": e.who,
+                        "assurance": e.assurance,
+                        "reason": e.reason,
+                        "seq": e.seq,
+                    }
                     for e in standing
                 ]
             }
@@ -84,8 +96,9 @@ def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     if not standing:
         data("No hold is in force.")
     for each in standing:
+        known = f" ({shown(each.assurance)})" if each.assurance else ""
         data(
-            f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}:"
+            f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}{known}:"
             f" {one_line(each.reason)}"
         )
     return Exit.YES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit, LazyGroup
-from guardrail.cli.entries import CommandEntry
+from guardrail.cli.entries import CommandActor, CommandEntry
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark, sentence
@@ -75,7 +76,12 @@ _POLL = 0.1
         ),
         "bundle": CommandEntry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
         "push": CommandEntry(_BUNDLE, "push", "Upload the policies to a development server."),
-        "reload": CommandEntry(_HERE, "reload", "Ask running guards to reload their policies."),
+        "reload": CommandEntry(
+            _HERE,
+            "reload",
+            "Ask running guards to reload their policies.",
+            actor=CommandActor.OPERATOR,
+        ),
     },
     short_help="Check, test, evaluate, bundle and reload policies.",
 )
@@ -286,6 +292,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     processes have responded, none is running, or a restart is required.
     """
     from guardrail.wiring.engines import load_engine
+    from guardrail.wiring.opening import open_journal
     from guardrail.wiring.reload import request
 
     settings = settings_of(config, ledger)
@@ -297,6 +304,9 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
         return Exit.NO
     digest = _policies_name(asdict(engine.identity))
     engine.close()
+    _guards_and_size(settings)  # refuses a ledger that does not exist
+    with contextlib.closing(open_journal(settings, epochs=False)[0]) as journal:
+        journal.admin("reload_requested", {"digest": digest})
     alive, start = _guards_and_size(settings)
     request(settings.ledger.path, digest)
     data(f"asked guards to load policies {one_line(digest)}")

@@ -172,9 +172,9 @@ def _require_reason(reason: str | None, *, yes: bool) -> str:
 
 
 def _carry_out(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
-    from guardrail.call.journal import actor
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
+    from guardrail.identity.actor import current_actor
     from guardrail.keys.tenant_keys import TenantKeys
     from guardrail.wiring.recovery import carry_out
 
@@ -182,7 +182,7 @@ def _carry_out(settings: Settings, found: Diagnosis, words: str) -> RecoveryRepo
     # No tokens are needed, because sensitive-looking text in the reason is replaced with random
     # marks.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
-    report, problem = carry_out(settings, found, who=actor(), reason=clean)
+    report, problem = carry_out(settings, found, who=current_actor(), reason=clean)
     if problem is not None:
         remark(f"warning: {one_line(problem.message)}", Style.WARN)
         remark(f"next:  {one_line(problem.hint)}")

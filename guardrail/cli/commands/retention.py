@@ -17,7 +17,7 @@ from guardrail.cli.commands.seal import (
     print_archived,
     print_closed,
 )
-from guardrail.cli.entries import CommandEntry
+from guardrail.cli.entries import CommandActor, CommandEntry
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason
@@ -41,6 +41,7 @@ _HERE = "guardrail.cli.commands.retention"
             _HERE,
             "run",
             "Close segments, archive and delete everything that is due. Run this from a timer.",
+            actor=CommandActor.OPERATOR,
         ),
         "status": CommandEntry(
             _HERE, "status", "Show records that are due, overdue or were deleted too early."

@@ -308,6 +308,8 @@ def _print_record(records: RecordReader, seq: int) -> None:
         f"{paint(f'Record {seq}', Style.STRONG)}  {escape(kind) or '(no type)'} "
         f" {clock(text(record, 'ts'))}"
     )
+    if kind.startswith(("admin.", "access.")):
+        data(f"  by {approver(person_of(obj(record, 'actor')))}")
     if kind in {"call.decision", "call.rejected"}:
         _print_decision(with_outcome(records, seq))
     elif kind == "call.outcome":

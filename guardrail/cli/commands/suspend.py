@@ -16,7 +16,7 @@ from guardrail.cli.retention_ledger import redacted_reason
 from guardrail.core.times import record_time
 from guardrail.core.words import agree, counted
 from guardrail.errors import UsageError
-from guardrail.review.terminal import escape, one_line
+from guardrail.review.terminal import escape, name, one_line
 
 if TYPE_CHECKING:
     from guardrail.core.log.suspensions import Subject, Suspension
@@ -238,12 +238,17 @@ def suspensions(*, config: Path | None, ledger: Path | None, as_json: bool) -> i
     return Exit.YES
 
 
+def _person(each: Suspension) -> str:
+    known = escape(each.assurance)
+    return name(each.actor, "nobody") + (f" ({known})" if known else "")
+
+
 def _print_suspension(each: Suspension, now: str) -> None:
     counts = each.counts_at(now)
     word = paint("suspended", Style.WARN) if counts else paint("expired", Style.DIM)
     data(f"{word}  {escape(each.subject.name)}  record {each.seq}")
     end = "until resumed" if each.until is None else f"until {clock(each.until)}"
-    for line in field("", f"since {clock(each.since)}, {end}, by {escape(each.actor)}"):
+    for line in field("", f"since {clock(each.since)}, {end}, by {_person(each)}"):
         data(line)
     for line in field("", one_line(each.reason)):
         data(line)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit, LazyGroup
-from guardrail.cli.entries import CommandEntry, CommandReads
+from guardrail.cli.entries import CommandActor, CommandEntry, CommandReads
 from guardrail.cli.options import json_option, settings_file_option
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.cli.retention_ledger import reason_option, redacted_reason
@@ -36,12 +36,21 @@ _HERE = "guardrail.cli.commands.tenants"
             "add",
             "Add a tenant, with a ledger and keys of its own.",
             reads=CommandReads.NO_RECORDS,
+            actor=CommandActor.OPERATOR,
         ),
         "disable": CommandEntry(
-            _HERE, "disable", "Refuse the calls of a tenant.", reads=CommandReads.NO_RECORDS
+            _HERE,
+            "disable",
+            "Refuse the calls of a tenant.",
+            reads=CommandReads.NO_RECORDS,
+            actor=CommandActor.OPERATOR,
         ),
         "enable": CommandEntry(
-            _HERE, "enable", "Accept the calls of a tenant again.", reads=CommandReads.NO_RECORDS
+            _HERE,
+            "enable",
+            "Accept the calls of a tenant again.",
+            reads=CommandReads.NO_RECORDS,
+            actor=CommandActor.OPERATOR,
         ),
     },
     short_help="List, add and disable tenants.",

@@ -133,6 +133,8 @@ class Suspension:
     reason: str
     actor: str
     """Id of the person who suspended the subject."""
+    assurance: str
+    """The degree to which this identity was established, or an empty string if unknown."""
     begun: int
     """Number of the first record of this suspension, which may have been repeated before records
     were pruned.
@@ -284,13 +286,16 @@ def _change_of(record: Mapping[str, Any]) -> SuspensionChange:
         ended = _number(detail["suspension"])
         return SuspensionChange(seq, previous, first, None, subject, ended)
     begun, ts = detail["begun"], _text(record["ts"])
+    who = record["actor"] if begun is None else begun["actor"]
     added = Suspension(
         seq=seq,
         ts=ts,
         subject=subject,
         until=None if detail["until"] is None else _text(detail["until"]),
         reason=_text(detail["reason"]),
-        actor=_text(record["actor"]["id"] if begun is None else begun["actor"]["id"]),
+        actor=_text(who["id"]),
+        # An earlier version did not repeat the assurance.
+        assurance=_text(who.get("assurance", "")),
         begun=seq if begun is None else _number(begun["seq"]),
         since=ts if begun is None else _text(begun["ts"]),
     )
