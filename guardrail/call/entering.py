@@ -117,8 +117,9 @@ class SessionEntry:
         keys = self._keys.tenant(made.tenant)
         ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=wanted.named)
         state = ownership.enter(self._sessions, self._make_state)
-        if token is not None and not state.has_identity(made):
-            # The newer token may state other roles. Earlier entries keep those of their own token.
+        if not state.has_identity(made):
+            # The newer token may state other roles, or the program another version of the agent.
+            # Earlier entries keep those of their own.
             state = state.renewed(made)
             self._sessions.replace(made, state)
         return SessionScope(self._callers.guard, state, None if token is None else token.refusal)

@@ -51,7 +51,7 @@ def session_input(
     delegation: Sequence[Mapping[str, Json]],
 ) -> SessionInput:
     """Return the parts of the policy input that are constant for *session*. The ids and attributes
-    passed are either raw or in their recorded form.
+    passed are either raw or in their recorded form. The agent's charter is a token or a digest.
     """
     principal, agent = session.principal, session.agent
     return SessionInput(
@@ -73,8 +73,11 @@ def session_input(
             "id": agent_id,
             "version": agent.version,
             "framework": agent.framework,
+            "instance": agent.instance,
+            "charter": agent.charter,
             "assurance": str(agent.assurance),
             "method": agent.method,
+            "issuer": agent.issuer,
         },
         delegation=[dict(step) for step in delegation],
         session={"id": session.id},

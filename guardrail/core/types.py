@@ -144,6 +144,12 @@ class Agent:
     """The issuer that vouches for the id."""
     authenticated_at: str | None = None
     """Of a verified identity: the time at which its token was issued. Only guardrail sets it."""
+    instance: str | None = None
+    """The running copy of the program, such as a pod or a process."""
+    charter: str | None = field(default=None, repr=False)
+    """The agent's instructions (its system prompt), of which only a token is recorded; or their
+    digest, ``sha256:`` and 64 hex digits, which is recorded as it is.
+    """
 
 
 @dataclass(frozen=True, slots=True)

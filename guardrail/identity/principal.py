@@ -17,6 +17,7 @@ from guardrail.core.types import Agent, Assurance, Principal, Session
 from guardrail.errors import ConfigError, IdentityError
 
 __all__ = [
+    "MAX_CHARTER",
     "SOMEONE_ELSES",
     "SessionTable",
     "agent",
@@ -35,6 +36,8 @@ different caller.
 """
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
+MAX_CHARTER = 65_536
+"""Maximum size of a charter in bytes. ``guardrail find`` accepts values of this size."""
 
 
 def check_identity(settings: Settings) -> None:
@@ -74,6 +77,22 @@ def _check_texts(what: str, **texts: object) -> None:
     for name, text in texts.items():
         if text is not None:
             check_id(text, f"{what} {name}")
+
+
+def _check_charter(value: object) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise IdentityError(
+            f"agent charter must be a str, not {type(value).__name__}", code="identity.type"
+        )
+    size = len(value.encode("utf-8", "surrogatepass"))
+    if not value or size > MAX_CHARTER:
+        raise IdentityError(
+            f"agent charter must have from 1 to {MAX_CHARTER} bytes, not {size}",
+            code="identity.length",
+            hint="pass its digest: charter='sha256:' and 64 hex digits",
+        )
 
 
 def _check_assurance(value: Principal | Agent, what: str) -> None:
@@ -123,7 +142,9 @@ def agent(value: Agent | str | None) -> Agent:
             framework=value.framework,
             method=value.method,
             issuer=value.issuer,
+            instance=value.instance,
         )
+        _check_charter(value.charter)
         return value
     return Agent(id=check_id(value, "agent"))
 

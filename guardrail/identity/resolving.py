@@ -73,4 +73,10 @@ def _agent(actor: Agent | None, passed: Agent | str | None) -> Agent:
             code="identity.agent",
             hint="omit agent=: it is taken from the token",
         )
-    return replace(actor, version=given.version, framework=given.framework)
+    return replace(
+        actor,
+        version=given.version,
+        framework=given.framework,
+        instance=given.instance,
+        charter=given.charter,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +15,7 @@ from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
 from guardrail.core.log.suspensions import CallNames
 from guardrail.core.policy_input import SessionInput
+from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.redactor import Redactor, is_structured
 from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
 from guardrail.core.schema.snapshot import copy_json
@@ -37,6 +39,7 @@ _PLAIN_TEXT = 4_096
 """Maximum length of a text of which only the known values are searched for again."""
 MOST_AWAKE = 512
 """Maximum number of a guard's sessions that are kept ready for a call."""
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _RANDOM = ":-:"
 """Text that occurs in every random mark. The rest of a mark differs each time."""
 
@@ -79,7 +82,7 @@ class SessionState:
         *principal_form* is the form of principals in records, from the settings: ``clear`` or
         ``token``.
         """
-        self.session = _copied(session)
+        self.session = _copied(session, keys)
         self.log = log
         self.keys = keys
         self.redactor = redactor
@@ -103,13 +106,13 @@ class SessionState:
         own = self.session
         return (own.principal, own.agent, own.delegation) == (
             session.principal,
-            session.agent,
+            _without_charter(session.agent, self.keys),
             session.delegation,
         )
 
     def renewed(self, session: Session) -> SessionState:
-        """Return the state of the same session for a caller with a newer token, which may state
-        other roles. Both states share the values known to be sensitive.
+        """Return the state of the same session for a caller with other details, such as the roles
+        in a newer token. Both states share the values known to be sensitive.
         """
         made = SessionState(
             session,
@@ -279,9 +282,19 @@ class AwakeSessions:
                 self._states.popleft().free_cache()
 
 
-def _copied(session: Session) -> Session:
+def _without_charter(agent: Agent, keys: TenantKeys) -> Agent:
+    """Return *agent* with a token in place of the text of its charter. A digest is kept."""
+    charter = agent.charter
+    if charter is None or _DIGEST.fullmatch(charter) or is_mark(charter):
+        return agent
+    # A final line break is ignored, as in ``guardrail find``.
+    text = charter.removesuffix("\n").removesuffix("\r")
+    return replace(agent, charter=keys.token("charter", text))
+
+
+def _copied(session: Session, keys: TenantKeys) -> Session:
     """Return *session* with a private copy of all its JSON, so that the policy's view and the
-    record stay the same.
+    record stay the same, and without the text of the agent's charter.
     """
     principal = session.principal
     supplied_texts = {
@@ -302,6 +315,7 @@ def _copied(session: Session) -> Session:
         session,
         attributes=own["attributes"],
         delegation=tuple(own["delegation"]),
+        agent=_without_charter(session.agent, keys),
         principal=replace(principal, attributes=own["principal"], roles=tuple(own["roles"])),
     )
 

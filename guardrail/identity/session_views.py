@@ -140,6 +140,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
         agent.version,
         agent.framework,
         agent.issuer,
+        agent.instance,
     )
     texts = [
         text for text in (*supplied_texts, agent.method, session.tenant, session.trace) if text
@@ -161,6 +162,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
             version=maybe(agent.version, "version"),
             framework=maybe(agent.framework, "framework"),
             issuer=maybe(agent.issuer, "issuer"),
+            instance=maybe(agent.instance, "instance"),
             method=clean(agent.method, "method"),
         ),
     )

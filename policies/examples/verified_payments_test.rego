@@ -3,7 +3,7 @@ package guardrail.policy_test
 payer := {
 	"action": {"properties": {"args": {"invoice": "2026-117"}}},
 	"context": {
-		"agent": {"assurance": "verified", "id": "clerk-bot", "method": "oidc_jwt"},
+		"agent": {"assurance": "verified", "id": "clerk-bot", "issuer": "https://login.example.com", "method": "oidc_jwt"},
 		"approval": null,
 		"time": "2026-07-01T10:30:00.000000Z",
 	},

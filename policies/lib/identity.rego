@@ -151,13 +151,22 @@ every_actor_in(ids) if {
 	}
 }
 
-# True if guardrail verified the identity of the agent, and the record says how.
+# True if guardrail verified the identity of the agent, and the record says how and who vouches for it.
 default verified_agent := false
 
 verified_agent if {
 	input.context.agent.assurance == "verified"
 	is_name(input.context.agent.id)
 	is_name(input.context.agent.method)
+	is_name(input.context.agent.issuer)
+}
+
+# True if the agent is verified and this issuer vouches for it.
+default agent_verified_by(_) := false
+
+agent_verified_by(issuer) if {
+	verified_agent
+	input.context.agent.issuer == issuer
 }
 
 # True if the agent has this id.
@@ -191,6 +200,15 @@ default agent_framework_is(_) := false
 agent_framework_is(framework) if {
 	is_name(framework)
 	input.context.agent.framework == framework
+}
+
+# True if the agent has one of these charters, a list or set of their tokens or digests as records show them.
+default agent_charter_in(_) := false
+
+agent_charter_in(charters) if {
+	is_list(charters)
+	is_name(input.context.agent.charter)
+	input.context.agent.charter in charters
 }
 
 is_name(value) if {

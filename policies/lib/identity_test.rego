@@ -19,8 +19,10 @@ person := {
 	"context": {
 		"agent": {
 			"assurance": "verified",
+			"charter": "sha256:00",
 			"framework": "langchain",
 			"id": "support-bot",
+			"issuer": "https://login.example.com",
 			"method": "spiffe_jwt",
 			"version": "7",
 		},
@@ -84,6 +86,8 @@ test_nothing_is_true_without_an_identity if {
 		identity.any_actor_is("") == false with input as document
 		identity.every_actor_in([]) == false with input as document
 		identity.verified_agent == false with input as document
+		identity.agent_verified_by(null) == false with input as document
+		identity.agent_charter_in([null]) == false with input as document
 		identity.agent_is("") == false with input as document
 		identity.agent_in([""]) == false with input as document
 		identity.agent_version_is(null) == false with input as document
@@ -194,6 +198,14 @@ test_a_malformed_chain_is_long_and_has_no_actors if {
 
 test_agents if {
 	identity.verified_agent with input as person
+	identity.agent_verified_by("https://login.example.com") with input as person
+	not identity.agent_verified_by("https://other.example.com") with input as person
+	identity.agent_charter_in(["sha256:00"]) with input as person
+	identity.agent_charter_in({"sha256:00", "sha256:01"}) with input as person
+	not identity.agent_charter_in(["sha256:01"]) with input as person
+	every charters in [{"a": "sha256:00"}, "sha256:00", null] {
+		identity.agent_charter_in(charters) == false with input as person
+	}
 	identity.agent_is("support-bot") with input as person
 	not identity.agent_is("bot") with input as person
 	identity.agent_in({"bot", "support-bot"}) with input as person
@@ -210,7 +222,8 @@ test_agents if {
 
 test_an_agent_without_a_name if {
 	every unknown in ["", null] {
-		changed := with_context({"agent": {"id": unknown, "version": unknown, "framework": unknown}})
+		changed := with_context({"agent": {"charter": unknown, "id": unknown, "version": unknown, "framework": unknown}})
+		identity.agent_charter_in([unknown]) == false with input as changed
 		identity.agent_is(unknown) == false with input as changed
 		identity.agent_in([unknown]) == false with input as changed
 		identity.agent_version_is(unknown) == false with input as changed
@@ -219,8 +232,9 @@ test_an_agent_without_a_name if {
 }
 
 test_an_asserted_agent_is_not_verified if {
-	every change in [{"assurance": "asserted"}, {"id": ""}, {"method": null}] {
+	every change in [{"assurance": "asserted"}, {"id": ""}, {"method": null}, {"issuer": ""}] {
 		changed := with_context({"agent": change})
+		identity.agent_verified_by("https://login.example.com") == false with input as changed
 		identity.verified_agent == false with input as changed
 	}
 }

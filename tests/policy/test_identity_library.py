@@ -54,6 +54,9 @@ answers := [
 	identity.agent_in(input.asked),
 	identity.agent_version_is(input.asked),
 	identity.agent_framework_is(input.asked),
+	identity.agent_verified_by(input.asked),
+	identity.agent_charter_in(input.asked),
+	identity.agent_charter_in({input.asked}),
 	tenant.is(input.asked),
 	tenant.one_of(input.asked),
 ]
@@ -79,6 +82,8 @@ CALLER: dict[str, Any] = {
             "framework": "langchain",
             "assurance": "verified",
             "method": "oidc_jwt",
+            "issuer": "https://login.example.com",
+            "charter": "sha256:00",
         },
         "delegation": [{"sub": "bot"}, {"sub": "desk"}],
         "time": "2026-07-01T10:05:00.000000Z",
@@ -122,7 +127,8 @@ def unusual(r: random.Random) -> dict[str, Any]:
                 del parent[place[-1]]
             else:
                 parent[place[-1]] = new
-    known = [*leaves(CALLER), ["clerk", "reader"], ["bot", "desk"], ["acme"], 300, 299, 0, 1e9]
+    lists = [["clerk", "reader"], ["bot", "desk"], ["acme"], ["sha256:00"]]
+    known = [*leaves(CALLER), *lists, 300, 299, 0, 1e9]
     asked["asked"] = r.choice([value(r), r.choice(known), r.choice(known)])
     return asked
 

@@ -177,6 +177,8 @@ SESSIONS: dict[str, Callable[[str], dict[str, Any]]] = {
     "agent id": lambda s: {"agent": s},
     "agent version": lambda s: {"agent": Agent("bot", version=s)},
     "agent framework": lambda s: {"agent": Agent("bot", framework=s)},
+    "agent instance": lambda s: {"agent": Agent("bot", instance=s)},
+    "agent charter": lambda s: {"agent": Agent("bot", charter=f"Never mention {s} to anyone.")},
     "agent method": lambda s: {"agent": Agent("bot", method=s)},
     "session id": lambda s: {"id": s},
     "tenant": lambda s: {"tenant": s},

@@ -144,9 +144,15 @@ def _header(session: Timeline) -> Iterator[str]:
     yield f"{paint('Session', Style.STRONG)} {name(session.key.id, '(no id)')}"
     yield f"  principal  {who(head, 'principal')}"
     agent = who(head, "agent")
-    version, framework = text(head, "agent", "version"), text(head, "agent", "framework")
-    extra = " ".join(escape(part) for part in (version, framework) if part)
+    extra = " ".join(
+        escape(part)
+        for part in (text(head, "agent", field) for field in ("version", "framework", "instance"))
+        if part
+    )
     yield f"  agent      {agent}" + (f", {extra}" if extra else "")
+    charter = text(head, "agent", "charter")
+    if charter:
+        yield f"  charter    {escape(charter)}"
     delegation = head.get("delegation")
     if isinstance(delegation, list) and delegation:
         chain = " > ".join(

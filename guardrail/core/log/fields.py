@@ -111,6 +111,7 @@ def call_fields(
             "assurance": str(agent.assurance),
             "method": agent.method,
             **_vouched(agent.issuer, agent.authenticated_at),
+            **_named(agent.instance, agent.charter),
         },
         delegation=[dict(step) for step in delegation],
         trace=session.trace,
@@ -120,6 +121,12 @@ def call_fields(
 def _vouched(issuer: str | None, authenticated_at: str | None) -> dict[str, str]:
     """Return the fields that only some identities have."""
     found = {"issuer": issuer, "authenticated_at": authenticated_at}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _named(instance: str | None, charter: str | None) -> dict[str, str]:
+    """Return the fields that only some agents have. *charter* is a token or a digest."""
+    found = {"instance": instance, "charter": charter}
     return {name: value for name, value in found.items() if value is not None}
 
 

@@ -19,8 +19,8 @@ _MAX_STEPS = 16
 def _envelope() -> frozenset[tuple[str, ...]]:
     leaves = {
         "subject": (
-            "type id properties.assurance properties.issuer properties.method properties.roles"
-            " properties.tenant"
+            "type id properties.assurance properties.authenticated_at properties.issuer"
+            " properties.method properties.roles properties.tenant"
         ),
         "action": "name properties.args properties.arg_classes",
         "resource": (
@@ -28,7 +28,8 @@ def _envelope() -> frozenset[tuple[str, ...]]:
             " properties.labels properties.target properties.amounts"
         ),
         "context": (
-            "agent.id agent.version agent.framework agent.assurance agent.method delegation"
+            "agent.id agent.version agent.framework agent.instance agent.charter"
+            " agent.assurance agent.method agent.issuer delegation"
             " session.id time zones model approval origin.adapter origin.framework contract"
         ),
     }
