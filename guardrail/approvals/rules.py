@@ -28,6 +28,7 @@ from guardrail.approvals.request import (
     is_approval_id,
 )
 from guardrail.core.folding import folded
+from guardrail.core.look_alikes import look_alike
 from guardrail.core.types import Assurance, Decision, Effect, Json
 
 __all__ = [
@@ -230,6 +231,8 @@ def may_answer(
         return RejectionReason.APPROVER_UNKNOWN
     if _is_requester(case.request, approver, token):
         return RejectionReason.APPROVER_IS_REQUESTER
+    if any(look_alike(approver.id, id_) for id_ in _requesters(case.request)):
+        return RejectionReason.APPROVER_LOOKS_ALIKE
     if approver.assurance is not Assurance.VERIFIED and not terms.unsafe_asserted:
         return RejectionReason.ASSERTED
     if case.request.hidden_needs:
@@ -257,10 +260,14 @@ def _closed_reason(
 def _is_requester(
     request: ApprovalRequest, approver: Approver, token: Callable[[str, str], str]
 ) -> bool:
-    ids = [request.principal["id"], request.agent["id"]]
-    ids.extend(str(step.get("sub", "")) for step in request.delegation)
     made = {token("principal", approver.id), token("agent", approver.id)}
-    return any(same_identity(approver.id, id_) or id_ in made for id_ in ids)
+    return any(same_identity(approver.id, id_) or id_ in made for id_ in _requesters(request))
+
+
+def _requesters(request: ApprovalRequest) -> list[str]:
+    """Return the ids of the requesters, as recorded."""
+    between = (str(step.get("sub", "")) for step in request.delegation)
+    return [request.principal["id"], request.agent["id"], *between]
 
 
 def _has_approved(live: Iterable[ApprovalStep], approver: Approver) -> bool:
@@ -285,6 +292,8 @@ def may_use(
     approvers = tuple(step.approver for step in live if step.approver is not None)
     if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
         return RejectionReason.APPROVER_IS_REQUESTER
+    if any(look_alike(approver.id, id_) for approver in approvers for id_ in call.people):
+        return RejectionReason.APPROVER_LOOKS_ALIKE
     if case.request.hidden_needs:
         return RejectionReason.NEEDS_HIDDEN
     if len(approvers) < case.request.needed:

@@ -23,6 +23,10 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.APPROVER_IS_REQUESTER: (
         "requesters can't approve: these are the principal, the agent and everyone in between"
     ),
+    RejectionReason.APPROVER_LOOKS_ALIKE: (
+        "the approver's id looks like that of a requester, but consists of other characters, so"
+        " they may be one person"
+    ),
     RejectionReason.APPROVER_COUNTED: (
         "your approval already counts; another person must also approve"
     ),
@@ -92,6 +96,10 @@ NEXT: Mapping[RejectionReason, str] = {
         "Someone who did not request the call must approve it. On the command line, this is"
         " another operating-system user: `guardrail approve ID --reason TEXT` (docs/approvals.md,"
         " section Who may approve)."
+    ),
+    RejectionReason.APPROVER_LOOKS_ALIKE: (
+        "Compare the two ids character by character. Someone else, whose id can't be confused with"
+        " that of a requester, runs `guardrail approve ID --reason TEXT`."
     ),
     RejectionReason.APPROVER_COUNTED: "Another person runs `guardrail approve ID --reason TEXT`.",
     RejectionReason.APPROVER_UNKNOWN: "Answer again, and specify the approver.",

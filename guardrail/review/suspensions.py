@@ -14,15 +14,18 @@ from guardrail.core.log.suspensions import (
     Suspension,
     Suspensions,
 )
+from guardrail.core.look_alikes import look_alike
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.steps import unproved
 from guardrail.ledger.suspensions import read_suspensions
 
 __all__ = [
+    "MOST_COMPARED",
     "RECENT",
     "call_names",
     "has_called",
+    "look_alikes",
     "running_calls",
     "suspension_document",
     "unproved_suspensions",
@@ -30,6 +33,8 @@ __all__ = [
 
 RECENT = 100_000
 """Number of the newest records that are searched for calls of a subject."""
+MOST_COMPARED = 20_000
+"""Number of the newest records whose names are compared with that of a subject."""
 _FIELDS = {SubjectKind.TOOL: "name"}
 
 
@@ -100,6 +105,30 @@ def has_called(reader: LedgerReader, subject: Subject) -> bool:
             start = seq + 1
         if not rows:
             return False
+
+
+def look_alikes(reader: LedgerReader, subject: Subject) -> list[str]:
+    """Return the names in the newest records (``MOST_COMPARED``) that can be confused with the id
+    of *subject* but are not stopped by its suspension, sorted. Names recorded as tokens can't be
+    compared. Raises ``LedgerError``.
+    """
+    if subject.kind is SubjectKind.ALL or subject.form == "token":
+        return []
+    names: set[str] = set()
+    for _, _, line in reader.lines(max(0, reader.storage.size() - MOST_COMPARED)):
+        record = decode_or_none(line) or {}
+        if not str(record.get("type", "")).startswith("call."):
+            continue
+        called = call_names(record)
+        names.update(
+            {
+                SubjectKind.PRINCIPAL: called.principals,
+                SubjectKind.AGENT: called.agents,
+                SubjectKind.TOOL: called.tools,
+            }[subject.kind]
+        )
+    others = {each for each in names if subject._replace(id=each).key != subject.key}
+    return sorted(each for each in others if look_alike(each, subject.id))
 
 
 def running_calls(reader: LedgerReader, subject: Subject) -> int:

@@ -241,6 +241,26 @@ def test_two_ways_to_write_one_name_are_one_person(other: str) -> None:
     assert use(case(grant()), call) is RejectionReason.APPROVER_IS_REQUESTER
 
 
+@pytest.mark.parametrize("other", ["\u042cob", "\u044cob", "b0b", "\u0184ob"])
+def test_an_approver_whose_id_can_be_confused_with_a_requesters_is_rejected(other: str) -> None:
+    """The answer is rejected, and so is the use, whatever was recorded before: the two may be one
+    person.
+    """
+    assert not approvals.same_identity("bob", other)
+    asked = {"id": other, "issuer": None}
+    answer = approvals.may_answer(
+        case(principal=asked),
+        approvals.StepKind.GRANTED,
+        Approver("bob", Assurance.VERIFIED),
+        now=NOON,
+        terms=TERMS,
+        token=lambda *_: "",
+    )
+    assert answer is RejectionReason.APPROVER_LOOKS_ALIKE
+    call = replace(CALL, people=("alice", "bot", other))
+    assert use(case(grant()), call) is RejectionReason.APPROVER_LOOKS_ALIKE
+
+
 @pytest.mark.parametrize("name", ["", " ", "\u3164", "\u200b\u200d", "\u2800", "\U000e0041"])
 def test_a_name_of_which_nothing_can_be_seen_is_nobodys(name: str) -> None:
     """It equals no other, and approves nothing."""

@@ -192,3 +192,28 @@ def test_an_expired_suspension_is_listed_and_stops_nothing(
     (found,) = [each for each in checks if each["name"] == "suspensions"]
     assert found["found"] == "no call is suspended; 1 suspension expired"
     call(guard)
+
+
+def test_recorded_names_that_look_like_the_subjects_are_named(
+    cli: Cli, guard: Guard, tmp_path: Path
+) -> None:
+    """They are not suspended: they can be another agent. Other spellings of one id are, and are not
+    named.
+    """
+    for name in ("bot-1", "bot\u20111", "BOT-1", "bot-l", "\u042cot-1", "rob-1"):
+        call(guard, name)
+    done = cli("suspend", "agent:bot-1", "--reason", "x")
+    assert "not suspended: agent:bot-l looks like it" in done.err
+    assert "BOT-1" not in done.err
+    cli("resume", "agent:bot-1")
+    made = json.loads(cli("suspend", "agent:bot-1", "--reason", "x", "--json").out)
+    assert made["look_alikes"] == ["bot-l", "bot\u20111", "\u042cot-1"]
+    assert json.loads(cli("suspend", "all", "--reason", "x", "--json").out)["look_alikes"] == []
+
+
+def test_more_than_ten_look_alikes_are_counted(cli: Cli, guard: Guard) -> None:
+    for number in range(12):
+        call(guard, "a" * 20 + "l" * number + "1" * (12 - number))
+    done = cli("suspend", "agent:" + "a" * 20 + "l" * 12, "--reason", "x")
+    assert done.err.count("looks like it") == 10
+    assert "and 2 more look-alikes: --json lists them" in done.err

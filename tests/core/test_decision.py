@@ -147,6 +147,7 @@ def test_the_public_message_is_that_of_the_first_rule_with_the_verdicts_effect()
         "expired",
         "already_used",
         "approver_is_requester",
+        "approver_looks_alike",
         "approver_counted",
         "approver_unknown",
         "answer_changed",

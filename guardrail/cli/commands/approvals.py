@@ -255,6 +255,11 @@ def _print_answer(answer: Answer, kind: StepKind, who: Approver) -> None:
                 "next:  add --token-file FILE, or set unsafe_asserted_approvals = true in"
                 " [approvals] (read SECURITY.md first)"
             )
+        if answer.rejected is RejectionReason.APPROVER_LOOKS_ALIKE:
+            remark(
+                "next:  compare the two ids character by character (docs/approvals.md, section Who"
+                " may approve)"
+            )
         if answer.rejected is RejectionReason.APPROVER_IS_REQUESTER:
             remark(
                 "next:  another operating-system user must run: guardrail approve"

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["resume", "suspend", "suspensions"]
 
 _SUBJECT = "SUBJECT"
+_LOOK_ALIKES = 10
+"""Maximum number of names that look like the subject's that are printed."""
 
 
 @click.command(short_help="Stop the calls of a principal, an agent or a tool, or all calls.")
@@ -71,6 +73,7 @@ def suspend(
             recorded = recorded_subject(said, settings, keys)
             done = suspender.suspend(recorded, reason=words, until=end, now=utc_timestamp)
         running, known = _calls_of(reader, recorded)
+        similar = _look_alikes(reader, said)
     if as_json:
         emit_json(
             {
@@ -83,6 +86,7 @@ def suspend(
                 "reason": words if done.receipt is not None else _earlier(done).reason,
                 "running": running,
                 "known": known,
+                "look_alikes": similar,
                 "in_force": done.in_force,
             }
         )
@@ -93,6 +97,7 @@ def suspend(
             f"no call in the ledger names {escape(recorded.name)} in this spelling yet; its first"
             " call will be denied"
         )
+    _print_look_alikes(said, similar)
     if running:
         remark(
             f"{counted(running, 'call')} {agree(running, 'was')} admitted before and may still run",
@@ -112,6 +117,26 @@ def _calls_of(reader: LedgerReader, subject: Subject) -> tuple[int | None, bool 
         return running_calls(reader, subject), has_called(reader, subject)
     except LedgerError:
         return None, None
+
+
+def _look_alikes(reader: LedgerReader, said: Subject) -> list[str]:
+    """Return the recorded names that can be confused with *said*; none if the ledger can't be
+    read.
+    """
+    from guardrail.errors import LedgerError
+    from guardrail.review.suspensions import look_alikes
+
+    try:
+        return look_alikes(reader, said)
+    except LedgerError:
+        return []
+
+
+def _print_look_alikes(said: Subject, similar: list[str]) -> None:
+    for other in similar[:_LOOK_ALIKES]:
+        remark(f"not suspended: {said.kind}:{escape(other)} looks like it", Style.WARN)
+    if len(similar) > _LOOK_ALIKES:
+        remark(f"and {len(similar) - _LOOK_ALIKES} more look-alikes: --json lists them", Style.WARN)
 
 
 def _earlier(done: Suspended) -> Suspension:
