@@ -10,6 +10,7 @@ import threading
 import traceback
 import urllib.request
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -34,10 +35,11 @@ from werkzeug.serving import make_server
 from guardrail import Denied, Guard, LedgerError, SessionScope
 from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
+from guardrail.errors import IdentityError
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from tests.support.langchain import Scripted
+from tests.support.tokens import jwk, key_set, settings_for, token_guard
 from tests.support.tokens import token as token_of
-from tests.support.tokens import token_guard
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
 
@@ -48,6 +50,16 @@ class App(SimpleNamespace):
     guard: Guard
     ledger: MemoryLedger
     find_order: Callable[..., str]
+    verified: bool = False
+    """True if access tokens name the users."""
+
+    def user(self, name: str) -> str:
+        """Return the text that names a user to a program of the page."""
+        return token_of(sub=name) if self.verified else name
+
+    def open(self, user: str) -> SessionScope:
+        """Open a session of *user*, a return value of ``user``."""
+        return self.guard.session(**{"token" if self.verified else "principal": user})
 
     def run(self, heading: str, **names: Any) -> dict[str, Any]:
         """Run the program below *heading*; return its names."""
@@ -56,13 +68,19 @@ class App(SimpleNamespace):
             r"^```python\n(.*?)^```", below.partition("\n### ")[0], re.MULTILINE | re.DOTALL
         )
         assert found, heading
+        text = found[1]
+        if self.verified and "token=" not in text and "principal=" in text:
+            # As the page says.
+            text = text.replace("principal=", "token=")
+            text = text.replace('f"{user}/{conversation}"', "conversation")
         space = {
-            "__name__": "program",
+            # Celery knows the tasks of all programs by their names.
+            "__name__": f"program {heading} {self.verified}",
             "guard": self.guard,
             "find_order": self.find_order,
             **names,
         }
-        exec(compile(found[1], f"{PAGE.name}: {heading}", "exec"), space)
+        exec(compile(text, f"{PAGE.name}: {heading}", "exec"), space)
         return space
 
     def calls(self) -> list[tuple[str, int]]:
@@ -70,6 +88,8 @@ class App(SimpleNamespace):
         allowed = []
         for record in self.ledger.of("call.decision"):
             assert record["decision"]["effect"] == "allow", record["decision"]
+            assurance = "verified" if self.verified else "asserted"
+            assert record["principal"]["assurance"] == assurance
             number = record["input"]["action"]["properties"]["args"]["number"]
             allowed.append((record["principal"]["id"], number))
         return allowed
@@ -79,16 +99,21 @@ class App(SimpleNamespace):
         return [record["decision"]["detail"] for record in self.ledger.of("call.decision")]
 
 
-@pytest.fixture
-def app() -> App:
-    guard, ledger = memory_guard(StaticPolicy(allow()), settings=Settings())
+@pytest.fixture(params=["asserted", "verified"])
+def app(request: pytest.FixtureRequest, tmp_path: Path) -> App:
+    """An application whose users are asserted, and one that accepts only verified users."""
+    verified = request.param == "verified"
+    if verified:
+        guard, ledger = token_guard(tmp_path)
+    else:
+        guard, ledger = memory_guard(StaticPolicy(allow()), settings=Settings())
 
     @guard.tool
     def find_order(number: int) -> str:
         """Find an order."""
         return f"order {number}\n"
 
-    return App(guard=guard, ledger=ledger, find_order=find_order)
+    return App(guard=guard, ledger=ledger, find_order=find_order, verified=verified)
 
 
 def user_of(scope: dict[str, Any]) -> str:
@@ -99,7 +124,7 @@ def test_the_page_has_a_program_below_each_pattern() -> None:
     """And each is run by a test of this file."""
     _, _, patterns = PAGE.read_text(encoding="utf-8").partition("\n## Patterns\n")
     headings = re.findall(r"^### (.*)$", patterns, re.MULTILINE)
-    assert len(headings) == 11
+    assert len(headings) == 12
     here = Path(__file__).read_text(encoding="utf-8")
     for heading in headings:
         assert f'"{heading}"' in here, heading
@@ -118,7 +143,7 @@ def test_a_bearer_token_becomes_the_session_of_its_request(tmp_path: Path) -> No
         """Find an order."""
         return f"order {number}"
 
-    app = App(guard=guard, ledger=ledger, find_order=find_order)
+    app = App(guard=guard, ledger=ledger, find_order=find_order, verified=True)
     program = app.run("FastAPI and Starlette: bearer tokens")
     with TestClient(program["app"]) as client:
         headers = {"Authorization": f"Bearer {token_of(sub='bob')}"}
@@ -198,8 +223,10 @@ def test_asgi_middleware_keeps_the_identity_everywhere(app: App) -> None:
             ("carol", "/stream"),
             ("dave", "/astream"),
         ):
-            assert client.get(path, headers={"x-user": user}).status_code == 200
-        with client.websocket_connect("/socket", headers={"x-user": "erin"}) as connection:
+            assert client.get(path, headers={"x-user": app.user(user)}).status_code == 200
+        with client.websocket_connect(
+            "/socket", headers={"x-user": app.user("erin")}
+        ) as connection:
             assert connection.receive_text() == "order 9\n"
     assert app.calls() == [
         ("alice", 1),
@@ -218,7 +245,7 @@ def test_middleware_that_ends_before_the_response_does_not_lend_its_session(app:
     """What Starlette's own class of middleware leaves behind is denied, and named."""
 
     async def dispatch(request: Any, call_next: Any) -> Any:
-        async with app.guard.session(principal=request.headers["x-user"]):
+        async with app.open(request.headers["x-user"]):
             return await call_next(request)
 
     async def later() -> None:
@@ -233,7 +260,7 @@ def test_middleware_that_ends_before_the_response_does_not_lend_its_session(app:
         routes=[Route("/", view)], middleware=[Middleware(BaseHTTPMiddleware, dispatch=dispatch)]
     )
     with TestClient(api) as client:
-        assert client.get("/", headers={"x-user": "alice"}).text == "order 1\n"
+        assert client.get("/", headers={"x-user": app.user("alice")}).text == "order 1\n"
     assert app.details() == ["", "ended"]
 
 
@@ -245,8 +272,10 @@ def test_a_dependency_keeps_the_identity(app: App) -> None:
 
     program = app.run("FastAPI: a dependency", current_user=current_user)
     with TestClient(program["app"]) as client:
-        assert client.get("/orders/1", headers={"x-user": "alice"}).json() == "order 1\n"
-        assert client.get("/orders", headers={"x-user": "bob"}).text == "order 7\norder 8\n"
+        assert client.get("/orders/1", headers={"x-user": app.user("alice")}).json() == "order 1\n"
+        assert (
+            client.get("/orders", headers={"x-user": app.user("bob")}).text == "order 7\norder 8\n"
+        )
     assert app.calls() == [("alice", 1), ("alice", 2), ("bob", 7), ("bob", 8)]
 
 
@@ -258,7 +287,7 @@ def test_a_sync_dependency_loses_it_visibly_and_passes_it_on(app: App) -> None:
     api = FastAPI()
 
     def in_session(user: str) -> Iterator[SessionScope]:
-        with app.guard.session(principal=user) as session:
+        with app.open(user) as session:
             yield session
 
     @api.get("/lost")
@@ -279,8 +308,10 @@ def test_a_sync_dependency_loses_it_visibly_and_passes_it_on(app: App) -> None:
         return "none"
 
     with TestClient(api) as client:
-        assert client.get("/lost?user=alice").json() == "denied.identitysync dependency"
-        assert client.get("/kept?user=bob").json() == "order 2\n"
+        assert (
+            client.get(f"/lost?user={app.user('alice')}").json() == "denied.identitysync dependency"
+        )
+        assert client.get(f"/kept?user={app.user('bob')}").json() == "order 2\n"
         for _ in range(20):
             assert client.get("/none").json() == "none"
     assert app.details() == ["absent", "", *["absent"] * 20]
@@ -301,7 +332,7 @@ def test_background_tasks_and_streams_after_a_dependency_are_denied_without_the_
 
     @api.get("/")
     async def endpoint(tasks: BackgroundTasks) -> StreamingResponse:
-        with app.guard.session(principal="alice"):
+        with app.open(app.user("alice")):
             tasks.add_task(attempt)
             return StreamingResponse((attempt() for _ in range(2)), background=tasks)
 
@@ -367,7 +398,7 @@ def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
 
     def get(path: str, user: str) -> str:
         asked = urllib.request.Request(
-            f"http://127.0.0.1:{server.port}{path}", headers={"X-User": user}
+            f"http://127.0.0.1:{server.port}{path}", headers={"X-User": app.user(user)}
         )
         with urllib.request.urlopen(asked, timeout=30) as answer:
             return str(answer.read().decode())
@@ -397,7 +428,8 @@ def test_flask_views_and_streams_keep_the_identity(app: App) -> None:
 # --------------------------------------------------------------------------------------------------
 
 
-def test_an_approval_of_one_request_is_used_by_another() -> None:
+@pytest.mark.parametrize("verified", [False, True], ids=["asserted", "verified"])
+def test_an_approval_of_one_request_is_used_by_another(tmp_path: Path, verified: bool) -> None:
     """Of the same conversation; not by another one, nor by another user, nor twice."""
 
     def asks(asked: dict[str, Any]) -> dict[str, Any]:
@@ -407,7 +439,9 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
     def current_user(x_user: str = Header()) -> str:
         return x_user
 
-    settings = Settings().override(approvals={"unsafe_asserted_approvals": True})
+    (tmp_path / "jwks.json").write_text(key_set(jwk()))
+    settings = settings_for(tmp_path / "jwks.json") if verified else Settings()
+    settings = settings.override(approvals={"unsafe_asserted_approvals": True})
     guard, ledger = memory_guard(StaticPolicy(asks), settings=settings)
 
     @guard.tool
@@ -415,14 +449,14 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
         """Find an order."""
         return f"order {number}\n"
 
-    made = App(guard=guard, ledger=ledger, find_order=find_order)
+    made = App(guard=guard, ledger=ledger, find_order=find_order, verified=verified)
     program = made.run("FastAPI: approvals across requests", current_user=current_user)
 
     def post(user: str, conversation: str, **query: Any) -> Any:
         return client.post(
             f"/conversations/{conversation}/transfers",
             params={"number": 7, **query},
-            headers={"x-user": user},
+            headers={"x-user": made.user(user)},
         )
 
     with TestClient(program["app"]) as client:
@@ -432,8 +466,13 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
         pending = post("alice", "c-1", approval=approval)
         assert (pending.status_code, pending.json()["code"]) == (403, "denied.approval.pending")
         guard.approvals.approve(approval, Approver("carol"), "known customer")
-        for user, conversation in (("alice", "c-2"), ("bob", "c-1")):
-            other = post(user, conversation, approval=approval)
+        other = post("alice", "c-2", approval=approval)
+        assert other.json()["code"] == "denied.approval.other_session"
+        if verified:  # a session that only its conversation names belongs to its first caller
+            with pytest.raises(IdentityError):
+                post("bob", "c-1", approval=approval)
+        else:
+            other = post("bob", "c-1", approval=approval)
             assert other.json()["code"] == "denied.approval.other_session"
         used = post("alice", "c-1", approval=approval)
         assert (used.status_code, used.json()) == (200, {"result": "order 7\n"})
@@ -442,7 +481,8 @@ def test_an_approval_of_one_request_is_used_by_another() -> None:
     (ran,) = [
         record for record in ledger.of("call.decision") if record["decision"]["effect"] == "allow"
     ]
-    assert (ran["principal"]["id"], ran["session"]) == ("alice", "alice/c-1")
+    session = "c-1" if verified else "alice/c-1"
+    assert (ran["principal"]["id"], ran["session"]) == ("alice", session)
 
 
 # -- Celery
@@ -456,14 +496,14 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
 
     program = app.run(
         "Celery and other task queues",
-        current_user=lambda: "alice",
+        current_user=lambda: app.user("alice"),
         broker_url="memory://",
         backend_url="cache+memory://",
     )
     queue = program["queue"]
     queue.conf.broker_transport_options = {"polling_interval": 0.02}
 
-    @queue.task
+    @queue.task(name=f"lost {app.verified}")
     def lost() -> str:
         try:
             return app.find_order(number=0)
@@ -472,12 +512,54 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
 
     with (
         start_worker(queue, pool="threads", concurrency=2, perform_ping_check=False, loglevel=50),
-        app.guard.session(principal="who sends"),
+        app.open(app.user("who sends")),
     ):
         assert program["request"](7).get(timeout=30, interval=0.02) == "order 7\n"
         assert lost.delay().get(timeout=30, interval=0.02) == "denied.identity"
     assert app.details() == ["", "absent"]
     assert app.ledger.of("call.decision")[0]["principal"]["id"] == "alice"
+
+
+def test_flask_and_celery_verify_tokens(tmp_path: Path) -> None:
+    """The view runs with a good token only; the task of a token that has expired makes no call."""
+    guard, ledger = token_guard(tmp_path)
+
+    @guard.tool
+    def find_order(number: int) -> str:
+        """Find an order."""
+        return f"order {number}\n"
+
+    app = App(guard=guard, ledger=ledger, find_order=find_order, verified=True)
+    program = app.run(
+        "Flask and Celery: access tokens",
+        broker_url="memory://",
+        backend_url="cache+memory://",
+    )
+    program["queue"].conf.broker_transport_options = {"polling_interval": 0.02}
+    client, text = program["app"].test_client(), token_of(sub="alice")
+    alice = {"Authorization": f"Bearer {text}"}
+    assert client.get("/orders/1", headers=alice).text == "order 1\n"
+    for headers, code in (
+        ({}, "identity.token.malformed"),
+        ({"Authorization": "Basic YTpi"}, "identity.token.malformed"),
+        ({"Authorization": f"Bearer {token_of(now=0)}"}, "identity.token.expired"),
+        ({"Authorization": f"Bearer {token_of(aud='x')}"}, "identity.token.audience"),
+    ):
+        for method, path in (("GET", "/orders/2"), ("POST", "/orders/2/later")):
+            refused = client.open(path, method=method, headers=headers)
+            assert (refused.status_code, refused.json) == (401, {"error": code})
+    with start_worker(
+        program["queue"], pool="threads", concurrency=2, perform_ping_check=False, loglevel=50
+    ):
+        asked = client.post("/orders/3/later", headers=alice)
+        assert asked.status_code == 202
+        result = program["queue"].AsyncResult(asked.json["task"])
+        assert result.get(timeout=30, interval=0.02) == "order 3\n"
+        ledger.now += timedelta(seconds=400)
+        late = program["look_up"].delay(4, token=text)
+        with pytest.raises(IdentityError, match="has expired"):
+            late.get(timeout=30, interval=0.02)
+    assert app.calls() == [("alice", 1), ("alice", 3)]
 
 
 # -- tasks, threads, generators
@@ -486,8 +568,8 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
 
 async def test_a_task_that_is_bound_goes_on_after_the_request(app: App) -> None:
     program = app.run("Tasks that continue after the request")
-    assert await program["handle"]("alice") == "order 7\n"
-    async with app.guard.session(principal="bob"):
+    assert await program["handle"](app.user("alice")) == "order 7\n"
+    async with app.open(app.user("bob")):
         await asyncio.gather(*program["background"])
     assert app.calls() == [("alice", 7), ("alice", 8)]
 
@@ -495,14 +577,14 @@ async def test_a_task_that_is_bound_goes_on_after_the_request(app: App) -> None:
 async def test_threads_executors_and_callbacks_get_the_session(app: App) -> None:
     program = app.run("Threads, executors and callbacks")
     with program["pool"]:
-        assert program["handle"]("alice") == "order 7\n"
-        assert await program["ahandle"]("bob") == "order 8\n"
+        assert program["handle"](app.user("alice")) == "order 7\n"
+        assert await program["ahandle"](app.user("bob")) == "order 8\n"
     assert sorted(app.calls()) == [("alice", 6), ("alice", 7), ("bob", 8)]
 
 
 def test_a_generator_gets_the_session(app: App) -> None:
     program = app.run("Generators")
-    alice, bob = app.guard.session("alice"), app.guard.session("bob")
+    alice, bob = app.open(app.user("alice")), app.open(app.user("bob"))
     mixed = zip(program["found"](alice, [1, 2]), program["found"](bob, [3, 4]), strict=True)
     assert list(mixed) == [("order 1\n", "order 3\n"), ("order 2\n", "order 4\n")]
     assert app.calls() == [("alice", 1), ("bob", 3), ("alice", 2), ("bob", 4)]
@@ -525,10 +607,12 @@ def test_a_langgraph_stream_that_is_read_after_the_block_has_its_session(app: Ap
     )
     seen: list[Any] = []
     messages = [("user", "order 5?")]
-    reader = threading.Thread(target=lambda: seen.extend(program["stream"]("alice", messages)))
+    reader = threading.Thread(
+        target=lambda: seen.extend(program["stream"](app.user("alice"), messages))
+    )
     reader.start()
     reader.join()
-    with app.guard.session("bob"):
-        seen.extend(program["stream"]("carol", messages))
+    with app.open(app.user("bob")):
+        seen.extend(program["stream"](app.user("carol"), messages))
     assert app.calls() == [("alice", 5), ("carol", 5)]
     assert "order 5" in str(seen)
