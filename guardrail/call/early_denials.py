@@ -15,7 +15,8 @@ from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.system.waiting import Steps, Work
+from guardrail.identity.tokens import NOT_ASKED
+from guardrail.system.waiting import Steps, Wait, Work, in_background
 
 __all__ = [
     "deny_injected_argument",
@@ -23,6 +24,7 @@ __all__ = [
     "deny_unknown_caller",
     "deny_unredactable",
     "parse_arguments",
+    "refusal_of",
     "refuse_caller",
 ]
 
@@ -33,11 +35,21 @@ def deny_unknown_caller(request: Request, why: str) -> Steps[Decided]:
     return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
 
 
+def refusal_of(request: Request) -> Steps[str]:
+    """Return the reason that the caller can't make calls now, or an empty string."""
+    unknown = request.refusal()
+    if unknown == NOT_ASKED:
+        # A thread asks the token's issuer, so that an event loop goes on. The request has a limit.
+        unknown = yield Wait(in_background(request.refusal), None)
+    return unknown
+
+
 def refuse_caller(request: Request, suspensions: Suspensions) -> Steps[None]:
     """Raise ``DeniedEarly`` if the caller is unknown, if its session has ended or belongs to
     another caller, or if one of *suspensions* stops the call.
     """
-    unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
+    unknown = yield from refusal_of(request)
+    unknown = unknown or (TAKEN if request.state.belongs_to_other else "")
     if unknown:
         raise DeniedEarly((yield from deny_unknown_caller(request, unknown)))
     stopped = suspension_of(request, suspensions)

@@ -438,7 +438,8 @@ class CallSteps:
                 ):
                     raise
         try:
-            denied = yield from early.deny_unknown_caller(request, request.refusal() or TAKEN)
+            why = yield from early.refusal_of(request)
+            denied = yield from early.deny_unknown_caller(request, why or TAKEN)
             yield from self._record(denied)
         except Denied as denial:
             return denial.seq

@@ -12,7 +12,7 @@ from typing import Any
 
 from guardrail.errors import ConfigError
 
-__all__ = ["ALGORITHMS", "EXAMPLE", "IssuerSettings", "issuers_in"]
+__all__ = ["ALGORITHMS", "EXAMPLE", "IntrospectionSettings", "IssuerSettings", "issuers_in"]
 
 ALGORITHMS = {
     "RS256": ("RSA", ""),
@@ -45,9 +45,31 @@ EXAMPLE = """\
 ## roles_claim = ""                 # claim with the principal's roles
 ## tenant_claim = ""                # claim with the tenant, or:
 ## tenant = ""                      # tenant of all tokens of this issuer
-## ca = ""                          # trusted root certificates for jwks; default: the system's
+## ca = ""                          # trusted root certificates; default: the system's
+## [identity.issuers."https://login.example.com".introspection]  # ask whether tokens are revoked
+## url = "https://login.example.com/oauth2/introspect"
+## client_id = "guardrail"
+## secret_file = "client-secret"    # file with the client's secret, mode 0600
+## interval_s = 60                  # each token is asked about at most this often
+## timeout_ms = 2000                # time for one request
 """
 """The keys of the table of an issuer, for the settings file that ``guardrail init`` writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntrospectionSettings:
+    """One table ``[identity.issuers."ISSUER".introspection]``."""
+
+    url: str
+    """The issuer's introspection endpoint (RFC 7662)."""
+    client_id: str
+    """The name under which guardrail asks."""
+    secret_file: Path
+    """The file with its secret, mode 0600."""
+    interval_s: int = 60
+    """Seconds for which an answer about a token is valid."""
+    timeout_ms: int = 2000
+    """Time for one request, in milliseconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,8 @@ class IssuerSettings:
     tenant_claim: str = ""
     tenant: str = ""
     ca: Path | None = None
+    introspection: IntrospectionSettings | None = None
+    """The endpoint that knows which tokens are revoked, or None."""
 
     @property
     def is_spiffe(self) -> bool:
@@ -85,6 +109,15 @@ class IssuerSettings:
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         found["jwks"] = self.jwks if self.is_url else "file"
         found["ca"] = self.ca is not None
+        del found["introspection"]
+        if self.introspection is not None:
+            asked = self.introspection
+            found["introspection"] = {
+                "url": asked.url,
+                "client_id": asked.client_id,
+                "interval_s": asked.interval_s,
+                "timeout_ms": asked.timeout_ms,
+            }
         return found
 
 
@@ -112,13 +145,7 @@ def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
     if not isinstance(table, Mapping):
         raise _error(place, "is not a table")
     known = [item.name for item in fields(IssuerSettings) if item.name != "issuer"]
-    for key in table:
-        if key not in known:
-            import difflib
-
-            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-            suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
-            raise _error(place, f"has no key {key!r}; {suggestion}")
+    _refuse_unknown(table, known, place)
     texts = {
         key: _text(table, key, place)
         for key in ("jwks", "principal_claim", "roles_claim", "tenant_claim", "tenant", "ca")
@@ -142,7 +169,50 @@ def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
         tenant_claim=texts["tenant_claim"],
         tenant=texts["tenant"],
         ca=base / texts["ca"] if texts["ca"] else None,
+        introspection=_introspection(table, base, place),
     )
+
+
+def _refuse_unknown(table: Mapping[Any, Any], known: list[str], place: str) -> None:
+    for key in table:
+        if key not in known:
+            import difflib
+
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            suggestion = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise _error(place, f"has no key {key!r}; {suggestion}")
+
+
+def _introspection(
+    table: Mapping[Any, Any], base: Path, place: str
+) -> IntrospectionSettings | None:
+    inner = table.get("introspection")
+    if inner is None:
+        return None
+    place += ".introspection"
+    if not isinstance(inner, Mapping):
+        raise _error(place, "is not a table")
+    _refuse_unknown(inner, [item.name for item in fields(IntrospectionSettings)], place)
+    texts = {key: _text(inner, key, place) for key in ("url", "client_id", "secret_file")}
+    for key, text in texts.items():
+        if not text:
+            raise _error(place, f"has no {key}")
+    if not texts["client_id"].isprintable():
+        raise _error(place, "client_id has a character that can't be printed")
+    return IntrospectionSettings(
+        texts["url"],
+        texts["client_id"],
+        base / texts["secret_file"],
+        _number(inner, "interval_s", 60, place, most=3600),
+        _number(inner, "timeout_ms", 2000, place, most=10_000),
+    )
+
+
+def _number(table: Mapping[Any, Any], key: str, default: int, place: str, *, most: int) -> int:
+    value = table.get(key, default)
+    if type(value) is not int or not 1 <= value <= most:
+        raise _error(place, f"{key} is not a whole number from 1 to {most}")
+    return value
 
 
 def _principal_claim(claim: str, issuer: str, place: str) -> str:

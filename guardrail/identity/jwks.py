@@ -16,13 +16,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
 
 from guardrail.config import IdentitySettings
 from guardrail.config.issuers import IssuerSettings
 from guardrail.core.json_text import JsonTextError, read
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, os_reason
+from guardrail.identity.issuer_server import IssuerServer
 from guardrail.identity.signatures import PublicKey, public_key
 from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.system.threads import BackgroundThread, OnceEvent
@@ -252,47 +252,21 @@ class _Url:
     """The URL of a key set."""
 
     def __init__(self, issuer: IssuerSettings, place: str) -> None:
-        from guardrail.system.http import Endpoint, is_loopback, tls_context
-
         self._place = place
-        try:
-            parts = urlsplit(issuer.jwks)
-            port = parts.port
-        except ValueError:
-            raise _error(place, "has an invalid URL", _WRONG) from None
-        host = parts.hostname or ""
-        bad = "@" in parts.netloc or parts.fragment or not issuer.jwks.isascii()
-        if not host or bad or " " in issuer.jwks or not issuer.jwks.isprintable():
-            raise _error(place, "has an invalid URL", _WRONG)
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-            raise _error(place, "is not read over https", "use the https URL of the key set")
-        tls = None
-        if parts.scheme == "https":
-            try:
-                tls = tls_context(issuer.ca)
-            except (OSError, ValueError):
-                hint = "set ca to a file of PEM certificates"
-                raise _error(place, "has certificates that can't be used", hint) from None
-        default = 443 if tls is not None else 80
-        self._endpoint = Endpoint(host, port or default, tls=tls)
-        self._path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._server = IssuerServer(issuer.jwks, issuer.ca, place, hint=_WRONG, code="config.jwks")
 
     def get(self) -> bytes:
         """Return the body of the response. Raises ``ConfigError``."""
-        from guardrail.system.http import HttpConnection, TransportError
+        from guardrail.system.http_errors import TransportError
 
-        end = time.monotonic() + FETCH_S
-        connection = HttpConnection(self._endpoint, headers={"Accept": "application/json"})
+        accept = {"Accept": "application/json"}
         try:
-            self._endpoint.look_up(end)
-            reply = connection.ask("GET", self._path, end=end, limit=_MAX_BYTES)
+            reply = self._server.ask("GET", seconds=FETCH_S, limit=_MAX_BYTES, headers=accept)
         except TransportError as error:
             if error.detail == "too_large":
                 what = f"is larger than {counted(_MAX_BYTES, 'byte')}"
                 raise _error(self._place, what, _WRONG) from None
             raise _unavailable(self._place, f"the server {error.message}") from None
-        finally:
-            connection.close()
         if 300 <= reply.status < 400:
             what = f"can't be read: the server answers with a redirect ({reply.status})"
             raise _error(self._place, what, "set jwks to the address that it leads to")

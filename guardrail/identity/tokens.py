@@ -1,12 +1,14 @@
 """Verifies access tokens (OIDC, OAuth 2.0: RFC 9068, RFC 8725) and SPIFFE JWT-SVIDs.
 
 A verified token is remembered for at most 60 seconds by its digest. After that, and whenever its
-issuer's keys change, its signature is verified again. Its expiry is checked for every call. Nothing
-here waits for a server unless the caller permits it.
+issuer's keys change, its signature is verified again. Its expiry is checked for every call. If its
+issuer can be asked whether it was revoked, it is asked. Nothing here waits for a server on an event
+loop.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import time
@@ -17,11 +19,29 @@ from guardrail.config import Settings
 from guardrail.config.issuers import IssuerSettings
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
+from guardrail.identity.introspection import (
+    NOT_ASKED,
+    REVOKED,
+    UNANSWERED,
+    Introspection,
+    TokenStatus,
+)
 from guardrail.identity.jwks import KeySet, KeySource
 from guardrail.identity.signatures import PublicKey, is_signed
 from guardrail.identity.token_text import MAX_TOKEN, SecretText, TokenText, parse_token, token_error
+from guardrail.system.waiting import in_background, wait_async
 
-__all__ = ["EXPIRED", "FETCH_WAIT_S", "KEYS", "KEY_GONE", "TokenVerifier", "VerifiedToken"]
+__all__ = [
+    "EXPIRED",
+    "FETCH_WAIT_S",
+    "KEYS",
+    "KEY_GONE",
+    "NOT_ASKED",
+    "REVOKED",
+    "UNANSWERED",
+    "TokenVerifier",
+    "VerifiedToken",
+]
 
 EXPIRED: Final = "token_expired"
 """Detail of cause ``identity``: the session's token has expired."""
@@ -49,6 +69,7 @@ class VerifiedToken:
         "_algorithm",
         "_checked",
         "_key",
+        "_status",
         "_text",
         "_verifier",
         "expires",
@@ -76,12 +97,20 @@ class VerifiedToken:
         self.expires = expires
         """The time at which it expires, in seconds, without the leeway."""
         self._key = key.id
+        endpoint = verifier.endpoints.get(issuer.issuer)
+        self._status = None
+        if endpoint is not None:
+            subject = token.claims.get("sub")
+            self._status = TokenStatus(endpoint, self._text, subject, verifier.clock)
         self._checked = (now, keys)
         """The time of the last verification, and the keys known then; replaced together."""
 
     def refusal(self) -> str:
         """Return the reason that the token can't be used now (a detail of cause ``identity``), or
         an empty string if it can be used.
+
+        If its issuer must be asked whether it was revoked, this waits for the answer, but never on
+        an event loop: there, it returns ``NOT_ASKED``.
         """
         verifier = self._verifier
         now = verifier.clock()
@@ -92,12 +121,15 @@ class VerifiedToken:
             return KEYS
         checked, known = self._checked
         if keys is known and 0 <= now - checked <= _MEMORY_S:
-            return ""
+            return self._revoked()
         key = keys.by_id.get(self._key)
         if key is None or is_signed(self._text.reveal(), self._algorithm, [key]) is None:
             return KEY_GONE
         self._checked = (now, keys)
-        return ""
+        return self._revoked()
+
+    def _revoked(self) -> str:
+        return "" if self._status is None else self._status.refusal(wait=not _on_event_loop())
 
 
 class TokenVerifier:
@@ -115,6 +147,14 @@ class TokenVerifier:
         self._issuers = {each.issuer: each for each in identity.issuers}
         self.sources = {each.issuer: KeySource(each, identity, clock) for each in identity.issuers}
         """The keys of each issuer."""
+        self.endpoints = {
+            each.issuer: Introspection(each, each.introspection)
+            for each in identity.issuers
+            if each.introspection is not None
+        }
+        """The introspection endpoints of the issuers that have one."""
+        if self.endpoints:
+            settings.require_trust("[identity.issuers] introspection")
         for source in self.sources.values():
             source.begin()
         found = [source.load() for source in self.sources.values()]
@@ -143,7 +183,10 @@ class TokenVerifier:
         digest = _digest(secret)
         found = self._remembered.get(digest)
         if found is not None:
-            if not found.refusal():
+            reason = found.refusal()
+            if reason in _ANSWERS:
+                raise _inactive(reason)
+            if not reason:
                 return found
             self._remembered.pop(digest, None)
         try:
@@ -152,7 +195,11 @@ class TokenVerifier:
             refused = error
         else:
             self._remember(digest, made)
-            return made
+            reason = made.refusal()
+            if not reason:
+                return made
+            # The answer is kept, so the endpoint is not asked about each use of this token.
+            refused = _inactive(reason)
         # The frames of the parser have variables with parts of the token.
         raise refused.with_traceback(None)
 
@@ -164,13 +211,16 @@ class TokenVerifier:
 
     async def averify(self, text: object) -> VerifiedToken:
         """Async version of ``verify``: if the issuer's keys are being read, the task waits for them
-        at most ``FETCH_WAIT_S`` seconds.
+        at most ``FETCH_WAIT_S`` seconds, and a thread asks the issuer about a new token.
         """
         secret = SecretText(text)
         del text
         try:
             return self.verify(secret, wait=0.0)
         except IdentityError as error:
+            if error.hint.startswith(_IN_A_THREAD):
+                asking = in_background(lambda: self.verify(secret, wait=0.0))
+                return await wait_async(asking, None)
             if error.code not in _MAY_COME or len(self._waiting) >= MOST_WAITING:
                 raise
         place = object()
@@ -228,6 +278,35 @@ class TokenVerifier:
                 "try again in a few seconds if the issuer has just changed its keys",
             )
         return keys, fitting
+
+
+_IN_A_THREAD: Final = "open the session in a thread"
+_ANSWERS: Final = frozenset({NOT_ASKED, REVOKED, UNANSWERED})
+
+
+def _inactive(reason: str) -> IdentityError:
+    """Return the error for a token that its issuer does not confirm."""
+    if reason == REVOKED:
+        return token_error("revoked", "was revoked, says its issuer", "get a new token")
+    if reason == NOT_ASKED:
+        return token_error(
+            "introspection",
+            "must be confirmed by its issuer, which an event loop can't wait for",
+            f"{_IN_A_THREAD}: asyncio.to_thread(guard.session, token=...), or use guard.asession",
+        )
+    return token_error(
+        "introspection",
+        "can't be confirmed: its issuer's introspection endpoint gives no valid answer",
+        "check url, client_id and secret_file in the issuer's table, and that it is running",
+    )
+
+
+def _on_event_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _digest(secret: SecretText) -> bytes:

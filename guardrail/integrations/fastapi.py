@@ -33,7 +33,8 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+) *")
 _NO_BEARER: Final = "identity.bearer"
-_NO_KEYS: Final = "identity.token.keys"
+_UNAVAILABLE: Final = frozenset({"identity.token.keys", "identity.token.introspection"})
+"""Codes of tokens about which the issuer could not be asked."""
 _POLICY_VIOLATION: Final = 1008
 """The code with which a web socket is closed (RFC 6455, section 7.4.1)."""
 
@@ -119,7 +120,7 @@ def _no_bearer(message: str) -> IdentityError:
 
 def _answer(error: IdentityError) -> tuple[int, dict[str, str]]:
     """Return the status and the headers of a refusal (RFC 6750, section 3)."""
-    if error.code == _NO_KEYS:
+    if error.code in _UNAVAILABLE:
         return 503, {}
     reason = "" if error.code == _NO_BEARER else ' error="invalid_token"'
     return 401, {"WWW-Authenticate": f"Bearer{reason}"}

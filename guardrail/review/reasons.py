@@ -265,6 +265,17 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "jwks_max_age_s, so the policy was not asked.",
         "Check that the issuer's key set can be read: guardrail doctor.",
     ),
+    ("identity", "token_revoked"): CauseExplanation(
+        "The issuer says that the token of the session is no longer active, so the policy was not "
+        "asked.",
+        "Open another session with a new token: docs/identity.md.",
+    ),
+    ("identity", "token_introspection"): CauseExplanation(
+        "The issuer's introspection endpoint gave no valid answer about the token of the session, "
+        "so the policy was not asked.",
+        "Check that the endpoint is running, and url, client_id and secret_file in the table of the"
+        " issuer.",
+    ),
     ("identity", "ended"): CauseExplanation(
         "The call was made by a task or thread that was started inside `with guard.session(...)`"
         " and continued after the block had ended, so the policy was not asked.",
