@@ -181,7 +181,8 @@ class Guard(GuardedCalls):
             steps.callback(self._policies.close)
             if self._anchors is not None:
                 steps.callback(self._anchors.close)
-            for end in (self._journal.stop, self._throttle.close, *reversed(self._alongside)):
+            first = self._journal.stop, self._throttle.close, self._entry.close
+            for end in (*first, *reversed(self._alongside)):
                 steps.callback(end)
             steps.callback(self._tenants.close)
             if self._watch is not None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.call.caller import Callers
 from guardrail.call.journal import Journal
 from guardrail.call.owners import OwnershipCheck
+from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.call.scope import SessionScope
 from guardrail.core.claims import Claim
 from guardrail.core.types import Agent, Json, Principal, Session
@@ -59,6 +60,13 @@ class SessionEntry:
         self.tokens = tokens
         """Verifies tokens, or None if the settings name no issuer."""
         self._sessions = sessions
+        self._refused = RefusedTokens(journal.admin)
+        if tokens is not None:
+            tokens.note_refused = self._refused.note
+
+    def close(self) -> None:
+        """Record the tokens that were refused since the last record. Idempotent."""
+        self._refused.close()
 
     def describe(
         self,

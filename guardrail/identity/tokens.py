@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import time
 from collections.abc import Callable
+from contextvars import ContextVar, copy_context
 from typing import Final
 
 from guardrail.config import Settings
@@ -37,6 +39,7 @@ __all__ = [
     "KEYS",
     "KEY_GONE",
     "NOT_ASKED",
+    "PEER",
     "REVOKED",
     "UNANSWERED",
     "TokenVerifier",
@@ -56,6 +59,8 @@ MOST_WAITING: Final = 16
 """Maximum number of tokens that wait for keys on event loops. Others are refused at once, so that
 tokens that nobody signed don't occupy a server.
 """
+PEER: ContextVar[str | None] = ContextVar("guardrail_peer", default=None)
+"""The address of the client whose token is verified in this context, if a server knows it."""
 _MEMORY_S: Final = 60.0
 MAX_REMEMBERED: Final = 2_048
 _MAY_COME: Final = frozenset({"identity.token.key", "identity.token.keys"})
@@ -161,6 +166,10 @@ class TokenVerifier:
         self._number_of_keys = sum(0 if each is None else len(each.keys) for each in found)
         self._remembered: dict[bytes, VerifiedToken] = {}
         self._waiting: set[object] = set()
+        self.note_refused: Callable[[str, str | None, str | None], None] = lambda *_: None
+        """Called for each refused token: with the reason, the configured issuer that it names, and
+        the client's address.
+        """
 
     def number_of_keys(self) -> int:
         """Return the number of keys that all issuers had when this was created."""
@@ -180,6 +189,26 @@ class TokenVerifier:
         """
         secret = SecretText(text)
         del text
+        try:
+            return self._verify(secret, wait)
+        except IdentityError as error:
+            refused = error
+        # The frames of the parser have variables with parts of the token.
+        if not refused.hint.startswith(_IN_A_THREAD):
+            reason = refused.code.rpartition(".")[2]
+            self.note_refused(reason, self._issuer_named(secret), PEER.get())
+        raise refused.with_traceback(None)
+
+    def _issuer_named(self, secret: SecretText) -> str | None:
+        """Return the configured issuer that the text names, if it can be parsed. Nothing is
+        verified.
+        """
+        try:
+            return issuer_of(parse_token(secret.reveal()), self._issuers).issuer
+        except IdentityError:
+            return None
+
+    def _verify(self, secret: SecretText, wait: float) -> VerifiedToken:
         digest = _digest(secret)
         found = self._remembered.get(digest)
         if found is not None:
@@ -189,19 +218,13 @@ class TokenVerifier:
             if not reason:
                 return found
             self._remembered.pop(digest, None)
-        try:
-            made = self._verified(parse_token(secret.reveal()), wait)
-        except IdentityError as error:
-            refused = error
-        else:
-            self._remember(digest, made)
-            reason = made.refusal()
-            if not reason:
-                return made
+        made = self._verified(parse_token(secret.reveal()), wait)
+        self._remember(digest, made)
+        reason = made.refusal()
+        if reason:
             # The answer is kept, so the endpoint is not asked about each use of this token.
-            refused = _inactive(reason)
-        # The frames of the parser have variables with parts of the token.
-        raise refused.with_traceback(None)
+            raise _inactive(reason)
+        return made
 
     def _remember(self, digest: bytes, made: VerifiedToken) -> None:
         while len(self._remembered) >= MAX_REMEMBERED:
@@ -219,7 +242,8 @@ class TokenVerifier:
             return self.verify(secret, wait=0.0)
         except IdentityError as error:
             if error.hint.startswith(_IN_A_THREAD):
-                asking = in_background(lambda: self.verify(secret, wait=0.0))
+                run = functools.partial(copy_context().run, self.verify, secret, wait=0.0)
+                asking = in_background(run)
                 return await wait_async(asking, None)
             if error.code not in _MAY_COME or len(self._waiting) >= MOST_WAITING:
                 raise

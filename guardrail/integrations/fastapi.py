@@ -20,6 +20,7 @@ from starlette.responses import JSONResponse
 from guardrail.call.scope import SessionScope
 from guardrail.errors import IdentityError
 from guardrail.identity.token_text import SecretText
+from guardrail.identity.tokens import PEER
 
 if TYPE_CHECKING:
     from guardrail.core.types import Agent
@@ -98,7 +99,10 @@ def token_session(
 
 async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> SessionScope:
     """Return the session of the token in a request. Raises ``IdentityError``."""
-    return await guard.asession(token=_token_in(scope).reveal(), agent=agent)
+    token = _token_in(scope)
+    client = scope.get("client")
+    PEER.set(None if client is None else str(client[0]))  # for the records of refused tokens
+    return await guard.asession(token=token.reveal(), agent=agent)
 
 
 def _token_in(scope: _Scope) -> SecretText:

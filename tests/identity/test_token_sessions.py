@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import pickle
 import time
 import traceback
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 
 from guardrail import Agent, Denied, Guard, Principal
+from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.token_text import SecretText
@@ -21,6 +23,7 @@ from guardrail.identity.tokens import TokenVerifier
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.tokens import ISSUER, jwk, key_server, key_set, settings_for, token, token_guard
+from tests.support.waiting import until
 
 
 def called(guard: Guard, **how: Any) -> str:
@@ -345,3 +348,49 @@ async def test_tokens_that_nobody_signed_do_not_wait_in_large_numbers(
 async def test_a_guard_without_tenants_is_the_guard_of_every_tenant(tmp_path: Path) -> None:
     guard, _ = token_guard(tmp_path)
     assert await guard.aof_tenant("acme") is guard
+def test_refused_tokens_are_counted_in_one_record(tmp_path: Path) -> None:
+    """However many there are: by reason, and by issuer if the settings name it."""
+    guard, ledger = token_guard(tmp_path)
+    before = len(ledger.lines)
+    for text in ("x", token(aud="other"), token(iss="https://mallory.example"), token(sub=5)) * 50:
+        with pytest.raises(IdentityError):
+            guard.session(token=text)
+    guard.session(token=token())
+    assert len(ledger.lines) == before
+    guard.close()
+    (record,) = ledger.of("admin.tokens_refused")
+    detail = record["detail"]
+    assert detail["count"] == 200
+    assert detail["reasons"] == {"malformed": 50, "audience": 50, "issuer": 50, "claims": 50}
+    assert detail["issuers"] == {ISSUER: 100}
+    assert detail["addresses"] == {}
+    assert "mallory" not in str(ledger.lines)
+
+
+def test_addresses_of_refused_tokens_are_bounded() -> None:
+    """A record names 16, and counts the others together. It is written once a minute."""
+    written: list[Any] = []
+    counts = RefusedTokens(lambda type_, detail: written.append((type_, detail)), often_s=0.01)
+    for number in range(100):
+        counts.note("key", None, f"192.0.2.{number}")
+    until(lambda: sum(detail["count"] for _, detail in written) == 100)
+    counts.close()
+    counts.close()
+    assert all(len(detail["addresses"]) <= 17 for _, detail in written)
+    assert sum(sum(detail["addresses"].values()) for _, detail in written) == 100
+
+
+def test_a_child_records_no_tokens_that_its_parent_counted() -> None:
+    """And starts from zero."""
+    written: list[Any] = []
+    counts = RefusedTokens(lambda _, detail: written.append(detail["count"]))
+    counts.note("key", None, None)
+    child = os.fork()
+    if child == 0:
+        counts.close()
+        counts.note("key", None, None)
+        counts.close()
+        os._exit(0 if written == [1] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    counts.close()
+    assert written == [1]

@@ -111,6 +111,18 @@ def test_a_request_without_a_good_token_does_not_reach_the_application(tmp_path:
     assert ledger.of("call.decision") == []
 
 
+def test_a_refused_token_is_recorded_with_the_address_of_its_client(tmp_path: Path) -> None:
+    """The token is not."""
+    guard, ledger = token_guard(tmp_path)
+    client = TestClient(with_middleware(guard), client=("192.0.2.7", 4711))
+    for _ in range(3):
+        client.get("/sync", headers=bearer(token(aud="other")))
+    guard.close()
+    (record,) = ledger.of("admin.tokens_refused")
+    assert record["detail"]["addresses"] == {"192.0.2.7": 3}
+    assert record["detail"]["reasons"] == {"audience": 3}
+
+
 def test_the_dependency_opens_the_session_for_one_route(tmp_path: Path) -> None:
     """And passes it to background tasks."""
     guard, ledger = token_guard(tmp_path)
