@@ -166,6 +166,13 @@ class Settings:
         return self.distrust == _ONLY_FOUND
 
     @property
+    def only_tenant(self) -> str | None:
+        """The tenant whose calls the ledger contains, or None if several can share it because no
+        tenant has a table.
+        """
+        return self.identity.tenant if self.tenants or self.tenant_table else None
+
+    @property
     def trusted_opa(self) -> OpaSection:
         """Return ``[opa]``, to connect to its server. Raises ``ConfigError`` if the section sets
         secrets that must not be sent to the server.

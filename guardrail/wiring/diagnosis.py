@@ -71,6 +71,7 @@ RECOVER = "guardrail recover"
 BACK = "move the same files back; programs that have them open then continue automatically"
 _WITHOUT_KEYS = "restore the key folder from a backup; without a backup: guardrail recover"
 _PASSING = (
+    "ledger.tenant",
     "ledger.timeout",
     "ledger.poisoned",
     "ledger.journal",

@@ -135,6 +135,7 @@ def create_log(
         public_key=keys.public,
         config_digest=settings.digest(),
         predecessor=predecessor,
+        tenant=settings.only_tenant,
     )
     return LedgerWriter.create(
         settings.ledger.path,
@@ -209,6 +210,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             refuse_half_moved(path)
             keys = load_keys(settings)
             _check_name(settings)
+            _check_tenant(settings)
             # This is checked before anything is written, because a record on an older copy would
             # fork the log.
             check_memory(settings, keys.signing(actor=current_actor(), epochs=False))
@@ -232,6 +234,25 @@ def _check_name(settings: Settings) -> None:
             log = reader.log
     if log:
         check_log_name(settings, log)
+
+
+def _check_tenant(settings: Settings) -> None:
+    """Raise ``LedgerOpenError`` if the log belongs to another tenant, for example because its files
+    were copied to this place. Do nothing if its first line can't be read, because opening the log
+    then fails anyway.
+    """
+    if settings.only_tenant is None:
+        return
+    found = None
+    with contextlib.suppress(LedgerError), LedgerReader.open(settings.ledger.path) as reader:
+        found = reader.genesis.get("tenant")
+    if found is not None and found != settings.only_tenant:
+        raise LedgerOpenError(
+            f"{settings.ledger.path}: this is the ledger of another tenant than "
+            f"{settings.only_tenant!r}",
+            code="ledger.tenant",
+            hint="put the tenant's own ledger and keys back, or correct [ledger] path in its table",
+        )
 
 
 def open_guard(

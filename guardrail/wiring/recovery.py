@@ -83,7 +83,11 @@ def carry_out(
 
 def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
     return fields.genesis(
-        nonce="", public_key=keys.public, config_digest=settings.digest(), predecessor=None
+        nonce="",
+        public_key=keys.public,
+        config_digest=settings.digest(),
+        predecessor=None,
+        tenant=settings.only_tenant,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import shutil
 import threading
 import time
 import weakref
@@ -111,6 +112,40 @@ def test_tenants_share_no_token_and_no_commitment(guard: Guard, project: Path) -
         seen.append((str(record["input"]), record["commitment"]))
     assert "gr1:contact:" in seen[0][0]
     assert all(one != other for one, other in zip(*seen, strict=True))
+
+
+@pytest.mark.parametrize("keys", [True, False])
+@pytest.mark.parametrize("other", ["globex", "default"])
+def test_the_ledger_of_another_tenant_is_refused(
+    guard: Guard, project: Path, other: str, keys: bool
+) -> None:
+    """Whether its keys were copied as well or not. Other tenants go on, and so does this one with
+    its own files.
+    """
+    for tenant in ("acme", "globex"):
+        guard.session("alice", tenant=tenant)
+    guard.close()
+    own = ledger(project, "acme")
+    source = project / "audit" / "ledger.db" if other == "default" else ledger(project, other)
+    kept = own.parent.with_name("kept")
+    shutil.copytree(own.parent, kept)
+    shutil.copy(source, own)
+    if keys:
+        shutil.rmtree(own.with_suffix(".keys"))
+        shutil.copytree(source.with_suffix(".keys"), own.with_suffix(".keys"))
+    with Guard.open(project / "guardrail.toml") as again:
+        again.declare("send", schema={"type": "object"})
+        with pytest.raises(GuardrailError) as caught:
+            again.session("alice", tenant="acme")
+        assert caught.value.hint
+        if keys:
+            assert caught.value.code == "ledger.tenant"
+            assert "ledger of another tenant than 'acme'" in str(caught.value)
+        again.session("alice", tenant="globex")
+    shutil.rmtree(own.parent)
+    kept.rename(own.parent)
+    with Guard.open(project / "guardrail.toml") as again:
+        again.session("alice", tenant="acme")
 
 
 def test_a_tenant_that_does_not_exist_is_refused(guard: Guard) -> None:

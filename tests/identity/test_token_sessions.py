@@ -348,6 +348,8 @@ async def test_tokens_that_nobody_signed_do_not_wait_in_large_numbers(
 async def test_a_guard_without_tenants_is_the_guard_of_every_tenant(tmp_path: Path) -> None:
     guard, _ = token_guard(tmp_path)
     assert await guard.aof_tenant("acme") is guard
+
+
 def test_refused_tokens_are_counted_in_one_record(tmp_path: Path) -> None:
     """However many there are: by reason, and by issuer if the settings name it."""
     guard, ledger = token_guard(tmp_path)

@@ -339,10 +339,18 @@ def throttled(
 
 
 def genesis(
-    *, nonce: str, public_key: str, config_digest: str, predecessor: Mapping[str, Any] | None
+    *,
+    nonce: str,
+    public_key: str,
+    config_digest: str,
+    predecessor: Mapping[str, Any] | None,
+    tenant: str | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a new log's line 0, except ``v``, ``log`` and ``type``."""
+    """Return the fields of a new log's line 0, except ``v``, ``log`` and ``type``. *tenant* is the
+    only tenant of the log, or None if several can share it.
+    """
     return {
+        **({} if tenant is None else {"tenant": tenant}),
         "profile": PROFILE,
         "nonce": nonce,
         "key": {"type": "ed25519", "public": public_key},
