@@ -73,6 +73,7 @@ class VerifiedToken:
     __slots__ = (
         "_algorithm",
         "_checked",
+        "_end",
         "_key",
         "_status",
         "_text",
@@ -101,6 +102,8 @@ class VerifiedToken:
         self.issuer = issuer
         self.expires = expires
         """The time at which it expires, in seconds, without the leeway."""
+        # The clock can be set back, but that does not make a token last longer.
+        self._end = time.monotonic() + expires + verifier.leeway - now
         self._key = key.id
         endpoint = verifier.endpoints.get(issuer.issuer)
         self._status = None
@@ -119,7 +122,8 @@ class VerifiedToken:
         """
         verifier = self._verifier
         now = verifier.clock()
-        if now >= self.expires + verifier.leeway:
+        if now >= self.expires + verifier.leeway or time.monotonic() >= self._end:
+            self._end = float("-inf")  # it stays expired
             return EXPIRED
         keys = verifier.sources[self.issuer.issuer].current(now)
         if keys is None:
@@ -217,6 +221,8 @@ class TokenVerifier:
                 raise _inactive(reason)
             if not reason:
                 return found
+            if reason == EXPIRED:
+                raise token_error("expired", "has expired", "get a new token")
             self._remembered.pop(digest, None)
         made = self._verified(parse_token(secret.reveal()), wait)
         self._remember(digest, made)

@@ -22,7 +22,16 @@ from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
-from tests.support.tokens import ISSUER, jwk, key_server, key_set, settings_for, token, token_guard
+from tests.support.tokens import (
+    ISSUER,
+    NOW,
+    jwk,
+    key_server,
+    key_set,
+    settings_for,
+    token,
+    token_guard,
+)
 from tests.support.waiting import until
 
 
@@ -396,3 +405,27 @@ def test_a_child_records_no_tokens_that_its_parent_counted() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     counts.close()
     assert written == [1]
+
+
+def test_a_clock_that_is_set_back_revives_no_token(tmp_path: Path) -> None:
+    """Neither in its session nor in a new one."""
+    guard, ledger = token_guard(tmp_path)
+    text = token()
+    with guard.session(token=text):
+        assert called(guard) == "ran"
+        ledger.now += timedelta(seconds=331)
+        assert called(guard) == "denied.identity"
+        ledger.now -= timedelta(seconds=331)
+        assert called(guard) == "denied.identity"
+    with pytest.raises(IdentityError) as caught:
+        guard.session(token=text)
+    assert caught.value.code == "identity.token.expired"
+    guard.session(token=token(jti="new"))
+
+
+def test_a_clock_that_stands_still_does_not_extend_a_token(tmp_path: Path) -> None:
+    """Its time is also measured by a clock that nobody can set."""
+    (tmp_path / "jwks.json").write_text(key_set(jwk()))
+    made = settings_for(tmp_path / "jwks.json").override(identity={"leeway_s": 0})
+    held = TokenVerifier(made, lambda: float(NOW)).verify(token(exp=NOW + 1), wait=0.0)
+    until(lambda: held.refusal() == "token_expired")
