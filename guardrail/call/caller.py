@@ -220,4 +220,5 @@ class SessionStates:
             principal_form=self._settings.identity.principal_form,
             claim=claim,
             awake=self._awake,
+            responders=self._keys.tenant(self._settings.identity.tenant),
         )

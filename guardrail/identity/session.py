@@ -55,6 +55,7 @@ class SessionState:
     __slots__ = (
         "_awake",
         "_kept",
+        "_makers",
         "belongs_to_other",
         "claim",
         "keys",
@@ -75,12 +76,14 @@ class SessionState:
         principal_form: str,
         claim: Claim | None,
         awake: AwakeSessions,
+        responders: TenantKeys | None = None,
     ) -> None:
         """Raises ``RedactionError`` if the attributes of *session* can't be recorded.
 
         *claim* is the caller's claim to the session, or None if the ledger already shows the owner.
         *principal_form* is the form of principals in records, from the settings: ``clear`` or
-        ``token``.
+        ``token``. *responders* are the keys with which ``guardrail suspend`` makes tokens, if they
+        are not *keys*.
         """
         self.session = _copied(session, keys)
         self.log = log
@@ -98,6 +101,8 @@ class SessionState:
         further call is made in the session.
         """
         self._awake = awake
+        # A suspension stops a principal in every tenant of the ledger, and names one token.
+        self._makers = (keys,) if responders in (None, keys) else (keys, responders)
         self._kept: SessionViews | None = None
         self._views()
 
@@ -122,6 +127,7 @@ class SessionState:
             principal_form=self.principal_form,
             claim=self.claim,
             awake=self._awake,
+            responders=self._makers[-1],
         )
         made.memory = self.memory
         made.belongs_to_other = self.belongs_to_other
@@ -171,7 +177,7 @@ class SessionState:
         """Return the names of a call of *tool* that a suspension can match. A suspension contains
         an id as given or as a token.
         """
-        return self._views().names(self.session, self.keys, tool)
+        return self._views().names(self.session, self._makers, tool)
 
     @property
     def commitment(self) -> Commitment:

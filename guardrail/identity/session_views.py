@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,6 +38,7 @@ class SessionViews:
     """Session data that is derived from the session's identity and can be computed again."""
 
     __slots__ = (
+        "_actors",
         "_last",
         "_names",
         "_recorded_ids",
@@ -65,7 +67,10 @@ class SessionViews:
         )
         self._shown = shown = _shown(session, redactor, keys)
         self._recorded_ids = ids = _ids(session, redactor, keys, form)
-        self.facts, delegation = _recorded(shown, self.raw, ids, redactor, BLANK)
+        self._actors = _actors(session, keys) if form == "token" else None
+        self.facts, delegation = _recorded(
+            shown, self.raw, ids, redactor, BLANK, actors=self._actors
+        )
         """The recorded form before any value became known to be sensitive; the same object as
         ``raw`` if nothing had to be removed.
         """
@@ -81,19 +86,22 @@ class SessionViews:
         self._names: CallNames | None = None
         """The names of the session's last call."""
 
-    def names(self, session: Session, keys: TenantKeys, tool: str) -> CallNames:
+    def names(self, session: Session, makers: Sequence[TenantKeys], tool: str) -> CallNames:
         """Return the names of a call of *tool* that a suspension can match, each as given and as a
-        token.
+        token of each of *makers*.
         """
         found = self._names
         if found is None or found.tools[0] != tool:
             between = (str(step.get("sub", "")) for step in session.delegation)
             principals = (session.principal.id, *between)
-            agent = session.agent.id
+
+            def forms(cls: str, *ids: str) -> tuple[str, ...]:
+                return (*ids, *(_token(keys, cls, each) for keys in makers for each in ids))
+
             found = self._names = CallNames(
-                (*principals, *(_token(keys, "principal", each) for each in principals)),
-                (agent, _token(keys, "agent", agent)),
-                (tool, _token(keys, "tool", tool)),
+                forms("principal", *principals),
+                forms("agent", session.agent.id),
+                forms("tool", tool),
             )
         return found
 
@@ -110,7 +118,14 @@ class SessionViews:
         added, (seen, found) = memory.added, self._last
         if seen != added:
             if _attributes(self._shown):  # nothing else depends on the known values
-                found, _ = _recorded(self._shown, self.raw, self._recorded_ids, redactor, memory)
+                found, _ = _recorded(
+                    self._shown,
+                    self.raw,
+                    self._recorded_ids,
+                    redactor,
+                    memory,
+                    actors=self._actors,
+                )
             self._last = added, found
         return found
 
@@ -192,9 +207,21 @@ def _bare(log: str, shown: Session, keys: TenantKeys) -> CallFields:
     )
 
 
+def _actors(session: Session, keys: TenantKeys) -> list[str]:
+    """Return the tokens of the ids in the delegation."""
+    return [_token(keys, "principal", str(step.get("sub", ""))) for step in session.delegation]
+
+
 def _recorded(
-    shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
+    shown: Session,
+    raw: SessionInput,
+    ids: _Ids,
+    redactor: Redactor,
+    memory: Memory,
+    *,
+    actors: list[str] | None,
 ) -> tuple[SessionInput, list[Any]]:
+    """*actors* are the tokens that replace the ids in the delegation, or None to keep the ids."""
     supplied_texts: dict[str, Any] = {
         "delegation": [dict(step) for step in shown.delegation],
         "roles": list(shown.principal.roles),
@@ -206,6 +233,10 @@ def _recorded(
             "session attributes are too large to be recorded", code="redaction.size"
         )
     safe: Any = view.value
+    if actors is not None:
+        safe["delegation"] = [
+            {**step, "sub": actor} for step, actor in zip(safe["delegation"], actors, strict=True)
+        ]
     recorded = session_input(
         replace(shown, principal=replace(shown.principal, roles=tuple(safe["roles"]))),
         principal_id=ids.principal,

@@ -86,6 +86,10 @@ class Suspender:
                 return Suspended(receipt, earlier, len(state) + (earlier is None))
         raise _contended()
 
+    def state(self) -> Suspensions:
+        """Return the suspensions in force. Raises ``LedgerError``."""
+        return self._read()
+
     def resume(self, subject: Subject, *, reason: str | None) -> tuple[Receipt, Suspension, int]:
         """End the suspension of *subject*. Return the receipt, the suspension, and the number of
         suspensions that are still in force.

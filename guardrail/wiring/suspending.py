@@ -18,7 +18,7 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.wiring.opening import open_journal
 from guardrail.wiring.requests import LedgerRequests
 
-__all__ = ["open_suspender", "recorded_subject", "subject_of"]
+__all__ = ["open_suspender", "recorded_forms", "recorded_subject", "subject_of"]
 
 _FORMS = "principal:ID, agent:ID, tool:NAME or all"
 
@@ -73,3 +73,15 @@ def recorded_subject(subject: Subject, settings: Settings, keys: Keys) -> Subjec
     if not hidden and redactor.gate_identity((subject.id,)) is None:
         return subject
     return Subject(subject.kind, tokens.token(str(subject.kind), subject.id), "token")
+
+
+def recorded_forms(subject: Subject, settings: Settings, keys: Keys) -> list[Subject]:
+    """Return *subject* in each form in which a suspension can contain it: the one of the settings
+    first, then the one of other settings.
+    """
+    now = recorded_subject(subject, settings, keys)
+    if subject.form == "token" or subject.kind is SubjectKind.ALL:
+        return [now]
+    tokens = keys.tenant(settings.identity.tenant)
+    token = Subject(subject.kind, tokens.token(str(subject.kind), subject.id), "token")
+    return [now, *(each for each in (subject, token) if each != now)]

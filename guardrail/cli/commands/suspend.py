@@ -194,13 +194,15 @@ def resume(
     `guardrail resume all` ends only the suspension of all calls. Other suspensions stay in force.
     Exit code 3: SUBJECT is not suspended.
     """
-    from guardrail.wiring.suspending import open_suspender, recorded_subject, subject_of
+    from guardrail.wiring.suspending import open_suspender, recorded_forms, subject_of
 
     said = subject_of(subject)
     words = None if reason is None else redacted_reason(reason, needed="guardrail resume SUBJECT")
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger), open_suspender(settings) as (suspender, keys):
-        recorded = recorded_subject(said, settings, keys)
+        first, *others = recorded_forms(said, settings, keys)
+        known = suspender.state()
+        recorded = next((each for each in (first, *others) if known.of(each)), first)
         receipt, ended, left = suspender.resume(recorded, reason=words)
     if as_json:
         emit_json(

@@ -1,0 +1,138 @@
+"""Principals that are recorded as tokens: every command that takes an id computes the token, in
+every tenant of the ledger, under old and new keys, and if the settings change later.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail import Agent, Denied
+from guardrail.cli.app import Exit
+from guardrail.keys.log_key import TOKENS_FILE, Keys
+from guardrail.system.durable import replace_file
+from tests.support.command_line import Cli, Ran
+from tests.support.guards import Body, guarded, records
+
+ALICE, DESK = "alice@example.com", "desk-17"
+CHARTER = "You are a support bot. The code is 4711."
+FORMS = ("clear", "token")
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, "token")
+
+
+def write(folder: Path, form: str) -> None:
+    """Write the settings of the commands."""
+    (folder / "guardrail.toml").write_text(
+        f'[ledger]\npath = "audit.db"\n[identity]\nrequire = "any"\nprincipal_form = "{form}"\n'
+        '[review]\nfinds_per_minute = 100\nindex = "index"\n'
+    )
+
+
+def call(folder: Path, form: str = "token", **session: Any) -> str:
+    """Make a call with a guard whose settings name *form*; return ``done`` or the cause."""
+    chosen = {"identity": {"require": "any", "principal_form": form}}
+    with guarded(folder, **chosen) as guard:
+        try:
+            with guard.session(**{"principal": ALICE, "agent": "bot", **session}):
+                return str(guard.call("pay", {}, run=Body()))
+        except Denied as denied:
+            return denied.code
+
+
+def rotate(folder: Path) -> None:
+    """Make a new key current, as ``guardrail keys rotate`` does."""
+    secrets = Keys.load(folder / "audit.keys").secrets.prepared().advanced()
+    replace_file(folder / "audit.keys" / TOKENS_FILE, secrets.text(), private=True)
+
+
+@pytest.fixture
+def find(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Ran]:
+    def run(value: str, *words: str) -> Ran:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(value.encode())))
+        return cli("find", "--value", "-", "--json", *words)
+
+    return run
+
+
+def test_no_id_of_a_principal_is_written_also_in_the_delegation(tmp_path: Path) -> None:
+    """The agent is no person: its id stays in the clear."""
+    chain = [{"sub": DESK, "iss": "https://sts.example.com"}, {"sub": ALICE}]
+    assert call(tmp_path, principal="bob", delegation=chain) == "done"
+    (made,) = records(tmp_path / "audit.db", "call.decision")
+    assert [step["sub"][:14] for step in made["delegation"]] == ["gr1:principal:"] * 2
+    assert made["delegation"][0]["iss"] == "https://sts.example.com"
+    assert made["input"]["context"]["delegation"] == made["delegation"]
+    assert made["agent"]["id"] == "bot"
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert ALICE.encode() not in data
+            assert DESK.encode() not in data
+
+
+@pytest.mark.parametrize("value", [ALICE, DESK, CHARTER])
+def test_calls_are_found_by_name_in_every_tenant_and_under_every_key(
+    tmp_path: Path, find: Callable[..., Ran], value: str
+) -> None:
+    """Principals, actors and charters."""
+    told: dict[str, Any] = {"delegation": [{"sub": DESK}], "agent": Agent("bot", charter=CHARTER)}
+    call(tmp_path, id="s1", **told)
+    call(tmp_path, id="s2", tenant="acme", **told)
+    rotate(tmp_path)
+    call(tmp_path, id="s3", **told)
+    call(tmp_path, id="other", principal="bob")
+    found = json.loads(find(value).out)
+    assert [each["session"] for each in found["calls"]] == ["s1", "s2", "s3"]
+    one = json.loads(find(value, "--only-tenant", "acme").out)
+    assert [each["session"] for each in one["calls"]] == ["s2"]
+
+
+@pytest.mark.parametrize("subject", ["principal:" + ALICE, "principal:" + DESK])
+@pytest.mark.parametrize("tenant", [None, "acme"])
+def test_a_suspension_by_name_holds_in_every_tenant_and_under_every_key(
+    tmp_path: Path, cli: Cli, subject: str, tenant: str | None
+) -> None:
+    """Also in a tenant that had made no call before."""
+    told: dict[str, Any] = {"tenant": tenant, "delegation": [{"sub": DESK}]}
+    assert call(tmp_path) == "done"
+    cli("suspend", subject, "--reason", "x")
+    assert call(tmp_path, **told) == "denied.suspended"
+    rotate(tmp_path)
+    assert call(tmp_path, **told) == "denied.suspended"
+    assert call(tmp_path, principal="bob", tenant=tenant) == "done"
+    assert cli("resume", subject).code == Exit.YES
+    assert call(tmp_path, **told) == "done"
+
+
+@pytest.mark.parametrize("first", FORMS)
+def test_a_suspension_holds_and_can_be_ended_if_the_form_changes(
+    tmp_path: Path, cli: Cli, first: str
+) -> None:
+    second = FORMS[FORMS.index(first) - 1]
+    write(tmp_path, first)
+    assert call(tmp_path, first) == "done"
+    cli("suspend", f"principal:{ALICE}", "--reason", "x")
+    write(tmp_path, second)
+    for form in FORMS:
+        assert call(tmp_path, form) == "denied.suspended"
+    assert cli("resume", f"principal:{ALICE}").code == Exit.YES
+    for form in FORMS:
+        assert call(tmp_path, form) == "done"
+
+
+def test_a_name_that_is_suspended_in_no_form_is_not_resumed(tmp_path: Path, cli: Cli) -> None:
+    assert call(tmp_path) == "done"
+    cli("suspend", "principal:bob", "--reason", "x")
+    assert cli("resume", f"principal:{ALICE}").code == Exit.UNKNOWN
+    assert cli("resume", "agent:bot").code == Exit.UNKNOWN
