@@ -234,24 +234,28 @@ class Guard(GuardedCalls):
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
         token: str | None = None,
+        agent_token: str | None = None,
     ) -> SessionScope:
         """Return a session for the calls made inside its ``with`` or ``async with`` block.
 
         If *id* is None, this is a new session. *token* is an access token or a JWT-SVID, which
         guardrail verifies (docs/identity.md): it states the principal, the delegation and, if its
-        issuer's settings say so, the tenant. If the settings have tables for tenants, the guard of
-        the session's tenant decides and records its calls, and is opened here if it is not open.
+        issuer's settings say so, the tenant. *agent_token* is the agent's own token: it states the
+        agent, and possibly the tenant. If the settings have tables for tenants, the guard of the
+        session's tenant decides and records its calls, and is opened here if it is not open.
 
-        Raises ``IdentityError`` if the token is refused, if there is no such tenant, or if the id
+        Raises ``IdentityError`` if a token is refused, if there is no such tenant, or if the id
         is malformed or belongs to another caller, and ``RedactionError`` if the attributes can't be
         recorded.
         """
         secret = None if token is None else SecretText(token)
-        del token  # a traceback may show this frame
+        own = None if agent_token is None else SecretText(agent_token)
+        del token, agent_token  # a traceback may show this frame
         wanted = self._entry.describe(
             principal,
             agent,
             token=secret,
+            agent_token=own,
             tenant=tenant,
             id_=id,
             delegation=delegation,
@@ -271,19 +275,23 @@ class Guard(GuardedCalls):
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
         token: str | None = None,
+        agent_token: str | None = None,
     ) -> SessionScope:
         """Async version of ``session``, which does not hold up other tasks: a thread opens the
         guard of the session's tenant, if it is not open, and only this task waits for the keys of
         the token's issuer, if they are being read.
         """
         secret = None if token is None else SecretText(token)
-        del token  # a traceback may show this frame
-        if secret is not None:
-            await self._entry.averify(secret)  # from here on, it is verified without waiting
+        own = None if agent_token is None else SecretText(agent_token)
+        del token, agent_token  # a traceback may show this frame
+        for each in (secret, own):
+            if each is not None:
+                await self._entry.averify(each)  # from here on, it is verified without waiting
         wanted = self._entry.describe(
             principal,
             agent,
             token=secret,
+            agent_token=own,
             tenant=tenant,
             id_=id,
             delegation=delegation,

@@ -164,16 +164,22 @@ class Callers:
 
     def _caller(self, scope: SessionScope, refusal: Callable[[], str]) -> Caller:
         state, token_refusal = scope.state, scope.token_refusal
+        lacking = self._lacking(state.session.principal.assurance)
         if token_refusal is not None:
-            return Caller(state, lambda: refusal() or token_refusal())
-        assurance = state.session.principal.assurance
-        if self._require == "any":
-            return Caller(state, refusal)
-        if assurance is Assurance.ABSENT:
-            return Caller(state, lambda: refusal() or ABSENT)
-        if self.requires_verified:
-            return Caller(state, lambda: refusal() or UNVERIFIED)
+            return Caller(state, lambda: refusal() or token_refusal() or lacking)
+        if lacking:
+            return Caller(state, lambda: refusal() or lacking)
         return Caller(state, refusal)
+
+    def _lacking(self, assurance: Assurance) -> str:
+        """Return the reason that the settings do not permit calls of a principal with this
+        *assurance*, or an empty string.
+        """
+        if self._require == "any" or assurance is Assurance.VERIFIED:
+            return ""
+        if assurance is Assurance.ABSENT:
+            return ABSENT
+        return UNVERIFIED if self.requires_verified else ""
 
 
 def identity_hint(detail: str, seq: int) -> str:

@@ -33,8 +33,8 @@ class SessionDescription:
     session: Session
     named: bool
     """True if the program chose the session's id."""
-    token: VerifiedToken | None
-    """The token that states the caller, or None."""
+    tokens: Sequence[VerifiedToken]
+    """The tokens that state the caller and the agent."""
 
 
 class SessionEntry:
@@ -74,16 +74,18 @@ class SessionEntry:
         agent: Agent | str | None,
         *,
         token: SecretText | None,
+        agent_token: SecretText | None,
         tenant: str | None,
         id_: str | None,
         delegation: Sequence[Mapping[str, Any]],
         attributes: Mapping[str, Json] | None,
         trace: str | None,
     ) -> SessionDescription:
-        """Return a session with the caller's identity, which the token states if there is one.
-        Raises ``IdentityError``.
+        """Return a session with the identities of the caller and the agent, which the tokens state
+        if there are any. Raises ``IdentityError``.
         """
         held = None if token is None else self.verify(token)
+        own = None if agent_token is None else self.verify(agent_token)
         made = make_session(
             principal=principal,
             agent=agent,
@@ -94,8 +96,9 @@ class SessionEntry:
             attributes=attributes,
             trace=trace,
             verified=None if held is None else held.identity,
+            workload=None if own is None else own.identity,
         )
-        return SessionDescription(made, id_ is not None, held)
+        return SessionDescription(made, id_ is not None, [each for each in (held, own) if each])
 
     def verify(self, token: SecretText) -> VerifiedToken:
         """Return the verified *token*. Raises ``IdentityError``.
@@ -121,7 +124,7 @@ class SessionEntry:
         """Return the session *wanted*. Raises ``IdentityError`` if it belongs to another caller,
         ``LedgerError``, and ``RedactionError`` if it can't be recorded.
         """
-        made, token = wanted.session, wanted.token
+        made = wanted.session
         keys = self._keys.tenant(made.tenant)
         ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=wanted.named)
         state = ownership.enter(self._sessions, self._make_state)
@@ -130,7 +133,15 @@ class SessionEntry:
             # Earlier entries keep those of their own.
             state = state.renewed(made)
             self._sessions.replace(made, state)
-        return SessionScope(self._callers.guard, state, None if token is None else token.refusal)
+        return SessionScope(self._callers.guard, state, _refusal(wanted.tokens))
+
+
+def _refusal(tokens: Sequence[VerifiedToken]) -> Callable[[], str] | None:
+    """Return the function that says why one of *tokens* can't be used now; None without tokens."""
+    if len(tokens) < 2:
+        return tokens[0].refusal if tokens else None
+    first, second = tokens
+    return lambda: first.refusal() or second.refusal()
 
 
 def _on_event_loop() -> bool:

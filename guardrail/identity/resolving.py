@@ -23,6 +23,7 @@ ResolvedIdentity = tuple[Principal, Agent, str, tuple[Mapping[str, Any], ...]]
 
 def resolve_identity(
     verified: VerifiedIdentity | None,
+    workload: VerifiedIdentity | None,
     *,
     principal: Principal | str | None,
     agent: Agent | str | None,
@@ -30,14 +31,20 @@ def resolve_identity(
     default_tenant: str,
     delegation: Sequence[Mapping[str, Any]],
 ) -> ResolvedIdentity:
-    """Return the identity of a session whose program passed these values, and a token with the
-    identity *verified*, or no token. Raises ``IdentityError``.
+    """Return the identity of a session whose program passed these values, a token of the caller
+    with the identity *verified*, and a token of the agent with the identity *workload*; None
+    without such a token. Raises ``IdentityError``.
     """
+    actor = None if verified is None else verified.agent
+    if workload is not None:
+        actor = _own(workload, actor)
+    tenant = _tenant([each.tenant for each in (verified, workload) if each is not None], tenant)
+    of = identity.check_id(tenant or default_tenant, "tenant")
     if verified is None:
         return (
             identity.principal(principal),
-            identity.agent(agent),
-            identity.check_id(tenant or default_tenant, "tenant"),
+            _agent(actor, agent),
+            of,
             identity.delegation(delegation),
         )
     if principal is not None or delegation:
@@ -46,17 +53,50 @@ def resolve_identity(
             code="identity.several",
             hint="pass token= without principal= and delegation=",
         )
-    if tenant is not None and verified.tenant is not None and tenant != verified.tenant:
+    return verified.principal, _agent(actor, agent), of, verified.delegation
+
+
+def _tenant(stated: Sequence[str | None], passed: str | None) -> str | None:
+    """Return the tenant that the tokens state, or else the one that the program passed."""
+    named = {each for each in stated if each is not None}
+    if len(named) > 1:
+        raise IdentityError(
+            "the token of the agent belongs to another tenant than that of the caller",
+            code="identity.tenant",
+            hint="use an agent of the caller's tenant",
+        )
+    if passed is not None and named - {passed}:
         raise IdentityError(
             "the token belongs to another tenant than the one that the program passed",
             code="identity.tenant",
             hint="omit tenant=: it is taken from the token",
         )
-    return (
-        verified.principal,
-        _agent(verified.agent, agent),
-        identity.check_id(verified.tenant or tenant or default_tenant, "tenant"),
-        verified.delegation,
+    return next(iter(named), passed)
+
+
+def _own(workload: VerifiedIdentity, actor: Agent | None) -> Agent:
+    """Return the agent that its own token states. *actor* is the current actor in the caller's
+    token, or None.
+    """
+    if workload.delegation:
+        raise IdentityError(
+            "the agent's token was delegated (claim act), so it is not the agent's own",
+            code="identity.agent",
+            hint="pass the token of the caller as token=, and the agent's own as agent_token=",
+        )
+    stated = workload.principal
+    if actor is not None and actor.id != stated.id:
+        raise IdentityError(
+            "the two tokens state different agents",
+            code="identity.agent",
+            hint="the claim act of the caller's token must name the agent whose token is passed",
+        )
+    return Agent(
+        stated.id,
+        assurance=stated.assurance,
+        method=stated.method,
+        issuer=stated.issuer,
+        authenticated_at=stated.authenticated_at,
     )
 
 
@@ -69,7 +109,7 @@ def _agent(actor: Agent | None, passed: Agent | str | None) -> Agent:
         return given
     if passed is not None and given.id != actor.id:
         raise IdentityError(
-            "the token states another agent (its claim act) than the one that the program passed",
+            "the token states another agent than the one that the program passed",
             code="identity.agent",
             hint="omit agent=: it is taken from the token",
         )

@@ -337,12 +337,15 @@ def make_session(
     attributes: Mapping[str, Json] | None = None,
     trace: str | None = None,
     verified: VerifiedIdentity | None = None,
+    workload: VerifiedIdentity | None = None,
 ) -> Session:
     """Validate the program's description of a session, and return the session. *verified* is the
-    identity in the program's token, or None. Raises ``IdentityError``.
+    identity in the caller's token, *workload* the one in the agent's own token; None without such a
+    token. Raises ``IdentityError``.
     """
     who, actor, tenant, chain = resolve_identity(
         verified,
+        workload,
         principal=principal,
         agent=agent,
         tenant=tenant,
