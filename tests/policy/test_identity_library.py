@@ -7,9 +7,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import installed_folder, load_policies
 from tests.support.policies import write
 from tests.support.rego.comparison import Reference
+from tests.support.rego.libraries import coverage, surviving_conditions
 from tests.support.rego.unusual_values import value
 
 LIBRARIES = ("identity", "tenant")
@@ -172,41 +170,16 @@ def test_both_engines_have_the_same_answers_which_are_never_undefined(
     assert [len(known) > 1 for known in seen] == [True] * len(seen)
 
 
-def opa(program: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(program), "test", *arguments], capture_output=True, text=True, check=False, timeout=120
-    )
-
-
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_the_tests_of_the_library_cover_every_line(opa_program: Path, name: str) -> None:
-    done = opa(opa_program, "--coverage", str(installed_folder() / "lib"))
-    assert done.returncode == 0, done.stderr
-    report = json.loads(done.stdout)["files"]
-    found = next(each for file, each in report.items() if Path(file).name == f"{name}.rego")
-    assert (found["coverage"], found.get("not_covered")) == (100, None)
+    assert coverage(opa_program, name) == (100, None)
 
 
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_a_test_of_the_library_fails_without_any_one_of_its_conditions(
     tmp_path: Path, opa_program: Path, name: str
 ) -> None:
-    folder = installed_folder() / "lib"
-    lines = (folder / f"{name}.rego").read_text(encoding="utf-8").splitlines()
-    shutil.copy(folder / f"{name}_test.rego", tmp_path)
-    conditions = [
-        number
-        for number, line in enumerate(lines)
-        if re.match(r"\t+[^\t}#]", line) and not line.endswith("{")
-    ]
-    assert conditions
-    survivors = set()
-    for number in conditions:
-        rest = [*lines[:number], "\ttrue", *lines[number + 1 :]]
-        (tmp_path / f"{name}.rego").write_text("\n".join(rest), encoding="utf-8")
-        if opa(opa_program, str(tmp_path)).returncode == 0:
-            survivors.add(lines[number].strip())
-    assert survivors <= IMPLIED
+    assert surviving_conditions(opa_program, name, tmp_path) <= IMPLIED
 
 
 def test_the_example_passes_its_tests_and_has_no_warnings() -> None:
