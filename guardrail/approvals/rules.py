@@ -48,6 +48,7 @@ __all__ = [
     "expires_at",
     "folded",
     "is_approval_id",
+    "is_person_of",
     "live_grants",
     "may_answer",
     "may_use",
@@ -260,8 +261,15 @@ def _closed_reason(
 def _is_requester(
     request: ApprovalRequest, approver: Approver, token: Callable[[str, str], str]
 ) -> bool:
+    return is_person_of(_requesters(request), approver, token)
+
+
+def is_person_of(ids: Iterable[str], approver: Approver, token: Callable[[str, str], str]) -> bool:
+    """Return True if *approver* may be one of the people with the recorded *ids*. *token* returns
+    the keyed token of a class and a value for the tenant of the ids.
+    """
     made = {token("principal", approver.id), token("agent", approver.id)}
-    return any(same_identity(approver.id, id_) or id_ in made for id_ in _requesters(request))
+    return any(same_identity(approver.id, id_) or id_ in made for id_ in ids)
 
 
 def _requesters(request: ApprovalRequest) -> list[str]:

@@ -18,6 +18,7 @@ from guardrail.call.asserted import (
     as_said,
     trace_of,
 )
+from guardrail.call.effects import effect_key
 from guardrail.call.record_checks import recorded_amounts, scan, scan_said
 from guardrail.call.stages import UNREDACTED, Decided, Prepared, RecordedInput, Request
 from guardrail.call.suspended import obeys_of
@@ -147,8 +148,7 @@ class Recorder:
         Raises ``UnsafeRecordError`` if the final scan finds a sensitive value, and ``RecordError``
         if the record is too large.
         """
-        prepared, verdict = decided.prepared, decided.verdict
-        request = prepared.request
+        prepared, verdict, request = decided.prepared, decided.verdict, decided.prepared.request
         state, tool = request.state, request.tool
         # The framework's id was recorded before any argument was known.
         origin = state.origin(request.origin)
@@ -162,8 +162,7 @@ class Recorder:
         (supplied if tool.declared else leaves).extend((name, tool.server or ""))
         scan(request, [*leaves, *recorded.texts], supplied)
         scan_said(request, recorded.said)
-        # An approval is consumed only by the call that it allows.
-        used = prepared.grant if verdict.effect is Effect.ALLOW else None
+        used = _used_grant(decided)
         record = fields.decision(
             common_fields(request, "call.decision", origin),
             verdict,
@@ -183,6 +182,7 @@ class Recorder:
             presented=prepared.presented if used is None else None,
             differs=prepared.differs,
             amounts=recorded_amounts(tool, value, verdict.effect),
+            effect=effect_key(prepared),
             soon=self._soon and _releases(decided),
         )
         draft = Draft.build(
@@ -368,6 +368,11 @@ def _claim(decided: Decided) -> Claim | None:
     if refuses(verdict.cause, verdict.detail):
         return None
     return decided.prepared.request.state.claim
+
+
+def _used_grant(decided: Decided) -> Grant | None:
+    """Return the approval that the call consumes: only a call that it allows consumes it."""
+    return decided.prepared.grant if decided.verdict.effect is Effect.ALLOW else None
 
 
 def _releases(decided: Decided) -> bool:

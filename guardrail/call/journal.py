@@ -17,6 +17,7 @@ from guardrail.approvals.service import ApprovalService, TenantTokens
 from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
+from guardrail.core.log.effects import EffectStep, KeyHolder
 from guardrail.core.log.record import Draft
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.redaction.rules import Rules
@@ -99,6 +100,11 @@ class Requests(Protocol):
     def repeat(self, names: Sequence[str]) -> Repeat | None:
         """Return the state of an earlier call with one of *names* (``names_of``), or None if no
         such call is running or has succeeded.
+        """
+
+    def effect_holder(self, step: EffectStep) -> KeyHolder | None:
+        """Return the call because of which *step* may not be written, or None. A step that resolves
+        a key gets the call that holds it.
         """
 
 

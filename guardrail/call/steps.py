@@ -33,6 +33,7 @@ from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
 from guardrail.call.duplicates import Held, refuse_repeated, release
+from guardrail.call.effects import OVERTAKEN, refuse_held_effect
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
 from guardrail.call.quoted_arguments import without_arguments
@@ -69,9 +70,7 @@ if TYPE_CHECKING:
 __all__ = ["CallSteps"]
 
 _MAX_RETRIES = 8
-"""Maximum number of repeated attempts at a call. An attempt is repeated if a competing step of the
-same approval or session was recorded first.
-"""
+"""Maximum number of repeated attempts at a call, because another record was written first."""
 
 
 class CallSteps:
@@ -132,6 +131,7 @@ class CallSteps:
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
                     yield from refuse_repeated(self._journal, prepared, held)
+                    yield from refuse_held_effect(self._journal, prepared, self._recorder)
                     prepared, reply = yield from self._ask(prepared)  # (5) the policy is evaluated
                     decided = yield from self._judge(prepared, reply)  # (6) a decision is made
                 except DeniedEarly as denial:
@@ -388,11 +388,10 @@ class CallSteps:
             return None
         elif problem.code == SIZE_LIMIT:
             yield from self._throttle.refuse_unwritten(request.state, request.tool.name)
-        elif problem.code in ("ledger.approval_taken", "ledger.suspensions_changed") or (
+        elif problem.code in OVERTAKEN or (
             yield from self._resolve_session_conflict(request.state, problem)
         ):
-            # Another step of this approval or session was recorded first, so nothing was written:
-            # decide the call again.
+            # Another record was written first, so this one was not: decide the call again.
             request = new_attempt(request, tries=request.tries + 1)
         else:
             return None

@@ -122,6 +122,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "refuse": CommandEntry(
         f"{_HERE}.approvals", "refuse", "Refuse a call permanently.", actor=CommandActor.APPROVER
     ),
+    "resolve": CommandEntry(
+        f"{_HERE}.resolve",
+        "resolve",
+        "State whether a call ran, to free or confirm its effect key.",
+        actor=CommandActor.APPROVER,
+    ),
     "suspend": CommandEntry(
         f"{_HERE}.suspend",
         "suspend",
@@ -263,7 +269,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
         "export",
         "access",
     ),
-    "Approve": ("approvals", "approve", "refuse"),
+    "Approve": ("approvals", "approve", "refuse", "resolve"),
     "Stop": ("suspend", "resume", "suspensions"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),

@@ -44,6 +44,7 @@ _PUBLIC = {
     Cause.APPROVAL: "denied: the approval does not cover this call",
     Cause.ANCHOR: "denied: the record of calls could not be anchored",
     Cause.DUPLICATE: "denied",
+    Cause.EFFECT: "denied",
     Cause.SUSPENDED: "denied: an operator has suspended these calls",
 }
 _SPEAKS_FOR_ITSELF = frozenset(

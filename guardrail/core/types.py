@@ -72,6 +72,7 @@ class Cause(StrEnum):
     CONTENTION = "contention"
     DUPLICATE = "duplicate"
     SUSPENDED = "suspended"
+    EFFECT = "effect"
 
 
 class Status(StrEnum):

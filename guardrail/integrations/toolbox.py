@@ -27,7 +27,17 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _OPTIONS = frozenset(
-    {"name", "description", "server", "target", "labels", "amounts", "log_output", "timeout"}
+    {
+        "name",
+        "description",
+        "server",
+        "target",
+        "labels",
+        "amounts",
+        "effect_key",
+        "log_output",
+        "timeout",
+    }
 )
 """Tool options that ``Guard.tool`` also accepts."""
 
@@ -75,6 +85,7 @@ class ToolBoxBase(ABC):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         amounts: Sequence[str] = (),
+        effect_key: Sequence[str] = (),
         log_output: bool = False,
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...

@@ -18,11 +18,13 @@ from contextlib import contextmanager
 from typing import Self, TypeVar
 
 from guardrail.core.claims import owner_of
+from guardrail.core.log.effects import EffectStep, KeyHolder
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat
 from guardrail.errors import LedgerError
+from guardrail.ledger.effects import EffectKeys
 from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import HeadRow, Signing, head_problem
 from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
@@ -269,6 +271,22 @@ class ProvedReader:
         *calls* holds the calls that this process has found in the log; each line is hashed once.
         """
         return self._retry_if_pruned(lambda: calls.look(self._storage, self._place(), names))
+
+    def effect_holder(self, step: EffectStep, keys: EffectKeys) -> KeyHolder | None:
+        """Return the call because of which *step* may not be written, or None if it is proved that
+        no call holds the effect key. A step that resolves a key gets the call that holds it.
+
+        *keys* holds the keys that this process has found in the log; each line is hashed once.
+        """
+        look = keys.blocking if step.resolves is None else keys.holding
+        return self._retry_if_pruned(lambda: look(self._storage, self._place(), step))
+
+    def effect_holders(self, before: int) -> list[KeyHolder]:
+        """Return every call that holds an effect key and was decided below record *before*, oldest
+        first. The result is proved to be complete.
+        """
+        keys = EffectKeys()
+        return self._retry_if_pruned(lambda: keys.below(self._storage, self._place(), before))
 
     def _place(self) -> LogPosition:
         least = self._proofs.least()

@@ -35,7 +35,7 @@ from guardrail.retention.deletion_evidence import conflict, copies_of, not_ancho
 from guardrail.retention.external_heads import external_heads
 from guardrail.retention.facts import RetentionFacts, Segment, moment, read_facts
 from guardrail.retention.kept_sources import copy_sources, delete_copied, delete_unnamed
-from guardrail.retention.kept_suspensions import move_suspensions
+from guardrail.retention.kept_suspensions import move_facts
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
@@ -320,7 +320,7 @@ class RetentionManager:
         before, head = self.prunable(), None
         if before > facts.first:
             head = self._vouching_head(facts, before, given)
-            move_suspensions(self._db, before, self._signing, self._record, self._clock)
+            move_facts(self._db, before, self._signing, self._record, self._clock)
 
         def record(log: str, cut: PruneCut) -> Draft:
             found = {**detail(cut, self._settings_in_force()), "reason": why}

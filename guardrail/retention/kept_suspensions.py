@@ -1,4 +1,4 @@
-"""Keeps suspensions in force although their records are deleted."""
+"""Keeps suspensions in force, and effect keys held, although their records are deleted."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from guardrail.core.log.effects import KEPT, kept_details
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.times import record_time
 from guardrail.core.types import Receipt
@@ -15,10 +16,10 @@ from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.suspending import Suspender
 
-__all__ = ["move_suspensions"]
+__all__ = ["move_facts"]
 
 
-def move_suspensions(
+def move_facts(
     db: Path,
     before: int,
     signing: Signing,
@@ -26,10 +27,15 @@ def move_suspensions(
     clock: Callable[[], datetime],
 ) -> int:
     """Repeat the suspensions in force in *db* whose records are below *before* in new records, and
-    end those that have expired. Return the number of new records.
+    end those that have expired; and repeat the effect keys that calls decided below *before* hold.
+    Return the number of new records about suspensions.
 
     *record* writes an ``admin.*`` record. Raises ``LedgerError``.
     """
+    with LedgerReader.open(db, rows=False) as reader:
+        holders = ProvedReader(reader, Proofs(signing, reader.log)).effect_holders(before)
+    for kept in kept_details(holders):
+        record(KEPT.removeprefix("admin."), kept)
 
     def read(known: Suspensions | None) -> Suspensions:
         with LedgerReader.open(db, rows=False) as reader:

@@ -115,6 +115,11 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "not asked.",
         "Run `guardrail suspensions`. `guardrail resume SUBJECT` ends a suspension.",
     ),
+    Cause.EFFECT: CauseExplanation(
+        "An earlier call had the same effect key, and it ran or may have run.",
+        "Find out whether that call ran. `guardrail resolve SEQ not-run` permits another call, and "
+        "`guardrail resolve SEQ ran` confirms it.",
+    ),
 }
 
 _UNKNOWN_CAUSE = CauseExplanation(
@@ -319,6 +324,12 @@ def reason_of(cause: str, detail: str) -> CauseExplanation:
             f"{general.sentence} Record {detail} shows who suspended what, and the reason.",
             f"Run `guardrail show {detail}`. If that suspension is still listed by `guardrail "
             "suspensions`, `guardrail resume SUBJECT` ends it.",
+        )
+    if cause == Cause.EFFECT and detail.isdecimal():
+        special = CauseExplanation(
+            f"The call of record {detail} has the same effect key, and it ran or may have run.",
+            f"Run `guardrail show {detail}`, and find out whether that call ran. If it did not, "
+            f"`guardrail resolve {detail} not-run --reason TEXT` permits another call.",
         )
     if special is not None:
         return special

@@ -33,6 +33,7 @@ from guardrail.config import Settings
 from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
 from guardrail.core.log import fields
+from guardrail.core.log.effects import EffectStep, HeldKeys, KeyHolder
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat, names_of
@@ -42,6 +43,7 @@ from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.keys.log_key import Keys
+from guardrail.ledger.effects import EFFECT_HELD
 from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid
 from guardrail.system.threads import BackgroundThread
@@ -247,10 +249,21 @@ class MemoryLedger:
                     )
                 )
                 return future
+            if draft.effect is not None and not self._permits(draft.effect):
+                future.set_exception(
+                    LedgerError("another call holds the effect key", code=EFFECT_HELD)
+                )
+                return future
             self.lines.append(line)
             receipt = Receipt(len(self.lines) - 1, leaf_hash(line), ts)
         future.set_result(receipt)
         return future
+
+    def _permits(self, step: EffectStep) -> bool:
+        holder = self.effect_holder(step)
+        if step.resolves is None:
+            return holder is None
+        return holder is not None and holder.seq == step.resolves and holder.state != "running"
 
     def _has_step(self, line: bytes) -> bool:
         step = decode(line)["approval"]
@@ -297,6 +310,15 @@ class MemoryLedger:
         if any(ends.get(call) in ("ok", "returned") for call in calls):
             return Repeat.SUCCEEDED
         return None if calls <= set(ends) else Repeat.RUNNING
+
+    def effect_holder(self, step: EffectStep) -> KeyHolder | None:
+        """Return the call because of which *step* may not be written, or None. A step that resolves
+        a key gets the call that holds it.
+        """
+        held = HeldKeys()
+        for record in self.records:
+            held.take(record)
+        return held.blocking(step) if step.resolves is None else held.holder(step.key)
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Append the record immediately."""

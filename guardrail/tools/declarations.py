@@ -23,7 +23,17 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 _OPTIONS = frozenset(
-    {"name", "server", "target", "labels", "amounts", "log_output", "unsafe_stream", "timeout"}
+    {
+        "name",
+        "server",
+        "target",
+        "labels",
+        "amounts",
+        "effect_key",
+        "log_output",
+        "unsafe_stream",
+        "timeout",
+    }
 )
 
 
@@ -59,6 +69,7 @@ class ToolDeclarations(ABC):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         amounts: Sequence[str] = (),
+        effect_key: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
         timeout: float | None = None,
@@ -68,8 +79,10 @@ class ToolDeclarations(ABC):
         *schema* is a JSON Schema or a pydantic model, *target* lists the arguments that identify
         the object that the tool acts on, and *labels* are passed to the policy. *amounts* lists the
         arguments that policies add up: a call is denied with cause ``arguments`` unless each of
-        them is a number from 0 to 2**53. If *log_output* is True, the redacted result is recorded
-        in addition to its type, size and token.
+        them is a number from 0 to 2**53. *effect_key* lists the arguments that identify the effect
+        of a call, such as an invoice: at most one call with the same values runs
+        (docs/effects.md). If *log_output* is True, the redacted result is recorded in addition to
+        its type, size and token.
 
         A body that takes longer than *timeout* seconds ends with ``ToolTimeoutError``. A coroutine
         is cancelled. Any other function runs in a thread, which can't be stopped: it keeps running,
@@ -88,6 +101,7 @@ class ToolDeclarations(ABC):
             target=target,
             labels=labels,
             amounts=amounts,
+            effect_key=effect_key,
             log_output=log_output,
             unsafe_stream=unsafe_stream,
             timeout=timeout,
@@ -118,6 +132,7 @@ class ToolDeclarations(ABC):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         amounts: Sequence[str] = (),
+        effect_key: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
         timeout: float | None = None,

@@ -10,7 +10,7 @@ from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.declared import names_at, schemas_at
 from guardrail.errors import UsageError
 
-__all__ = ["amount_pointers", "labels_of", "pointers_of"]
+__all__ = ["amount_pointers", "key_pointers", "labels_of", "pointers_of"]
 
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 _LABEL = re.compile(r"[a-z][a-z0-9_.:-]{0,63}\Z")
@@ -41,21 +41,38 @@ def amount_pointers(value: Sequence[str], schema: CompiledSchema | None) -> tupl
     """Return the pointers to the amounts of a tool. Raises ``UsageError`` if the accepted *schema*
     does not declare each of them, or declares that one can't be a number.
     """
-    pointers = tuple(dict.fromkeys(pointers_of("amounts", value, "/amount")))
+    pointers = _declared("amounts", value, "/amount", schema)
+    for pointer in pointers if schema is not None else ():
+        assert schema is not None
+        path = _path(pointer)
+        types = [part["type"] for part in schemas_at(schema.schema, path) if "type" in part]
+        if types and not any(_NUMBERS.intersection(_listed(each)) for each in types):
+            raise UsageError(
+                f"amounts contains {pointer!r}, which is not a number in the schema",
+                code="usage.amounts",
+            )
+    return pointers
+
+
+def key_pointers(value: Sequence[str], schema: CompiledSchema | None) -> tuple[str, ...]:
+    """Return the pointers to the arguments that identify the effect of a tool's call. Raises
+    ``UsageError`` if the accepted *schema* does not declare each of them.
+    """
+    return _declared("effect_key", value, "/invoice", schema)
+
+
+def _declared(
+    option: str, value: Sequence[str], example: str, schema: CompiledSchema | None
+) -> tuple[str, ...]:
+    pointers = tuple(dict.fromkeys(pointers_of(option, value, example)))
     for pointer in pointers if schema is not None else ():
         assert schema is not None
         path = _path(pointer)
         names = names_at(schema.schema, path[:-1])
         if names is not None and type(path[-1]) is str and path[-1] not in names:
             raise UsageError(
-                f"amounts contains {pointer!r}, which the schema does not declare",
-                code="usage.amounts",
-            )
-        types = [part["type"] for part in schemas_at(schema.schema, path) if "type" in part]
-        if types and not any(_NUMBERS.intersection(_listed(each)) for each in types):
-            raise UsageError(
-                f"amounts contains {pointer!r}, which is not a number in the schema",
-                code="usage.amounts",
+                f"{option} contains {pointer!r}, which the schema does not declare",
+                code=f"usage.{option}",
             )
     return pointers
 

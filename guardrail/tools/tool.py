@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.amounts import check_amounts
+from guardrail.core.effect_values import check_effect_values
 from guardrail.core.schema.compiled import Checker, CompiledSchema, UnknownArguments, compile_schema
 from guardrail.core.schema.json_copy import ArgumentLimits, clone
 from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
-from guardrail.tools.options import amount_pointers, labels_of, pointers_of
+from guardrail.tools.options import amount_pointers, key_pointers, labels_of, pointers_of
 
 __all__ = [
     "Tool",
@@ -60,6 +61,9 @@ class Tool:
     """Labels for the policy, which sees them as ``resource.properties.labels``."""
     amounts: tuple[str, ...] = ()
     """RFC 6901 pointers to the arguments that are amounts, which policies add up."""
+    effect_key: tuple[str, ...] = ()
+    """RFC 6901 pointers to the arguments that identify the effect of a call, which may happen once.
+    """
     log_output: bool = False
     """True if the redacted result is recorded in addition to its type, size and token."""
     model: Any = None
@@ -94,8 +98,8 @@ class Tool:
             from guardrail.tools.models import take_model
 
             take = functools.partial(take_model, self.model, self.schema, self.parameters)
-        if self.amounts:
-            take = functools.partial(_take_amounts, take, self.amounts)
+        if self.amounts or self.effect_key:
+            take = functools.partial(_take_declared, take, self.amounts, self.effect_key)
         object.__setattr__(self, "take", take)
 
     @property
@@ -112,14 +116,18 @@ def take_json(schema: CompiledSchema | None, args: object) -> tuple[Snapshot, di
     return taken, clone(taken.args)
 
 
-def _take_amounts(
+def _take_declared(
     take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]],
-    pointers: tuple[str, ...],
+    amounts: tuple[str, ...],
+    effect_key: tuple[str, ...],
     args: object,
 ) -> tuple[Snapshot, Mapping[str, Any]]:
-    """Return the result of *take*, whose snapshot has a valid amount at each of *pointers*."""
+    """Return the result of *take*, whose snapshot has a valid amount at each of *amounts*, and a
+    value at each pointer of *effect_key*.
+    """
     taken = take(args)
-    check_amounts(taken[0].args, pointers)
+    check_amounts(taken[0].args, amounts)
+    check_effect_values(taken[0].args, effect_key)
     return taken
 
 
@@ -184,6 +192,7 @@ def declare(
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
     amounts: Sequence[str] = (),
+    effect_key: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
     timeout: float | None = None,
@@ -198,28 +207,10 @@ def declare(
     declare. A model is part of the program, so ``SchemaError`` is raised if it can't be used.
     Raises ``UsageError`` for an invalid name, label, target, amount or timeout.
     """
-    compiled: CompiledSchema | None = None
-    model: Any = None
-    refused = ""
-    parameters: dict[str, str] = {}
-    if schema is not None:
-        if isinstance(schema, type):
-            from guardrail.tools.models import describe, is_model
-
-            if not is_model(schema):
-                raise UsageError(
-                    "schema must be a JSON Schema or a pydantic model", code="usage.schema"
-                )
-            model = schema
-            compiled = compile_schema(describe(model), checker=Checker.MODEL)
-            parameters = {attribute: attribute for attribute in model.model_fields}
-            description = description or (model.__doc__ or "").strip()
-        else:
-            try:
-                compiled = compile_schema(schema, unknown=unknown)
-            except SchemaError as error:
-                refused = error.code
-                _warn(name, error)
+    compiled, model, refused = _compiled(name, schema, unknown)
+    parameters = {} if model is None else {field: field for field in model.model_fields}
+    if model is not None:
+        description = description or (model.__doc__ or "").strip()
     return Tool(
         name=tool_name(name),
         server=None if server is None else _check_shown(server, "a server name"),
@@ -228,6 +219,7 @@ def declare(
         target=pointers_of("target", target, "/account"),
         labels=_labels(labels),
         amounts=amount_pointers(amounts, compiled),
+        effect_key=key_pointers(effect_key, compiled),
         log_output=log_output,
         model=model,
         description=description,
@@ -236,6 +228,29 @@ def declare(
         parameters=parameters,
         timeout=_seconds(timeout),
     )
+
+
+def _compiled(
+    name: str, schema: Any, unknown: UnknownArguments
+) -> tuple[CompiledSchema | None, Any, str]:
+    """Return the compiled *schema*, the pydantic model that it is, and the code with which it was
+    rejected.
+    """
+    if schema is None:
+        return None, None, ""
+    if isinstance(schema, type):
+        from guardrail.tools.models import describe, is_model
+
+        if not is_model(schema):
+            raise UsageError(
+                "schema must be a JSON Schema or a pydantic model", code="usage.schema"
+            )
+        return compile_schema(describe(schema), checker=Checker.MODEL), schema, ""
+    try:
+        return compile_schema(schema, unknown=unknown), None, ""
+    except SchemaError as error:
+        _warn(name, error)
+        return None, None, error.code
 
 
 def _warn(name: str, error: SchemaError) -> None:
@@ -263,6 +278,7 @@ def from_function(
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
     amounts: Sequence[str] = (),
+    effect_key: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
     timeout: float | None = None,
@@ -304,6 +320,7 @@ def from_function(
         target=pointers_of("target", target, "/account"),
         labels=_labels(labels),
         amounts=amount_pointers(amounts, schema),
+        effect_key=key_pointers(effect_key, schema),
         log_output=log_output,
         model=signature.model,
         description=signature.description if description is None else description,
@@ -399,6 +416,7 @@ def _declared_fields(tool: Tool) -> tuple[object, ...]:
         tool.target,
         tool.labels,
         tool.amounts,
+        tool.effect_key,
         tool.log_output,
         tool.unsafe_stream,
         tool.refused,

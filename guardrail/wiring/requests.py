@@ -12,6 +12,7 @@ from guardrail.approvals.rules import ApprovalCase
 from guardrail.approvals.views import read_case
 from guardrail.call.journal import Owner
 from guardrail.core.claims import owner_of
+from guardrail.core.log.effects import EffectStep, KeyHolder
 from guardrail.core.log.record import decode
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.repeats import Repeat
@@ -65,6 +66,13 @@ class LedgerRequests:
         """
         with self._reading() as log:
             return log.repeat(names, self._finished)
+
+    def effect_holder(self, step: EffectStep) -> KeyHolder | None:
+        """Return the call because of which *step* may not be written, or None. A step that resolves
+        a key gets the call that holds it. Raises ``LedgerError``.
+        """
+        with self._reading() as log:
+            return log.effect_holder(step, self._writer.effects)
 
     def suspensions(self, known: Suspensions | None = None) -> Suspensions:
         """Return the suspensions in force. *known* is an earlier result. Raises ``LedgerError``."""

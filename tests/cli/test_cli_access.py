@@ -40,6 +40,7 @@ TRIED: dict[str, list[str]] = {
     "approve": ["4", "--reason", "fine"],
     "missed": [],
     "refuse": ["4", "--reason", "no"],
+    "resolve": ["4", "ran", "--reason", "fine"],
     "suspend": ["agent:bot", "--reason", "leaks"],
     "resume": ["agent:bot"],
     "suspensions": [],

@@ -33,6 +33,8 @@ from tests.support.waiting import PATIENCE
 
 OPEN = {"type": "object", "additionalProperties": True}
 """A schema that takes every argument."""
+PAYMENT = {"type": "object", "properties": {"invoice": {}}}
+"""A schema that declares an invoice, and takes every argument."""
 
 
 class Body:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from guardrail.approvals.views import ListedRequest
     from guardrail.config import Settings
 
-__all__ = ["approvals", "approve", "refuse"]
+__all__ = ["answering_person", "approvals", "approve", "refuse"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -171,7 +171,7 @@ def _answer(
     with open_ledger(config, ledger) as reader:
         asked = find_request(proved_reader(reader, settings) or reader, ref).request
     approval = asked.id
-    who = _person(settings, asked.tenant)
+    who = answering_person(settings, asked.tenant)
     try:
         answer = _write(settings, approval, who, said)
     except UsageError as error:
@@ -201,7 +201,7 @@ def _answer(
     return Exit.YES if rejected is None else Exit.NO
 
 
-def _person(settings: Settings, tenant: str) -> Approver:
+def answering_person(settings: Settings, tenant: str) -> Approver:
     """Return the person who answers a request of *tenant*: the principal of the command's token, or
     the operating-system user.
     """

@@ -50,7 +50,7 @@ class Difference(StrEnum):
     GENESIS = "genesis"
     """Line 0 is not a genesis record, or a later line is."""
     CALL = "call"
-    """An outcome has no open call, or an open call has a second decision."""
+    """An outcome has no open call, an open call a second decision, or a call a held effect key."""
     KEY = "key"
     """A key rotation does not certify a key."""
     TILE = "tile"

@@ -219,12 +219,13 @@ def decision(
     presented: str | None = None,
     differs: Sequence[str] | None = None,
     amounts: Mapping[str, Any] | None = None,
+    effect: str | None = None,
     soon: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.decision``. *approval* is the approval that the call used;
     *presented* is one that was passed but not used. *differs* lists the arguments that differ from
-    those in the request for approval. *amounts* is None if the tool declares none. *soon* is True
-    if the call's result is released before its outcome is durable.
+    those in the request for approval. *amounts* and *effect*, the effect key, are None if the tool
+    declares none. *soon* is True if the result is released before the outcome is durable.
     """
     common.update(
         tool=tool,
@@ -253,6 +254,8 @@ def decision(
         common["differs"] = list(differs)
     if amounts is not None:
         common["amounts"] = amounts
+    if effect is not None:
+        common["effect"] = {"key": effect}
     if soon:
         common["outcome"] = "soon"
     return common

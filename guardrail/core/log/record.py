@@ -17,6 +17,7 @@ import orjson
 
 from guardrail.core import json_text
 from guardrail.core.claims import Claim
+from guardrail.core.log.effects import EffectStep, step_of_fields
 from guardrail.core.log.places import Place, places_of
 from guardrail.core.log.suspensions import ObeyedSuspension, SuspensionLink, link_of
 from guardrail.core.words import counted
@@ -170,6 +171,10 @@ class Draft:
     """The position of a record of a suspension. The draft is refused if another such record was
     written first.
     """
+    effect: EffectStep | None = None
+    """The effect key that this record takes or resolves. The draft is refused if another call holds
+    the key, or if it was resolved before.
+    """
 
     @classmethod
     def build(
@@ -217,6 +222,7 @@ class Draft:
             places=places,
             obeys=obeys,
             link=link_of(fields),
+            effect=step_of_fields(fields),
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

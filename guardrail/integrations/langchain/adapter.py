@@ -65,6 +65,7 @@ def govern(
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
     amounts: Sequence[str] = (),
+    effect_key: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -78,6 +79,7 @@ def govern(
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
     amounts: Sequence[str] = (),
+    effect_key: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -90,6 +92,7 @@ def govern(
     target: Sequence[str] = (),
     labels: Sequence[str] = (),
     amounts: Sequence[str] = (),
+    effect_key: Sequence[str] = (),
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
@@ -98,9 +101,9 @@ def govern(
     """Return a governed copy of a tool, or of each tool in a list. A body runs only after a
     durable, well-formed ``allow``.
 
-    *target*, *labels*, *amounts*, *log_output*, *server* and *timeout* have the same meaning as in
-    ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
-    returned unchanged. The original tool is not changed and stays ungoverned.
+    *target*, *labels*, *amounts*, *effect_key*, *log_output*, *server* and *timeout* have the same
+    meaning as in ``guard.declare`` and apply to every tool in *tools*. A tool that this guard
+    already governs is returned unchanged. The original tool is not changed and stays ungoverned.
 
     If the tool was invoked with a tool call, a refusal or a timeout is returned as a
     ``ToolMessage`` with status ``error``. If it was invoked with plain arguments, an exception is
@@ -118,7 +121,14 @@ def govern(
     """
     how = Approvals.of(approvals)
     options = Options(
-        tuple(target), tuple(labels), tuple(amounts), log_output, server, how, timeout
+        tuple(target),
+        tuple(labels),
+        tuple(amounts),
+        tuple(effect_key),
+        log_output,
+        server,
+        how,
+        timeout,
     )
     if isinstance(tools, BaseTool):
         return cast("T", _govern(tools, guard, options))

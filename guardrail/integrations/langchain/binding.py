@@ -74,6 +74,7 @@ class Options:
     target: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     amounts: tuple[str, ...] = ()
+    effect_key: tuple[str, ...] = ()
     log_output: bool = False
     server: str | None = None
     approvals: Approvals = Approvals.ERROR
@@ -142,6 +143,7 @@ def bind(
         target=options.target,
         labels=options.labels,
         amounts=options.amounts,
+        effect_key=options.effect_key,
         log_output=options.log_output,
         timeout=options.timeout,
     )

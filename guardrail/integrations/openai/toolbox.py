@@ -85,6 +85,7 @@ class OpenAIToolBox(ToolBoxBase):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         amounts: Sequence[str] = (),
+        effect_key: Sequence[str] = (),
         log_output: bool = False,
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...

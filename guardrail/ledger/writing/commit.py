@@ -16,7 +16,7 @@ from pathlib import Path
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import KeysError, LedgerError, LedgerPoisonedError
-from guardrail.ledger import claims
+from guardrail.ledger import claims, effects
 from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import Signing
@@ -49,9 +49,7 @@ class Committer:
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
     ) -> None:
-        """If *parent* is given, this is the committer of a forked child, which inherits the
-        parent's knowledge of the log.
-        """
+        """*parent* is that of a forked child's committer, which inherits its knowledge."""
         self._settings = settings
         self._signing = signing
         self._epochs = Epochs(signing, settings.epoch_interval)
@@ -74,6 +72,7 @@ class Committer:
         """
         self.names = SessionNames()
         """The sessions of the log that this process has found."""
+        self.effects = effects.EffectKeys()
         self.suspensions = SuspensionState()
         self.size_limit = SizeLimit(settings.size_limit)
         self._marker = str(seal_path(db))
@@ -362,6 +361,7 @@ class Committer:
             refused = claims.refused_drafts(store, drafts, tail, self.names)
             refused |= self.suspensions.refused_drafts(store, drafts, tail)
             refused |= self.size_limit.refused_drafts(store, drafts)
+            refused |= effects.refused_drafts(store, drafts, tail.committed, self.effects)
             if not refused:
                 return store.add_all(drafts, tail)
             added = store.add_all([d for at, d in enumerate(drafts) if at not in refused], tail)

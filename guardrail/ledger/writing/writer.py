@@ -14,6 +14,7 @@ from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.log.suspensions import Suspensions
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
+from guardrail.ledger.effects import EffectKeys
 from guardrail.ledger.files import refuse_links, resolve, traces, utc_timestamp
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
@@ -191,6 +192,11 @@ class LedgerWriter:
     def names(self) -> SessionNames:
         """The sessions that this process has found in the log."""
         return self._committer.names
+
+    @property
+    def effects(self) -> EffectKeys:
+        """The effect keys that this process has found in the log."""
+        return self._committer.effects
 
     @property
     def suspensions(self) -> Suspensions:

@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from guardrail.approvals.rules import ApprovalRequest, case_of, folded, same_identity
+from guardrail.core.log import effects
 from guardrail.core.log.chain import Difference
 from guardrail.core.log.record import MALFORMED
 from guardrail.core.log.suspensions import RESUMED, SUSPENDED, Suspensions, change_of
@@ -75,6 +76,7 @@ class Uses:
         self._requests: dict[str, _RequestProgress | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()
+        self._effects = effects.HeldKeys(unknown=missing)
         self.suspensions = Suspensions(unknown=missing)
         """The suspensions in force after the records."""
         self.changes = 0
@@ -85,7 +87,12 @@ class Uses:
         """Return True if ``take`` or ``fault`` would examine more of this record than the session's
         owner.
         """
-        return _is_step(record) or Starts.concerns(record) or record["type"] in _SUSPENSIONS
+        return (
+            _is_step(record)
+            or Starts.concerns(record)
+            or record["type"] in _SUSPENSIONS
+            or effects.concerns(record)
+        )
 
     def fault(
         self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
@@ -105,6 +112,9 @@ class Uses:
                 self.suspensions.take(change_of(record))
             except RecordError as error:
                 return Difference.SUSPENSION, error.message
+        wrong = self._effects.take(record) if effects.concerns(record) else ""
+        if wrong:
+            return Difference.CALL, wrong
         wrong = self.sessions.take(record) if sessions else ""
         return (Difference.SESSION, wrong) if wrong else None
 

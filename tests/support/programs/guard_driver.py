@@ -11,6 +11,7 @@ import asyncio
 import json
 import os
 import resource
+import signal
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ class Program:
             engine: Any = StaticPolicy(allow())
             self.guard = Guard(settings=chosen, engine=engine, journal=journal, keys=keys)
         self.guard.declare("send", schema=guards.OPEN)
+        self.guard.declare("pay", schema=guards.PAYMENT, effect_key=["/invoice"])
         self.bodies = 0
         self.admission: Any = None
         self.slow: threading.Thread | None = None
@@ -91,6 +93,30 @@ class Program:
             return self.body(**arguments)
 
         await self.guard.acall("send", args, body)
+
+    def pay(self, first: int, last: int) -> dict[str, Any]:
+        """Pay each invoice from *first* to *last* once; return the numbers of those that were paid,
+        and the codes of the errors.
+        """
+        paid: list[int] = []
+        codes: set[str] = set()
+        with self.guard.session(principal="alice", agent="bot"):
+            for invoice in range(first, last):
+                try:
+                    self.guard.call("pay", {"invoice": invoice}, self.body)
+                    paid.append(invoice)
+                except (Denied, LedgerError) as error:
+                    codes.add(error.code)
+        return {"paid": paid, "codes": sorted(codes)}
+
+    def pay_and_die(self, invoice: int) -> dict[str, Any]:
+        """Begin to pay *invoice*, and kill this process in the body."""
+
+        def body(**_: Any) -> None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        self.guard.call("pay", {"invoice": invoice}, body)
+        return {}
 
     def begin_slow(self) -> dict[str, Any]:
         """Begin a call whose body waits until ``end_slow``; answer when the body has begun."""
