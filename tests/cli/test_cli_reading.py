@@ -162,7 +162,8 @@ def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
     from tests.support.records import LOG, SIGNING, WHERE, decision, genesis
 
     path = tmp_path / "audit.db"
-    said = {"where": WHERE, "since": "2026-11-24T09:00:00.000000Z", "limit": 5, "count": 7}
+    limit = {"calls_per_minute": 5}
+    said = {"where": WHERE, "since": "2026-11-24T09:00:00.000000Z", "limit": limit, "count": 7}
     beyond = fields.throttled(LOG, tenant=None, principal=None, tools={}, begun=1, **said)
     with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
         writer.append(Draft.build(decision("read_file", {})))
