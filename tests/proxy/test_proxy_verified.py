@@ -328,6 +328,7 @@ def test_a_new_token_continues_the_session_of_the_expired_one(tmp_path: Path, na
         assert proxy.ask(later, body=body, **header).status_code == 200
     assert len({each["session"] for each in bench.decisions}) == 1
     assert people(bench) == [("alice@example.com", "verified")] * 2
+    assert [each["decision"]["effect"] for each in bench.decisions] == ["allow", "allow"]
     assert next(each["status"] for each in bench.outcomes) == "returned"
 
 
