@@ -126,7 +126,7 @@ PROGRAM = """
 import sys
 from guardrail import Denied
 from tests.support.guards import guarded
-from tests.ledger.test_size_limit import LIMITS, fill
+from tests.call.test_size_limit import LIMITS, fill
 from pathlib import Path
 with guarded(Path(sys.argv[1]), limits=LIMITS) as guard, guard.session(sys.argv[2]):
     print("ready", flush=True)
