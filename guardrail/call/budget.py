@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from guardrail.call.decision_record import outline
-from guardrail.call.stages import Decided, Prepared, Request
+from guardrail.call.stages import UNREDACTED, Decided, Prepared, Request
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.schema.json_arguments import JsonArguments
+from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Cause, Effect
+from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.system.waiting import LARGE, Steps
 
-__all__ = ["size_of", "unredacted", "with_outline"]
+__all__ = ["outline", "size_of", "unredacted", "with_outline"]
 
 
 def size_of(request: Request, encoded: bytes | None) -> int:
@@ -18,6 +19,33 @@ def size_of(request: Request, encoded: bytes | None) -> int:
     *encoded* is the snapshot of its arguments.
     """
     return len(encoded or b"") + len(request.tool.name)
+
+
+def outline(prepared: Prepared, args: object, why: str) -> Prepared:
+    """Return the call with a minimal view of *args* (keys, types, lengths, tokens), or without a
+    view if *args* is not JSON.
+
+    *why* is the class that the view shows for the arguments of a declared tool: ``unfit`` or
+    ``undecided``.
+    """
+    request = prepared.request
+    state, inspection = request.state, None
+    try:
+        copied = copy_json(args.parse() if type(args) is JsonArguments else args)
+        if isinstance(copied, dict):
+            inspection = state.redactor.inspect(
+                copied,
+                schema=None,
+                declared=False,
+                memory=state.memory,
+                minimal=why if request.tool.declared else "undeclared",
+            )
+    except ArgumentsError:
+        pass
+    except RedactionError as error:
+        if error.code in UNREDACTED:
+            return prepared.unredacted(error.code)
+    return prepared._replace(inspection=inspection)
 
 
 def with_outline(request: Request, why: str) -> Steps[Prepared]:

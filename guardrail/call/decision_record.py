@@ -4,6 +4,7 @@ the full one can't be written.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
@@ -20,7 +21,8 @@ from guardrail.call.asserted import (
 )
 from guardrail.call.effects import effect_key
 from guardrail.call.record_checks import recorded_amounts, scan, scan_said
-from guardrail.call.stages import UNREDACTED, Decided, Prepared, RecordedInput, Request
+from guardrail.call.stages import Decided, Prepared, RecordedInput, Request
+from guardrail.call.state_reading import recorded_states
 from guardrail.call.suspended import obeys_of
 from guardrail.core.amounts import amounts_of
 from guardrail.core.claims import Claim, refuses
@@ -29,14 +31,12 @@ from guardrail.core.log.record import Draft, dumps
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.redaction.marks import normalised
 from guardrail.core.redaction.redactor import Inspection, View
-from guardrail.core.schema.json_arguments import JsonArguments
-from guardrail.core.schema.snapshot import copy_json
-from guardrail.core.types import Effect, Enforcement, Json, PolicyIdentity, Rule
-from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.core.state_reads import ReadStates
+from guardrail.core.types import Effect, Enforcement, Json, JsonObject, PolicyIdentity, Rule
 from guardrail.identity.session import SessionState
 from guardrail.tools.tool import Tool
 
-__all__ = ["Recorder", "common_fields", "outline"]
+__all__ = ["Recorder", "common_fields"]
 
 MAX_TOOLS = 10_000
 _QUOTABLE = 4
@@ -75,12 +75,13 @@ class Recorder:
         it will be recorded.
         """
         state, context = request.state, request.options.context
+        read = None if request.states is None else request.states.sections
         if self.raw_input:
-            said = as_said(context)
-            return self._input(request, state.raw, args, inspection.arg_classes, grant, said=said)
-        shown, classes = inspection.facts()
-        said = as_facts(context, state)
-        return self._input(request, state.facts(), cast("Json", shown), classes, grant, said=said)
+            said, classes = as_said(context), inspection.arg_classes
+            return self._input(request, state.raw, args, classes, grant, said=said, states=read)
+        shown, known = inspection.facts()
+        said, shown = as_facts(context, state), cast("Json", shown)
+        return self._input(request, state.facts(), shown, known, grant, said=said, states=read)
 
     def _input(
         self,
@@ -92,6 +93,7 @@ class Recorder:
         *,
         said: AssertedFacts,
         name: str | None = None,
+        states: Mapping[str, JsonObject] | None = None,
     ) -> bytes:
         tool = request.tool
         return dumps(
@@ -106,6 +108,7 @@ class Recorder:
                 time=request.time,
                 zones=request.zones,
                 adapter=str(request.options.adapter),
+                states=states or {},
                 approval=None if grant is None else grant.context(),
                 model=said.model,
                 framework=said.framework,
@@ -119,21 +122,27 @@ class Recorder:
         # Other calls of the session can make it learn of values, or free its cache, at any time.
         who = state.recorded()
         name, said = _recorded_tool_name(request), as_recorded(context, state)
+        read = None if request.states is None else request.states.sections
+        shown = None if read is None else recorded_states(read, state)
+        making = functools.partial(
+            self._input, request, who, grant=grant, said=said, name=name, states=shown
+        )
         if view is None:
-            document = self._input(request, who, {}, {}, grant, said=said, name=name)
+            document = making(args={}, classes={})
             return RecordedInput(document, said, ())
         texts = fields.strings(view.value)
         unchanged = (
             self.raw_input
             and not view.changed
             and who is state.raw
+            and shown is read
             and name == request.tool.name
             and (context is None or said == as_said(context))
         )
         if unchanged and prepared.document:
             return RecordedInput(prepared.document, said, texts)
         value = cast("Json", view.value)
-        document = self._input(request, who, value, view.classes, grant, said=said, name=name)
+        document = making(args=value, classes=view.classes)
         return RecordedInput(document, said, texts)
 
     def full(
@@ -193,6 +202,7 @@ class Recorder:
             judged=None if used is None else used.tree,
             claim=_claim(decided),
             obeys=obeys_of(decided),
+            reads=_reads(decided),
         )
         return draft, origin
 
@@ -274,6 +284,7 @@ class Recorder:
             process=str(origin["process"]),
             claim=_claim(decided),
             obeys=obeys_of(decided),
+            reads=_reads(decided),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -375,6 +386,16 @@ def _used_grant(decided: Decided) -> Grant | None:
     return decided.prepared.grant if decided.verdict.effect is Effect.ALLOW else None
 
 
+def _reads(decided: Decided) -> ReadStates | None:
+    """Return the states that the decision has read, or None if no policy reads any."""
+    states = decided.prepared.request.states
+    if states is None:
+        return None
+    if decided.reply is None:  # the policy did not decide
+        return states.reads._replace(compared=())
+    return states.reads
+
+
 def _releases(decided: Decided) -> bool:
     """Return True if guardrail runs the body of the call and releases its result."""
     body = decided.prepared.request.enforcement is Enforcement.BODY
@@ -397,30 +418,3 @@ def _recorded_name(request: Request, text: str) -> str:
     """
     state = request.state
     return state.supplied(text) if request.tool.declared else state.text(text)
-
-
-def outline(prepared: Prepared, args: object, why: str) -> Prepared:
-    """Return the call with a minimal view of *args* (keys, types, lengths, tokens), or without a
-    view if *args* is not JSON.
-
-    *why* is the class that the view shows for the arguments of a declared tool: ``unfit`` or
-    ``undecided``.
-    """
-    request = prepared.request
-    state, inspection = request.state, None
-    try:
-        copied = copy_json(args.parse() if type(args) is JsonArguments else args)
-        if isinstance(copied, dict):
-            inspection = state.redactor.inspect(
-                copied,
-                schema=None,
-                declared=False,
-                memory=state.memory,
-                minimal=why if request.tool.declared else "undeclared",
-            )
-    except ArgumentsError:
-        pass
-    except RedactionError as error:
-        if error.code in UNREDACTED:
-            return prepared.unredacted(error.code)
-    return prepared._replace(inspection=inspection)

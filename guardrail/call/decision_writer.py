@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.budget import size_of, unredacted
-from guardrail.call.decision_record import Recorder, outline
+from guardrail.call.budget import outline, size_of, unredacted
+from guardrail.call.decision_record import Recorder
 from guardrail.call.record_checks import UnsafeRecordError
 from guardrail.call.stages import UNREDACTED, Ahead, Decided, Prepared, RecordedInput, Request
 from guardrail.core import decision as decisions

@@ -25,6 +25,7 @@ from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.identity.actor import current_actor
+from guardrail.ledger.session_states import FollowedStates
 from guardrail.system.host import host_name
 from guardrail.system.waiting import Steps, Wait, in_background
 
@@ -59,6 +60,12 @@ class Writer(Protocol):
     def full(self) -> bool:
         """True if the ledger has just reached its size limit. ``submit`` refuses the records of new
         calls (``ledger.size_limit``).
+        """
+
+    @property
+    def states(self) -> FollowedStates:
+        """The states of the log's sessions. ``submit`` refuses a decision that has read older ones
+        (``ledger.state_changed``).
         """
 
     @property
@@ -106,6 +113,9 @@ class Requests(Protocol):
         """Return the call because of which *step* may not be written, or None. A step that resolves
         a key gets the call that holds it.
         """
+
+    def read_states(self) -> None:
+        """Compute the states of sessions up to the end of the log."""
 
 
 class Journal:

@@ -4,16 +4,19 @@ and claims the session with its first record.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 
 from guardrail.call.journal import Journal
-from guardrail.core.claims import Claim, Owner
+from guardrail.core.claims import BEHIND, Claim, Owner
 from guardrail.core.types import Session
+from guardrail.errors import LedgerError
 from guardrail.identity.principal import SessionTable, session_key
 from guardrail.identity.session import SessionState
 from guardrail.keys.tenant_keys import TenantKeys
+from guardrail.system.waiting import Steps, Wait, in_background
 
-__all__ = ["OwnershipCheck"]
+__all__ = ["OwnershipCheck", "resolve_conflict"]
 
 
 class OwnershipCheck:
@@ -70,3 +73,15 @@ def recorded_owner(journal: Journal, claim: Claim) -> Owner | None:
     record. Raises ``LedgerError``.
     """
     return journal.session_owner(*claim.names)
+
+
+def resolve_conflict(journal: Journal, state: SessionState, error: LedgerError) -> Steps[bool]:
+    """Determine why the session's first record was rejected. Return True to try again."""
+    if error.code == "ledger.session_taken":
+        state.belongs_to_other = True
+    elif error.code == BEHIND and state.claim is not None:
+        look = functools.partial(recorded_owner, journal, state.claim)
+        yield Wait(in_background(look), journal.deadline)
+    else:
+        return False
+    return True

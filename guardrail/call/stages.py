@@ -22,6 +22,7 @@ from guardrail.core.log.suspensions import Suspension
 from guardrail.core.redaction.faults import FAULT
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
+from guardrail.core.state_reads import CallerStates
 from guardrail.core.types import (
     Decision,
     Enforcement,
@@ -101,6 +102,10 @@ class Request(NamedTuple):
     """The exception that requested an approval in an earlier attempt at this call, or None."""
     zones: Mapping[str, int] = _NO_ZONES
     """Offsets of the policies' time zones at ``time``, once step (4) has begun."""
+    states: CallerStates | None = None
+    """The states that the policies read, once step (4) has begun, or None if they read none."""
+    outdated: int = 0
+    """Number of earlier decisions of this call that read a state that had changed."""
     tries: int = 0
     """Number of earlier attempts at this call. An attempt is repeated if another record of the same
     approval or session was written first.

@@ -40,9 +40,10 @@ from guardrail.call.quoted_arguments import without_arguments
 from guardrail.call.refusals import public_message, raise_refusal
 from guardrail.call.settling import run_and_settle
 from guardrail.call.stages import Admitted, Decided, DeniedEarly, Prepared, Request
+from guardrail.call.state_reading import StateReader, StateTurn, refuse_contended
 from guardrail.call.throttle import Throttle
 from guardrail.core import decision as decisions
-from guardrail.core.claims import BEHIND, TAKEN
+from guardrail.core.claims import TAKEN
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.schema.json_arguments import JsonArguments
@@ -58,10 +59,11 @@ from guardrail.errors import (
 )
 from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
+from guardrail.ledger.session_states import OUTDATED
 from guardrail.ledger.size_limit import SIZE_LIMIT
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
-from guardrail.system.waiting import Shielded, Steps, Wait, in_background
+from guardrail.system.waiting import Shielded, Steps, Wait
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -99,6 +101,8 @@ class CallSteps:
         self._journal = journal
         self._recorder = recorder
         self._writer = DecisionWriter(recorder, approvals)
+        self.states = StateReader(journal, policies)
+        """Reads the states of sessions that the policies read."""
 
     def steps(
         self,
@@ -115,17 +119,21 @@ class CallSteps:
         enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
         request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling
         held: list[Held] = []
+        turn = self.states.turn(request)
         try:
-            admitted = yield from self._admit(request, held)
+            admitted = yield from self._admit(request, held, turn)
         finally:
             release(self._journal, held)  # the decision record now shows the call
+            turn.leave()
         if run is None:
             return admitted
         return (yield from run_and_settle(self._journal, admitted, run))  # (8) body, (9) outcome
 
-    def _admit(self, request: Request, held: list[Held]) -> Steps[Admitted]:
+    def _admit(self, request: Request, held: list[Held], turn: StateTurn) -> Steps[Admitted]:
         while True:
             try:
+                request = self.states.begin(request)
+                yield from turn.wait(self._journal.deadline, refused=request.outdated > 0)
                 try:
                     copied = yield from self._copy(request)  # (2) one private copy, validated
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
@@ -246,6 +254,7 @@ class CallSteps:
         undefined.
         """
         request = request._replace(zones=self._policies.zones.at(request.time))
+        request = yield from self.states.read(request)
         snapshot, arguments = copied
         args, encoded, presented = snapshot.args, snapshot.encoded, request.approval
         grant: Grant | None = None
@@ -272,6 +281,7 @@ class CallSteps:
         if why:
             # If the ledger was truncated or rolled back, no further call may run on it.
             raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
+        refuse_contended(prepared)
         engine = self._policies.engine
         try:
             deadline, where = self._policies.deadline, shard(prepared.request)
@@ -384,12 +394,14 @@ class CallSteps:
             if request.until is None:
                 return None
             request = new_attempt(request, approval=problem.approval, asked=problem)
+        elif problem.code in OUTDATED:
+            request = yield from self.states.next_attempt(request, problem)
         elif request.tries == _MAX_RETRIES:
             return None
         elif problem.code == SIZE_LIMIT:
             yield from self._throttle.refuse_unwritten(request.state, request.tool.name)
         elif problem.code in OVERTAKEN or (
-            yield from self._resolve_session_conflict(request.state, problem)
+            yield from owners.resolve_conflict(self._journal, request.state, problem)
         ):
             # Another record was written first, so this one was not: decide the call again.
             request = new_attempt(request, tries=request.tries + 1)
@@ -398,17 +410,6 @@ class CallSteps:
         return (yield from self._wait_for_answer(request))
 
     # -- branches: errors --------------------------------------------------------------------------
-
-    def _resolve_session_conflict(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Determine why the session's first record was rejected. Return True to try again."""
-        if error.code == "ledger.session_taken":
-            state.belongs_to_other = True
-        elif error.code == BEHIND and state.claim is not None:
-            look = functools.partial(owners.recorded_owner, self._journal, state.claim)
-            yield Wait(in_background(look), self._journal.deadline)
-        else:
-            return False
-        return True
 
     def rejection(self, tool: Tool, reason: str, options: CallOptions) -> Steps[int]:
         """Record that a framework rejected a call; return the record's sequence number.
@@ -433,7 +434,7 @@ class CallSteps:
                     return (yield from self._throttle.wait_for_record(over))
                 tries += 1
                 if tries > _MAX_RETRIES or not (
-                    yield from self._resolve_session_conflict(state, error)
+                    yield from owners.resolve_conflict(self._journal, state, error)
                 ):
                     raise
         try:

@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import cast
 
 from guardrail.core.decision import CONTRACT
 from guardrail.core.hidden import hidden
+from guardrail.core.state_reads import SESSION
 from guardrail.core.types import Assurance, Json, JsonObject, Session
 
 __all__ = [
@@ -26,6 +28,7 @@ __all__ = [
 ]
 
 _NO_ZONES: Mapping[str, int] = MappingProxyType({})
+_NO_STATES: Mapping[str, JsonObject] = MappingProxyType({})
 
 
 @hidden
@@ -132,12 +135,14 @@ def build(
     framework: JsonObject | None = None,
     action: str = "tools/call",
     zones: Mapping[str, int] = _NO_ZONES,
+    states: Mapping[str, JsonObject] = _NO_STATES,
 ) -> JsonObject:
     """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
     ``model_input`` and ``framework_input``. *zones* maps the names of time zones to the seconds by
-    which they are ahead of UTC at *time*.
+    which they are ahead of UTC at *time*. *states* holds the states that the policy reads, by the
+    name of their section (``core.session_state``).
     """
-    return {
+    document: JsonObject = {
         "subject": session.subject,
         "action": {
             "name": action,
@@ -163,6 +168,12 @@ def build(
             "contract": CONTRACT,
         },
     }
+    if states:
+        context = cast("JsonObject", document["context"])
+        context.update(states)
+        if SESSION in states:
+            context[SESSION] = {**states[SESSION], **session.session}
+    return document
 
 
 def resolve(document: Json, pointer: str) -> Json:

@@ -19,6 +19,8 @@ from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.redactor import Redactor, is_structured
 from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
 from guardrail.core.schema.snapshot import copy_json
+from guardrail.core.session_state import subject_names
+from guardrail.core.state_reads import StateKey
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.identity.claims import VerifiedIdentity
@@ -178,6 +180,26 @@ class SessionState:
         an id as given or as a token.
         """
         return self._views().names(self.session, self._makers, tool)
+
+    @property
+    def subjects(self) -> Mapping[str, tuple[StateKey, ...]]:
+        """The names that the session, the principal and the agent have in records: as recorded, as
+        a token and as given, because the form of ids can change.
+        """
+        views = self._views()
+        if views.subjects is None:
+            given = self.session
+            plain = {
+                "session": given.id,
+                "tenant": given.tenant,
+                "principal": {"id": given.principal.id, "issuer": given.principal.issuer},
+                "agent": {"id": given.agent.id},
+            }
+            shown, bare = (
+                each.common("", call="", parent=None, where={}) for each in (self.fields, self.bare)
+            )
+            views.subjects = subject_names((shown, bare, plain))
+        return views.subjects
 
     @property
     def commitment(self) -> Commitment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,6 +14,7 @@ from guardrail.core.policy_input import SessionInput, session_input
 from guardrail.core.redaction.limits import UNCUT
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import BLANK, Memory
+from guardrail.core.state_reads import StateKey
 from guardrail.core.types import Json, Session
 from guardrail.errors import RedactionError
 
@@ -48,6 +49,7 @@ class SessionViews:
         "facts",
         "fields",
         "raw",
+        "subjects",
         "supplied_texts",
         "texts",
     )
@@ -81,6 +83,7 @@ class SessionViews:
         self.fields = _fields(log, shown, ids, delegation)
         self.bare: CallFields | None = None
         self.commitment: Commitment | None = None
+        self.subjects: Mapping[str, tuple[StateKey, ...]] | None = None
         self.texts: dict[str, tuple[str, int]] = {}
         self.supplied_texts: dict[str, str] = {}
         self._names: CallNames | None = None

@@ -29,6 +29,7 @@ from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import HeadRow, Signing, head_problem
 from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.session_states import FollowedStates
 from guardrail.ledger.steps import UNPROVED, Steps, asking_decision, is_start, misplaced, unproved
 from guardrail.ledger.storage import LineRow, Storage
 from guardrail.ledger.suspensions import read_suspensions
@@ -303,6 +304,10 @@ class ProvedReader:
             head = self._proofs.head(self._storage, least)
             edge = Edge.decode(head.size, head.edge)
             return read_suspensions(self._storage, edge, head.suspended, known)
+
+    def read_states(self, states: FollowedStates) -> None:
+        """Advance *states* to the end of the log. Each line is hashed once."""
+        self._retry_if_pruned(lambda: states.read_up_to(self._storage, self._place()))
 
     def last_start(self) -> tuple[bytes | None, LogPosition]:
         """Return the line of the last start of a guard, or None, and the position of the log up to

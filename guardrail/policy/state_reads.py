@@ -13,17 +13,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from guardrail.core.state_reads import RECENT, SECTIONS
 from guardrail.policy.library_calls import SourceToken, literal, source_tokens
 from guardrail.policy.templates import without_templates
 
-__all__ = ["ALL_STATE", "STATE_IS_RECORDED", "StateRead", "StateReads", "state_reads_in"]
-
-STATE_IS_RECORDED: Final[bool] = False
-"""False while guards do not record session state: they then refuse policies that read it."""
+__all__ = ["ALL_STATE", "StateRead", "StateReads", "state_reads_in"]
 
 StateReads: TypeAlias = frozenset[str]
-"""Sections of the session state: some of ``session``, ``principal_state`` and ``agent_state``."""
-ALL_STATE: Final[StateReads] = frozenset({"session", "principal_state", "agent_state"})
+"""Sections of the session state: some of ``session``, ``principal_state`` and ``agent_state``, and
+``recent`` if the recent calls in them are read.
+"""
+ALL_STATE: Final[StateReads] = frozenset({*SECTIONS, RECENT})
 
 _LIBRARY: Final = ("data", "guardrail", "lib", "session")
 _SCOPES: Final[Mapping[str, StateReads]] = {
@@ -36,7 +36,6 @@ _FIXED: Final[Mapping[str, StateReads]] = {
     "first_seen": frozenset({"session", "principal_state"}),
 }
 """The sections that functions of the library read whose first argument is no scope."""
-_FIELDS: Final = frozenset({"calls", "denied", "in_flight", "since", "by_tool", "labels", "recent"})
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -46,8 +45,6 @@ class StateRead:
 
     line: int
     sections: StateReads
-    named: bool
-    """True if the module names a section, so that the read is surely meant for session state."""
 
 
 def state_reads_in(text: str) -> Iterator[StateRead]:
@@ -58,10 +55,7 @@ def state_reads_in(text: str) -> Iterator[StateRead]:
     imports = list(_imports(written))
     imported = {name: path for _, name, path in imports}
     aliases = {index for index, _, _ in imports}
-    names = {literal([token]) or token.written for token in written}
-    named = bool(names & {"principal_state", "agent_state"}) or (
-        "session" in names and not names.isdisjoint(_FIELDS)
-    )
+    recent = RECENT in {literal([token]) or token.written for token in written}
     for index, token in enumerate(written):
         before = written[index - 1].written if index else ""
         if before in {".", "with"} or index in aliases or not _WORD.fullmatch(token.written):
@@ -72,7 +66,8 @@ def state_reads_in(text: str) -> Iterator[StateRead]:
         elif before != "import" and (token.written == "data" or token.written in imported):
             sections = _of_library(written, index, imported.get(token.written, ("data",)))
         if sections:
-            yield StateRead(token.line, sections, named or sections != ALL_STATE)
+            more = recent or sections >= frozenset(SECTIONS) or token.written != "input"
+            yield StateRead(token.line, sections | {RECENT} if more else sections)
 
 
 def _imports(written: Sequence[SourceToken]) -> Iterator[tuple[int, str, tuple[str, ...]]]:

@@ -44,6 +44,7 @@ from guardrail.guard import Guard
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.effects import EFFECT_HELD
+from guardrail.ledger.session_states import FollowedStates
 from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid
 from guardrail.system.threads import BackgroundThread
@@ -107,8 +108,13 @@ class StaticPolicy:
         digest: str | None = "00" * 32,
         decision_id: str | None = None,
         hidden: Collection[str] = (),
+        state_reads: Collection[str] = (),
     ) -> None:
-        """*hidden* contains the names of tools that are hidden in listings."""
+        """*hidden* contains the names of tools that are hidden in listings. *state_reads* contains
+        the sections of the input with states of sessions that the policy reads, such as
+        ``principal_state``.
+        """
+        self.state_reads = frozenset(state_reads)
         self._hidden = hidden
         self._reply = reply
         self._delay = delay
@@ -214,6 +220,12 @@ class MemoryLedger:
     """The suspensions in force: always none."""
     full = False
     """True if the ledger has reached its size limit: never."""
+    states = FollowedStates()
+    """The states of sessions: always empty, because this log is not on disk."""
+
+    def read_states(self) -> None:
+        """Do nothing."""
+
     owed = 0
     """Number of outcomes that wait in memory: always 0, because every record is written or rejected
     immediately.

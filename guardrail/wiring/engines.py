@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import Settings
 from guardrail.core.types import Json
-from guardrail.errors import ConfigError, Finding, PolicyLoadError
+from guardrail.errors import ConfigError, PolicyLoadError
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import PolicySet, load_policies
-from guardrail.policy.state_reads import STATE_IS_RECORDED, state_reads_in
 from guardrail.wiring.missing_policies import way_to_policies
 from guardrail.wiring.zones import require_known_zones
 
@@ -27,16 +26,6 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` if the engine can't be
     started or the server does not serve the expected policies.
     """
-    engine = _load(settings, policy_data)
-    try:
-        _require_recorded_state(engine.sources)
-    except PolicyLoadError:
-        engine.close()
-        raise
-    return engine
-
-
-def _load(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedEngine:
     policy = settings.policy
     require_known_zones(settings)
     if policy.cross_check:
@@ -54,30 +43,6 @@ def _load(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedE
         # One of many tenants must not keep a second process for a case that is rare.
         spare=not settings.tenant_table,
     )
-
-
-def _require_recorded_state(sources: PolicySet | None) -> None:
-    """Raise ``PolicyLoadError`` if guards do not record the session state that *sources* read: a
-    rule that reads it would not fire.
-    """
-    if STATE_IS_RECORDED or sources is None:
-        return
-    findings = [
-        Finding(
-            source.name,
-            read.line,
-            "session-state",
-            f"this reads {', '.join(sorted(read.sections))} in input.context, and guards do not "
-            "record session state yet",
-            "remove the rule; guardrail policy test and eval already accept such policies",
-        )
-        for source in sources.modules
-        if not source.installed
-        for read in state_reads_in(source.text)
-        if read.named
-    ]
-    if findings:
-        raise PolicyLoadError(findings)
 
 
 def _cross_check(settings: Settings, policy_data: Mapping[str, Json] | None) -> None:

@@ -79,6 +79,11 @@ class LedgerRequests:
         with self._reading() as log:
             return log.suspensions(known)
 
+    def read_states(self) -> None:
+        """Compute the states of sessions up to the end of the log. Raises ``LedgerError``."""
+        with self._reading() as log:
+            log.read_states(self._writer.states)
+
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:
         try:

@@ -127,7 +127,7 @@ def test_names_of_the_call_and_parts_of_words_are_kept(opened: Open) -> None:
 def _with_labels(document: dict[str, Any]) -> dict[str, Any]:
     locker = document["action"]["properties"]["args"]["locker"]
     rule = {"rule": "r", "message": f"un{locker}ly", "severity": f"as {locker}", "effect": "deny"}
-    return deny(rules=[rule | {"needs": [f"/{locker}"], "approvers": 1}], labels=[f"at {locker}"])
+    return deny(rules=[rule | {"needs": [f"/{locker}"], "approvers": 1}], labels=[f"at:{locker}"])
 
 
 def _static() -> tuple[Guard, MemoryLedger]:

@@ -11,14 +11,12 @@ from guardrail import Guard
 from guardrail.authoring.check import check
 from guardrail.authoring.evaluate import evaluate
 from guardrail.authoring.test import run_tests
-from guardrail.errors import Denied, PolicyLoadError
-from guardrail.policy import state_reads
+from guardrail.errors import Denied
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import installed_folder, installed_modules, load_policies
 from guardrail.policy.state_reads import ALL_STATE, StateReads, state_reads_in
 from guardrail.review.verify import VerifyState, verify_ledger
-from guardrail.wiring import engines
 from guardrail.wiring.current_policies import CurrentPolicies
 from guardrail.wiring.engines import load_engine
 from tests.support.guards import OPEN, Body, records, settings, write_policy
@@ -113,7 +111,26 @@ def test_the_sections_that_a_rule_reads_are_found(
     tmp_path: Path, body: str, sections: StateReads
 ) -> None:
     text = f'package guardrail.policy\n\ndeny contains "d" if {{\n\t{body}\n}}\n'
-    assert reads(tmp_path, text) == sections
+    assert reads(tmp_path, text) - {"recent"} == sections - {"recent"}
+
+
+@pytest.mark.parametrize(
+    ("body", "recent"),
+    [
+        ("input.context.session.calls > 5", False),
+        ("count(input.context.principal_state.by_tool) > 5", False),
+        ("input.context.session.recent[_].tool", True),
+        ('input.context.session["recent"][_].tool', True),
+        ('object.get(input.context, ["session", "recent"], [])', True),
+        ("x := input.context", True),
+        ('data.guardrail.lib.session.before("agent", ["a"])', True),
+    ],
+)
+def test_the_recent_calls_are_read_if_a_module_names_them_or_hides_what_it_reads(
+    tmp_path: Path, body: str, recent: bool
+) -> None:
+    text = f'package guardrail.policy\n\ndeny contains "d" if {{\n\t{body}\n}}\n'
+    assert ("recent" in reads(tmp_path, text)) is recent
 
 
 @pytest.mark.parametrize(("line", "body", "sections"), IMPORTS)
@@ -121,7 +138,7 @@ def test_the_sections_that_a_rule_reads_through_an_import_are_found(
     tmp_path: Path, line: str, body: str, sections: StateReads
 ) -> None:
     text = f'package guardrail.policy\n\n{line}\n\ndeny contains "d" if {{\n\t{body}\n}}\n'
-    assert reads(tmp_path, text) == sections
+    assert reads(tmp_path, text) - {"recent"} == sections - {"recent"}
 
 
 @pytest.mark.parametrize("text", ["input", "import", "object.get(input,", "import data as", "data"])
@@ -185,44 +202,14 @@ def test_checks_tests_and_evaluations_accept_policies_that_read_state(
     assert [each.effect for each in evaluate([folder], asked, opa=program).engines] == ["deny"] * 2
 
 
-@pytest.mark.parametrize("engine", ["embedded", "opa"])
-def test_a_guard_without_recorded_state_refuses_policies_that_name_it(
-    tmp_path: Path, engine: str
-) -> None:
-    assert not state_reads.STATE_IS_RECORDED
-    folder = write_policy(tmp_path, COUNTED)
-    with pytest.raises(PolicyLoadError) as caught:
-        Guard.open(settings(tmp_path, policy={"engine": engine}))
-    found = [(each.file, each.line, each.code) for each in caught.value.findings]
-    name = str(folder / "policy.rego")
-    assert found == [(name, 3, "session-state"), (name, 5, "session-state")]
-    assert "reads principal_state" in caught.value.findings[1].message
-
-
-def test_a_guard_without_recorded_state_accepts_policies_that_pass_the_input_on(
-    tmp_path: Path,
-) -> None:
-    """It refuses them only if they also name a field of the state."""
-    text = 'allow contains "a" if {\n\tc := input.context\n\tc.session.id != ""\n}\n'
-    write_policy(tmp_path, text)
-    Guard.open(settings(tmp_path)).close()
-    write_policy(tmp_path, text.replace('id != ""', "calls < 5"))
-    with pytest.raises(PolicyLoadError):
-        Guard.open(settings(tmp_path))
-    write_policy(tmp_path, text.replace("session.id", "agent_state"))
-    with pytest.raises(PolicyLoadError):
-        Guard.open(settings(tmp_path))
-
-
 def test_the_policies_in_use_name_the_state_that_they_read(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "STATE_IS_RECORDED", True)
     write_policy(tmp_path, COUNTED)
     chosen = settings(tmp_path)
     current = CurrentPolicies(chosen, load_engine(chosen), None, lambda *_: None)
     try:
-        assert current.state_reads == S | P
+        assert current.state_reads - {"recent"} == S | P
         write_policy(tmp_path, 'allow contains "a" if true\n')
         current.reload()
         assert current.state_reads == NONE

@@ -20,6 +20,7 @@ from guardrail.core.claims import Claim
 from guardrail.core.log.effects import EffectStep, step_of_fields
 from guardrail.core.log.places import Place, places_of
 from guardrail.core.log.suspensions import ObeyedSuspension, SuspensionLink, link_of
+from guardrail.core.state_reads import ReadStates
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
 
@@ -175,6 +176,10 @@ class Draft:
     """The effect key that this record takes or resolves. The draft is refused if another call holds
     the key, or if it was resolved before.
     """
+    reads: ReadStates | None = None
+    """The states of sessions that a decision has read. The draft is refused if one of them has
+    changed since. None if no policy reads states.
+    """
 
     @classmethod
     def build(
@@ -187,6 +192,7 @@ class Draft:
         judged: tuple[int, bytes] | None = None,
         claim: Claim | None = None,
         obeys: ObeyedSuspension | None = None,
+        reads: ReadStates | None = None,
     ) -> Draft:
         """Serialise *fields*: the whole record, including ``type``, ``log`` and ``v``, except
         ``prev``, ``seq`` and ``ts``.
@@ -223,6 +229,7 @@ class Draft:
             obeys=obeys,
             link=link_of(fields),
             effect=step_of_fields(fields),
+            reads=reads,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

@@ -16,19 +16,16 @@ from pathlib import Path
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import KeysError, LedgerError, LedgerPoisonedError
-from guardrail.ledger import claims, effects
 from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.names import SessionNames
 from guardrail.ledger.reserve import needs_room
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.size_limit import SizeLimit
 from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.ledger.steps import UNPROVED
 from guardrail.ledger.storage import AppendingStorage, Tail
-from guardrail.ledger.suspensions import SuspensionState
 from guardrail.ledger.writing import outcomes
+from guardrail.ledger.writing.checks import DraftChecks
 from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.ledger.writing.opening import WriterConnection
@@ -70,11 +67,7 @@ class Committer:
         """Outcomes that failed because the disk was full. They are written to the space of the
         released reserve while their callers wait.
         """
-        self.names = SessionNames()
-        """The sessions of the log that this process has found."""
-        self.effects = effects.EffectKeys()
-        self.suspensions = SuspensionState()
-        self.size_limit = SizeLimit(settings.size_limit)
+        self.checks = DraftChecks(settings.size_limit)
         self._marker = str(seal_path(db))
         self._next_lease_check = 0.0
 
@@ -308,7 +301,7 @@ class Committer:
                 if draft.judged is not None and (problem := store.unproved_since(draft, tail)):
                     raise self.health.seal(problem)
             answers = self._add_all(store, drafts, tail)[len(self._owed) :]
-            following = self.names.matches(tail.committed)
+            following = self.checks.names.matches(tail.committed)
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -321,11 +314,12 @@ class Committer:
         if following:
             added = zip(taken, answers, strict=True)
             made = [each.draft.session for each, is_ in added if isinstance(is_, Receipt)]
-            self.names.advance(tail.edge, [name for name in made if name is not None])
+            self.checks.names.advance(tail.edge, [name for name in made if name is not None])
         self._owed.clear()
         self._epochs.mark_durable()
         self.known.last = (tail.seq, tail.leaf)
         self.health.trouble = ""
+        self.checks.follow(store, tail)
         # The next process need not wait until this one's callers have their receipts.
         self._files.lock.release()
         return self._acknowledge(taken, answers)
@@ -358,10 +352,7 @@ class Committer:
     ) -> list[Receipt | LedgerError]:
         """Add the drafts that may be written; return a receipt or an error for each of *drafts*."""
         try:
-            refused = claims.refused_drafts(store, drafts, tail, self.names)
-            refused |= self.suspensions.refused_drafts(store, drafts, tail)
-            refused |= self.size_limit.refused_drafts(store, drafts)
-            refused |= effects.refused_drafts(store, drafts, tail.committed, self.effects)
+            refused = self.checks.refused_drafts(store, drafts, tail)
             if not refused:
                 return store.add_all(drafts, tail)
             added = store.add_all([d for at, d in enumerate(drafts) if at not in refused], tail)

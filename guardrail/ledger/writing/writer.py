@@ -19,6 +19,7 @@ from guardrail.ledger.files import refuse_links, resolve, traces, utc_timestamp
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
 from guardrail.ledger.names import SessionNames
+from guardrail.ledger.session_states import FollowedStates
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.writing.commit import Committer
@@ -191,22 +192,27 @@ class LedgerWriter:
     @property
     def names(self) -> SessionNames:
         """The sessions that this process has found in the log."""
-        return self._committer.names
+        return self._committer.checks.names
 
     @property
     def effects(self) -> EffectKeys:
         """The effect keys that this process has found in the log."""
-        return self._committer.effects
+        return self._committer.checks.effects
 
     @property
     def suspensions(self) -> Suspensions:
         """The suspensions that were in force in the last transaction of this process."""
-        return self._committer.suspensions.current
+        return self._committer.checks.suspensions.current
+
+    @property
+    def states(self) -> FollowedStates:
+        """The states of the log's sessions, which policies read."""
+        return self._committer.checks.states
 
     @property
     def full(self) -> bool:
         """True if the ledger has just reached its size limit, so that new calls are refused."""
-        return self._committer.size_limit.reached
+        return self._committer.checks.size_limit.reached
 
     @property
     def known(self) -> int:

@@ -1,0 +1,204 @@
+"""Follows the records of a log, and refuses decisions that were made on an outdated state.
+
+Each process computes the states (``core.session_state``) from the lines, and hashes every line into
+the tree of a head with a valid MAC. No stored row is trusted, so a changed, missing or older record
+is found before a decision uses the state.
+
+A call reads the states before the policy decides it. Another call may be recorded before this
+decision, so its draft names the versions that it read, and the transaction that appends it compares
+them with the states at the end of the log.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Mapping, Sequence
+
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft, decode_or_none
+from guardrail.core.session_state import CallStates
+from guardrail.core.state_reads import ReadState, ReadStates, StateKey, StateVersion
+from guardrail.core.types import JsonObject
+from guardrail.errors import LedgerError
+from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
+from guardrail.ledger.steps import hash_lines
+from guardrail.ledger.storage import Tail, TreeRows
+
+__all__ = ["OUTDATED", "STATE_BEHIND", "STATE_CHANGED", "FollowedStates"]
+
+STATE_CHANGED = "ledger.state_changed"
+"""Error code for a decision that read a state that has changed since. Nothing was written."""
+STATE_BEHIND = "ledger.state_behind"
+"""Error code for a decision whose states must be read again first, because other processes have
+written many records. Nothing was written.
+"""
+
+OUTDATED = frozenset({STATE_CHANGED, STATE_BEHIND})
+"""Error codes of decisions that must be made again."""
+
+_DECISION, _OUTCOME = b'"type":"call.decision"', b'"type":"call.outcome"'
+
+
+class FollowedStates:
+    """The states of one log, as one process knows them. Thread-safe, and usable in a forked child.
+
+    Nothing is read, and nothing costs time, until ``read_up_to`` is called for the first time.
+    """
+
+    def __init__(self) -> None:
+        self._states = CallStates()
+        self._edge: Edge | None = None
+        """The tree of the lines that the states follow from, or None before the first read."""
+        self._lock = threading.Lock()
+        """Held briefly; the commit thread needs it."""
+        self._turn = threading.Lock()
+        """Held while many lines are read."""
+        self._pid = os.getpid()
+
+    # -- for calls ---------------------------------------------------------------------------------
+
+    @property
+    def is_followed(self) -> bool:
+        """True if the states were read once, so that new records are followed."""
+        return self._edge is not None and self._pid == os.getpid()
+
+    def read(
+        self, subjects: Mapping[str, Sequence[StateKey]], *, recent: bool
+    ) -> tuple[dict[str, JsonObject], tuple[ReadState, ...]]:
+        """Return the state of each subject, by the name of its section, and the versions to compare
+        when the decision is recorded. *subjects* holds the names of each subject in the records.
+        The states are shared, and must not be changed. If *recent* is False, they lack the recent
+        calls.
+        """
+        self._after_fork()
+        with self._lock:
+            states = self._states
+            return (
+                {name: states.document(k, recent=recent) for name, k in subjects.items()},
+                tuple(ReadState(tuple(keys), states.version(keys)) for keys in subjects.values()),
+            )
+
+    def read_up_to(self, rows: TreeRows, place: LogPosition) -> None:
+        """Read the lines up to *place*. Raises ``LedgerError`` if they do not match the signed
+        head.
+        """
+        self._after_fork()
+        with self._turn:
+            edge = self._edge
+            if edge is not None and edge.size >= place.size:
+                return
+            if edge is None or edge.size < place.begin:
+                made = CallStates()
+                grown = hash_existing_lines(rows, place, lambda line: _take(made, line))
+                with self._lock:
+                    self._states, self._edge = made, grown
+                return
+            lines: list[bytes] = []
+            grown = hash_lines(rows, edge.copy(), place.size, place.tree, lines.append)
+            with self._lock:
+                if self._edge is not edge:
+                    return  # the commit thread has read them meanwhile
+                self._advance(grown, lines)
+
+    # -- by the commit thread ----------------------------------------------------------------------
+
+    def catch_up(self, rows: TreeRows, edge: Edge) -> bool:
+        """Read the lines up to *edge*, the committed end of the log. Return False if that would
+        take too long. Raises ``LedgerError``.
+        """
+        self._after_fork()
+        with self._lock:
+            known = self._edge
+            if known is None or edge.size - known.size > SHORT:
+                return False
+            if known.size == edge.size and known.roots == edge.roots:
+                return True
+            lines: list[bytes] = []
+            grown = hash_lines(rows, known.copy(), edge.size, edge.encode(), lines.append)
+            self._advance(grown, lines)
+            return True
+
+    def refused_drafts(
+        self, rows: TreeRows, drafts: Sequence[Draft], tail: Tail, refused: Mapping[int, object]
+    ) -> dict[int, LedgerError]:
+        """Return an error for each draft of a decision that was made on an outdated state, keyed by
+        the draft's position. Drafts at a position in *refused* are not written. The call must be
+        decided again.
+
+        Raises ``LedgerError`` (``ledger.unproved``), and any error from *rows*.
+        """
+        if all(draft.reads is None for draft in drafts):
+            return {}
+        behind = not self.catch_up(rows, tail.committed)
+        changed: dict[StateKey, bool] = {}
+        """The states that earlier drafts change; True if one of these admits or ends a call."""
+        found: dict[int, LedgerError] = {}
+        for place, draft in enumerate(drafts):
+            if place in refused:
+                continue
+            reads = draft.reads
+            if reads is None:
+                for key in self._ended_by(draft):
+                    changed[key] = True
+                continue
+            problem = None
+            if reads.compared:
+                problem = _behind() if behind else self._problem(reads, changed, draft.opens)
+            if problem is not None:
+                found[place] = problem
+                continue
+            for key in reads.changes:
+                changed[key] = changed.get(key, False) or draft.opens
+        return found
+
+    def _ended_by(self, draft: Draft) -> Sequence[StateKey]:
+        if draft.type != "call.outcome" or draft.call is None:
+            return ()
+        with self._lock:
+            return self._states.keys_of(draft.call)
+
+    def _problem(
+        self, reads: ReadStates, changed: Mapping[StateKey, bool], opens: bool
+    ) -> LedgerError | None:
+        for each in reads.compared:
+            if any(key in changed and (opens or changed[key]) for key in each.keys):
+                return _changed()
+            with self._lock:
+                now = self._states.version(each.keys)
+            if not _agree(each.version, now, opens):
+                return _changed()
+        return None
+
+    def _advance(self, edge: Edge, lines: Sequence[bytes]) -> None:
+        for line in lines:
+            _take(self._states, line)
+        self._edge = edge
+
+    def _after_fork(self) -> None:
+        if self._pid != os.getpid():
+            # A thread of the parent may hold these locks, and may have been changing the states.
+            self._lock, self._turn = threading.Lock(), threading.Lock()
+            self._states, self._edge, self._pid = CallStates(), None, os.getpid()
+
+
+def _agree(read: StateVersion, now: StateVersion, opens: bool) -> bool:
+    """Return True if a decision on the state *read* is valid now. A denial is not compared with
+    other denials: if it was right before them, it still is, and they would delay each other.
+    """
+    return read == now if opens else read.admitted == now.admitted
+
+
+def _take(states: CallStates, line: bytes) -> None:
+    if _DECISION in line or _OUTCOME in line:
+        record = decode_or_none(line)
+        if record is not None:
+            states.take(record)
+
+
+def _changed() -> LedgerError:
+    return LedgerError("the state that the policy read has changed", code=STATE_CHANGED)
+
+
+def _behind() -> LedgerError:
+    return LedgerError("the states must be read again", code=STATE_BEHIND)
