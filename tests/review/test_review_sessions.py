@@ -231,7 +231,7 @@ def test_calls_beyond_the_limit_of_a_principal_are_no_session() -> None:
             principal=None,
             where=WHERE,
             since="2026-11-24T09:00:00.000000Z",
-            limit=5,
+            limit={"calls_per_minute": 5},
             count=7,
             tools={},
             begun=1,

@@ -136,7 +136,7 @@ def _throttled(start: Record) -> list[Record]:
                 principal=principal,
                 where=start["origin"],
                 since=since,
-                limit=6000,
+                limit={"calls_per_minute": 6000},
                 count=123_456,
                 tools={} if principal is None else {"send_email": 123_456},
                 begun=len(found) + 1,
