@@ -2,7 +2,7 @@ package guardrail.policy_test
 
 none := {"by_tool": {}, "labels": [], "recent": [], "recent_complete": true, "since": ""}
 
-call(time, tool, target) := {
+made(time, tool, target) := {
 	"amounts": {},
 	"effect": "allow",
 	"labels": [],
@@ -25,7 +25,7 @@ denials(tool, args, sections) := {rule.rule | some rule in decision.rules; rule.
 }
 
 refunds(time, number) := {"principal_state": {"recent": calls}} if {
-	calls := [call(time, "refund_order", "x") | some n in numbers.range(1, 20); n <= number]
+	calls := [made(time, "refund_order", "x") | some n in numbers.range(1, 20); n <= number]
 }
 
 test_ten_refunds_an_hour if {
@@ -53,7 +53,7 @@ test_reading_a_page_labels_the_session if {
 }
 
 paid(time, account) := {
-	"principal_state": {"recent": [call(time, "pay", account)]},
+	"principal_state": {"recent": [made(time, "pay", account)]},
 	"session": {"since": "2026-07-01T11:00:00Z"},
 }
 
