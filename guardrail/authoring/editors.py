@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from guardrail.authoring.lints.schema_nodes import properties_of, resolve, types_of
+from guardrail.core.state_reads import SECTIONS
 from guardrail.core.types import Json
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.input_schema import FOLDER, INPUT_SCHEMA, input_schema_path
-from guardrail.policy.state_reads import ALL_STATE
 
 __all__ = ["EXAMPLE_FILE", "editor_files", "example_input", "input_schema"]
 
@@ -80,7 +80,7 @@ def example_input(tools: Mapping[str, Mapping[str, Any]] | None = None) -> dict[
     }
     call: dict[str, Any] = {"time": found["context"]["time"], "tool": "", "effect": "allow"}
     call |= {"outcome": "ok", "rules": [], "target": [], "labels": [], "amounts": {}}
-    for section in sorted(ALL_STATE):
+    for section in SECTIONS:
         found["context"][section]["recent"] = [call]
     return found
 

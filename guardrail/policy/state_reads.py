@@ -117,7 +117,7 @@ def _of_input(written: Sequence[SourceToken], index: int) -> StateReads:
     path = names[1:]
     if not path or path == ("context",):
         return ALL_STATE
-    if path[0] != "context" or path[1] not in ALL_STATE or path[1:3] == ("session", "id"):
+    if path[0] != "context" or path[1] not in SECTIONS or path[1:3] == ("session", "id"):
         return frozenset()
     return frozenset({path[1]})
 

@@ -25,6 +25,7 @@ from guardrail.core.policy_input import (
     session_input,
     tool_input,
 )
+from guardrail.core.state_reads import SECTIONS
 from guardrail.core.types import (
     Agent,
     Assurance,
@@ -35,7 +36,6 @@ from guardrail.policy.input_schema import input_schema_path
 from guardrail.policy.opa.check import ask_opa
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import ModuleSource, installed_folder
-from guardrail.policy.state_reads import ALL_STATE
 from tests.support.lints import ALLOW, write
 
 ANNOTATION = "# METADATA\n# scope: package\n# schemas:\n#   - input: schema.{}\n"
@@ -122,7 +122,7 @@ def test_the_schema_declares_exactly_the_keys_of_an_input() -> None:
         framework=framework_input("f", "1"),
         approval=example_input()["context"]["approval"],
     )
-    state = {name: example_input()["context"][name] for name in ALL_STATE}
+    state = {name: example_input()["context"][name] for name in SECTIONS}
     full["context"] |= state | {"session": state["session"] | full["context"]["session"]}
     for each in (document(), full, example_input()):
         schema.validate(each)

@@ -139,7 +139,7 @@ def test_the_example_passes_its_tests_and_is_shown_in_the_documentation(opa_prog
         assert len(report.results) == 5
     report = check(paths, opa=program)
     assert (report.findings, report.lints) == ((), ())
-    assert load_policies(paths).state_reads == {"session", "principal_state"}
+    assert load_policies(paths).state_reads == {"recent", "session", "principal_state"}
     shown = (installed_folder().parent / "docs" / "writing-policies.md").read_text("utf-8")
     rules = re.findall(
         r"^(?:deny|label) contains .*?(?:\n\}|\n(?=\n))",

@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from guardrail.core.state_reads import SECTIONS
 from guardrail.core.types import Json
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.rego.tree import Module, nodes, reference
-from guardrail.policy.state_reads import ALL_STATE
 
 __all__ = ["generated_inputs"]
 
@@ -108,7 +108,7 @@ def _input(words: _Words, choice: random.Random) -> str:
         "target": choice.sample(words.texts, choice.randrange(2)),
         "amounts": _amounts(words, choice),
     }
-    for section in sorted(ALL_STATE):
+    for section in SECTIONS:
         document["context"][section] |= _state(words, choice, document["context"]["time"])
     return json.dumps(document)
 
