@@ -144,6 +144,7 @@ class DecisionWriter:
     def _write_full(self, decided: Decided, view: View | None, size: int) -> Steps[WrittenDecision]:
         recorder, prepared = self._recorder, decided.prepared
         request = prepared.request
+        _require_tool_name(decided)
         ahead = prepared.ahead
         if ahead and ahead.view is view and ahead.added == request.state.memory.added:
             recorded = ahead.recorded
@@ -155,6 +156,18 @@ class DecisionWriter:
         )
         draft, origin = yield from request.meter.run(making, size)
         return WrittenDecision(decided, draft, origin)
+
+
+def _require_tool_name(decided: Decided) -> None:
+    """Raise ``UnsafeRecordError`` if the name of the tool would be removed from the record of a
+    call that is not denied, and policies read states: they could not count its calls by that name.
+    """
+    request = decided.prepared.request
+    tool = request.tool
+    if decided.verdict.effect is Effect.DENY or request.states is None or tool.declared:
+        return
+    if request.state.text(tool.name) != tool.name:
+        raise UnsafeRecordError("tool")
 
 
 def shard(request: Request) -> str:

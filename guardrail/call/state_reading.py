@@ -28,7 +28,7 @@ from guardrail.core.state_reads import (
 from guardrail.core.types import Cause, Json, JsonObject
 from guardrail.errors import LedgerError
 from guardrail.identity.session import SessionState
-from guardrail.ledger.session_states import STATE_BEHIND
+from guardrail.ledger.session_states import STATE_BEHIND, STATE_CHANGED
 from guardrail.system.waiting import Steps, Wait
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ __all__ = [
     "StateReader",
     "StateTurn",
     "recorded_states",
-    "refuse_contended",
     "widest_subject",
 ]
 
@@ -85,7 +84,22 @@ class StateReader:
             name: subjects[name] for name in SECTIONS if name in wanted
         }
         documents, versions = states.read(read, recent=RECENT in wanted)
-        return request._replace(states=CallerStates(documents, ReadStates(changes, versions)))
+        return request._replace(
+            states=CallerStates(documents, ReadStates(changes, versions), wanted)
+        )
+
+    def require_current(self, prepared: Prepared) -> None:
+        """Raise ``DeniedEarly`` if the call was decided too often on a state that had changed, and
+        ``LedgerError`` (``ledger.state_changed``) unless it has the states that the policies read
+        now: they may have been replaced since. Call it after the engine was chosen, because a
+        reload replaces the engine last.
+        """
+        request, wanted = prepared.request, self._policies.state_reads
+        if request.outdated >= MOST_DECISIONS:
+            denied = decisions.denied(Cause.CONTENTION, "state")
+            raise DeniedEarly(Decided(prepared, denied))
+        if wanted and (request.states is None or not request.states.wanted >= wanted):
+            raise LedgerError("the policies read other states now", code=STATE_CHANGED)
 
     def next_attempt(self, request: Request, problem: LedgerError) -> Steps[Request]:
         """Return the next attempt at a call whose decision was outdated (``OUTDATED``). Raises
@@ -99,13 +113,6 @@ class StateReader:
     def turn(self, request: Request) -> StateTurn:
         """Return the place of *request* among the calls that compete for the same state."""
         return StateTurn(self.queues, widest_subject(request.state, self._policies.state_reads))
-
-
-def refuse_contended(prepared: Prepared) -> None:
-    """Raise ``DeniedEarly`` if the call was decided too often on a state that had changed."""
-    if prepared.request.outdated >= MOST_DECISIONS:
-        denied = decisions.denied(Cause.CONTENTION, "state")
-        raise DeniedEarly(Decided(prepared, denied))
 
 
 def widest_subject(state: SessionState, wanted: Collection[str]) -> StateKey | None:

@@ -40,7 +40,7 @@ from guardrail.call.quoted_arguments import without_arguments
 from guardrail.call.refusals import public_message, raise_refusal
 from guardrail.call.settling import run_and_settle
 from guardrail.call.stages import Admitted, Decided, DeniedEarly, Prepared, Request
-from guardrail.call.state_reading import StateReader, StateTurn, refuse_contended
+from guardrail.call.state_reading import StateReader, StateTurn
 from guardrail.call.throttle import Throttle
 from guardrail.core import decision as decisions
 from guardrail.core.claims import TAKEN
@@ -281,8 +281,8 @@ class CallSteps:
         if why:
             # If the ledger was truncated or rolled back, no further call may run on it.
             raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
-        refuse_contended(prepared)
         engine = self._policies.engine
+        self.states.require_current(prepared)
         try:
             deadline, where = self._policies.deadline, shard(prepared.request)
             future = engine.decide(prepared.document, shard=where, deadline=deadline)

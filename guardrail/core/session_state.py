@@ -15,7 +15,7 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
+from decimal import Context, Decimal
 from typing import Any, Final
 
 from guardrail.core.folding import folded
@@ -40,8 +40,8 @@ MOST_RECENT = 40
 calls is dropped, so that frequent calls of one tool do not hide those of another.
 """
 MOST_SUBJECTS = 200_000
-"""Maximum number of sessions, and of principals and agents together, whose state is kept. Beyond
-that, the state of the least recently used one is dropped.
+"""Maximum number of packed states of sessions, and of those of principals and agents. Beyond that,
+the state of the least recently used one is dropped.
 """
 MOST_UNPACKED = 2_048
 """Number of states that are kept ready; the others are kept packed, which takes less memory."""
@@ -54,10 +54,14 @@ any number of names, and these must not displace the tools that it uses.
 _MOST_RULES = 8
 """Maximum number of rules of one call in ``recent``."""
 _LONG = 200
-"""Maximum length of a target in ``recent``, in characters. A longer one is replaced by its hash."""
+"""Maximum length of a target in ``recent``, in bytes. A longer one, and one that is a list or an
+object, is replaced by its hash.
+"""
 _MOST_LABELS = 64
 """Maximum number of labels in one state. Beyond that, ``*`` stands for every other label."""
 _OTHER = "*"
+_SUM = Context(prec=60, traps=[])
+"""Sums must not depend on the settings that the program made for its own decimals."""
 
 _folded = functools.lru_cache(4_096)(folded)
 _MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError)
@@ -250,12 +254,16 @@ class CallStates:
 
     def __init__(self) -> None:
         self._ready: OrderedDict[StateKey, _CallTally] = OrderedDict()
-        self._packed: OrderedDict[StateKey, bytes] = OrderedDict()
+        self._packed: dict[bool, OrderedDict[StateKey, bytes]] = {
+            True: OrderedDict(),
+            False: OrderedDict(),
+        }
+        """The states of sessions, and the others: sessions must not displace principals."""
         self._open: dict[str, tuple[tuple[StateKey, ...], str]] = {}
         """The calls without an outcome: their states, and the name of their tool."""
 
     def __len__(self) -> int:
-        return len(self._ready) + len(self._packed)
+        return len(self._ready) + sum(map(len, self._packed.values()))
 
     def document(self, keys: Iterable[StateKey], *, recent: bool = True) -> JsonObject:
         """Return the state of a subject that has the names *keys* in the records. The value is
@@ -318,8 +326,8 @@ class CallStates:
                 counts.in_flight += 1
                 state.add_labels(labels)
                 for place, value in amounts.items():
-                    added = counts.amounts.get(place, Decimal(0)) + Decimal(str(value))
-                    counts.amounts[place] = added
+                    before = counts.amounts.get(place, Decimal(0))
+                    counts.amounts[place] = _SUM.add(before, Decimal(str(value)))
             elif effect == Effect.DENY:
                 state.denied += 1
                 counts.denied += 1
@@ -335,7 +343,8 @@ class CallStates:
                 continue
             state.admitted = state.changed = record["seq"]
             state.made = {}
-            state.of_tool(tool).in_flight -= 1
+            counts = state.of_tool(tool)
+            counts.in_flight = max(0, counts.in_flight - 1)  # the state may have begun again
             for each in reversed(state.recent):
                 if each["call"] == record["call"]:
                     each["outcome"] = record["status"]
@@ -348,7 +357,7 @@ class CallStates:
         if state is not None:
             self._ready.move_to_end(key)
             return state
-        packed = self._packed.pop(key, None)
+        packed = self._packed[key[0] == SESSION].pop(key, None)
         if packed is None:
             return None
         return self._keep(key, _CallTally.unpacked(packed))
@@ -360,16 +369,20 @@ class CallStates:
         self._ready[key] = state
         if len(self._ready) > MOST_UNPACKED:
             oldest, idle = self._ready.popitem(last=False)
-            self._packed[oldest] = idle.packed()
-            if len(self) > MOST_SUBJECTS:
-                self._packed.popitem(last=False)
+            packed = self._packed[oldest[0] == SESSION]
+            packed[oldest] = idle.packed()
+            if len(packed) > MOST_SUBJECTS:
+                packed.popitem(last=False)
         return state
 
 
 def _short(target: Json) -> Json:
-    if not isinstance(target, str) or len(target) <= _LONG:
+    if not isinstance(target, str | list | dict):
         return target
-    return "sha256:" + hashlib.sha256(target.encode("utf-8", "surrogatepass")).hexdigest()
+    written = dumps(target)
+    if isinstance(target, str) and len(written) <= _LONG:
+        return target
+    return "sha256:" + hashlib.sha256(written).hexdigest()
 
 
 def _labels_of(record: Mapping[str, Any]) -> list[str]:
@@ -377,6 +390,21 @@ def _labels_of(record: Mapping[str, Any]) -> list[str]:
     given = record["decision"].get("labels") or []
     resource = ((record.get("input") or {}).get("resource") or {}).get("properties") or {}
     return sorted({*given, *(resource.get("labels") or [])})
+
+
+def _without_gaps(documents: Sequence[JsonObject], recent: Sequence[Any]) -> list[Any]:
+    """Return *recent* by time. Calls of a tool that are older than a dropped one are left out, so
+    that each dropped call of a tool is older than those that are left.
+    """
+    floors: dict[str, str] = {}
+    for each in documents:
+        held: Mapping[str, Any] = each
+        for tool, counts in held["by_tool"].items():
+            if not counts["recent_complete"]:
+                kept = (str(entry["time"]) for entry in held["recent"] if entry["tool"] == tool)
+                floors[tool] = max(floors.get(tool, ""), min(kept, default="~"))
+    left = [entry for entry in recent if str(entry["time"]) >= floors.get(entry["tool"], "")]
+    return sorted(left, key=lambda entry: str(entry["time"]))
 
 
 def joined(documents: Sequence[JsonObject]) -> JsonObject:
@@ -409,9 +437,9 @@ def joined(documents: Sequence[JsonObject]) -> JsonObject:
             for name in ("calls", "denied", "in_flight"):
                 kept[name] += counts[name]
             for place, total in counts["amounts"].items():
-                both = Decimal(str(kept["amounts"].get(place, 0))) + Decimal(str(total))
-                kept["amounts"][place] = _number(both)
-    recent.sort(key=lambda entry: str(entry["time"]))
+                before = Decimal(str(kept["amounts"].get(place, 0)))
+                kept["amounts"][place] = _number(_SUM.add(before, Decimal(str(total))))
+    recent = _without_gaps(documents, recent)
     if len(recent) > MOST_RECENT:
         recent, made["recent_complete"] = recent[-MOST_RECENT:], False
         for counts in tools.values():

@@ -65,3 +65,5 @@ class CallerStates(NamedTuple):
     sections: Mapping[str, JsonObject]
     """States by the name of their section."""
     reads: ReadStates
+    wanted: frozenset[str] = frozenset()
+    """The sections that were read, and ``recent`` if the recent calls were."""

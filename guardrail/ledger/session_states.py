@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode_or_none
 from guardrail.core.session_state import CallStates
-from guardrail.core.state_reads import ReadState, ReadStates, StateKey, StateVersion
+from guardrail.core.state_reads import AGENT, ReadState, ReadStates, StateKey
 from guardrail.core.types import JsonObject
 from guardrail.errors import LedgerError
 from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
@@ -133,6 +133,8 @@ class FollowedStates:
         behind = not self.catch_up(rows, tail.committed)
         changed: dict[StateKey, bool] = {}
         """The states that earlier drafts change; True if one of these admits or ends a call."""
+        unread = False
+        """True if an earlier draft admits a call that read no state, before a reload."""
         found: dict[int, LedgerError] = {}
         for place, draft in enumerate(drafts):
             if place in refused:
@@ -141,10 +143,12 @@ class FollowedStates:
             if reads is None:
                 for key in self._ended_by(draft):
                     changed[key] = True
+                unread = unread or draft.opens
                 continue
             problem = None
             if reads.compared:
                 problem = _behind() if behind else self._problem(reads, changed, draft.opens)
+                problem = _changed() if unread else problem
             if problem is not None:
                 found[place] = problem
                 continue
@@ -162,11 +166,14 @@ class FollowedStates:
         self, reads: ReadStates, changed: Mapping[StateKey, bool], opens: bool
     ) -> LedgerError | None:
         for each in reads.compared:
-            if any(key in changed and (opens or changed[key]) for key in each.keys):
+            # A denial is not compared with other denials: if it was right before them, it still is.
+            # Neither are the denials of an agent's other principals, which could go on forever.
+            exactly = opens and each.keys[0][0] != AGENT
+            if any(key in changed and (exactly or changed[key]) for key in each.keys):
                 return _changed()
             with self._lock:
                 now = self._states.version(each.keys)
-            if not _agree(each.version, now, opens):
+            if each.version != now if exactly else each.version.admitted != now.admitted:
                 return _changed()
         return None
 
@@ -180,13 +187,6 @@ class FollowedStates:
             # A thread of the parent may hold these locks, and may have been changing the states.
             self._lock, self._turn = threading.Lock(), threading.Lock()
             self._states, self._edge, self._pid = CallStates(), None, os.getpid()
-
-
-def _agree(read: StateVersion, now: StateVersion, opens: bool) -> bool:
-    """Return True if a decision on the state *read* is valid now. A denial is not compared with
-    other denials: if it was right before them, it still is, and they would delay each other.
-    """
-    return read == now if opens else read.admitted == now.admitted
 
 
 def _take(states: CallStates, line: bytes) -> None:

@@ -119,7 +119,9 @@ def _of_input(written: Sequence[SourceToken], index: int) -> StateReads:
         return ALL_STATE
     if path[0] != "context" or path[1] not in SECTIONS or path[1:3] == ("session", "id"):
         return frozenset()
-    return frozenset({path[1]})
+    # The calls can also be read through a computed key, a loop or a function of another module.
+    whole = len(path) < 3 or path[2] in {RECENT, "recent_complete"}
+    return frozenset({path[1], RECENT}) if whole else frozenset({path[1]})
 
 
 def _key_after(written: Sequence[SourceToken], comma: int) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ test_ten_refunds_an_hour if {
 }
 
 test_refunds_are_denied_if_recent_calls_were_dropped if {
-	dropped := object.union(refunds("11:30:00", 3), {"principal_state": {"recent_complete": false}})
+	dropped := object.union(refunds("11:30:00", 3), {"principal_state": {"by_tool": {"refund_order": {"recent_complete": false}}, "recent_complete": false}})
 	denials("refund_order", {}, dropped) == {"ten refunds an hour per user"}
 	denials("send_email", {"to": "bob@example.com"}, dropped) == set()
 }

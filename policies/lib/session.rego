@@ -58,8 +58,10 @@ default since(_, _, _) := 9000000000000000
 
 since(scope, tools, marks) := number if {
 	places := positions(scope, marks)
-	count(places) > 0
 	chosen := positions(scope, tools)
+	every tool in tools {
+		kept_since(scope, tool, max(places))
+	}
 	number := count([place | some place in chosen; place > max(places)])
 }
 
@@ -142,7 +144,7 @@ maybe_labelled(scope, label) := false if {
 	is_string(label)
 	found := labels(scope)
 	every each in found {
-		each != label
+		not each in {label, "*"}
 	}
 }
 
@@ -198,6 +200,7 @@ counted(scope, tools) := found if {
 	is_list(tools)
 	by_tool := state(scope).by_tool
 	is_object(by_tool)
+	named(by_tool, tools)
 	found := [object.get(by_tool, tool, {}) | some tool in {tool | some tool in tools}]
 	all_objects(found)
 }
@@ -239,17 +242,36 @@ positions(scope, tools) := found if {
 calls_within(scope, tools, seconds) := found if {
 	is_list(tools)
 	start := start_of(seconds)
-	reaches(scope, start)
+	recent(scope)
+	reaches(scope, tools, start)
 	found := [call | some call in allowed(scope, tools); nanoseconds(call.time) > start]
 }
 
-reaches(scope, _) if {
-	recent(scope)
-	state(scope).recent_complete == true
+# A dropped call of a tool is older than the oldest one of this tool that is left.
+reaches(scope, tools, start) if {
+	every tool in tools {
+		reaches_tool(scope, tool, start)
+	}
 }
 
-# Calls that were dropped are older than the oldest one.
-reaches(scope, start) if nanoseconds(recent(scope)[0].time) <= start
+reaches_tool(scope, _, _) if state(scope).recent_complete == true
+
+reaches_tool(scope, tool, start) if {
+	known := [call | some call in allowed(scope, [tool])]
+	nanoseconds(known[0].time) <= start
+}
+
+reaches_tool(scope, tool, _) if keeps(scope, tool)
+
+# True if no admitted call of the tool was dropped. Beyond a limit, tools are counted as "*".
+keeps(scope, tool) if state(scope).by_tool[tool].recent_complete == true
+
+keeps(scope, tool) if {
+	by_tool := state(scope).by_tool
+	is_object(by_tool)
+	not by_tool[tool]
+	not by_tool["*"]
+}
 
 nanoseconds(text) := time.parse_rfc3339_ns(data.guardrail.lib.identity.readable_time(text))
 
@@ -343,3 +365,19 @@ is_amount(value) if {
 is_list(values) if is_array(values)
 
 is_list(values) if is_set(values)
+
+# Beyond a limit, tools are counted as "*".
+named(by_tool, _) if not by_tool["*"]
+
+named(by_tool, tools) if {
+	every tool in tools {
+		by_tool[tool]
+	}
+}
+
+# True if no call of the tool after this place was dropped.
+kept_since(scope, _, _) if state(scope).recent_complete == true
+
+kept_since(scope, tool, _) if keeps(scope, tool)
+
+kept_since(scope, tool, place) if min(positions(scope, [tool])) < place

@@ -322,3 +322,43 @@ test_first_seen if {
 	session.first_seen("refund") == true with input as asked({}, {})
 	session.first_seen(["refund"]) == true with input as {}
 }
+
+# Calls of the tool with the most calls are dropped first, so each tool has its own gap.
+gap(of_tool, others) := object.union(dropped, {"by_tool": object.union({"refund": of_tool}, others)})
+
+complete := {"recent_complete": true}
+
+older := call("2026-06-01T10:00:00Z", "mail", {})
+
+test_a_gap_of_one_tool_hides_no_call_of_another if {
+	within(7201, gap(complete, {})) == 3
+	within(7201, gap(dropped, {})) == unknown
+	within(7201, gap({"recent_complete": null}, {})) == unknown
+
+	# An old call of another tool does not show that the calls of this one are complete.
+	within(7201, object.union(gap(dropped, {}), {"recent": array.concat([older], calls)})) == unknown
+	every tools in [["refund", "review"], ["review", "refund"]] {
+		found := session.within("principal", tools, 7201) with input as asked(gap(dropped, {"review": complete}), {})
+		found == unknown
+	}
+}
+
+test_a_tool_without_an_entry_has_no_calls_unless_others_are_counted_together if {
+	session.within("principal", ["none"], 7201) == 0 with input as asked(gap(dropped, {}), {})
+	session.within("principal", ["none"], 7201) == unknown with input as asked(gap(dropped, {"*": complete}), {})
+	session.within("principal", ["none"], 7201) == unknown with input as asked({"by_tool": null, "recent_complete": false}, {})
+	session.calls("principal", ["none"]) == unknown with input as asked(gap(complete, {"*": {"calls": 1}}), {})
+	session.calls("principal", ["refund"]) == 3 with input as asked(gap(complete, {"*": {"calls": 1}}), {})
+}
+
+test_since_counts_no_calls_that_were_dropped if {
+	marked := array.concat([call("2026-07-01T09:00:00Z", "review", {})], [each | some each in calls; each.tool == "refund"])
+	since(["refund"], ["review"], object.union(gap(dropped, {}), {"recent": marked})) == unknown
+	since(["refund"], ["review"], object.union(gap(complete, {}), {"recent": marked})) == 3
+	since(["refund"], ["review"], {"recent": marked}) == 3
+}
+
+test_a_star_may_be_any_label if {
+	session.maybe_labelled("principal", "secret") == true with input as asked({"labels": ["*", "web"]}, {})
+	session.maybe_labelled("principal", "secret") == false with input as asked({"labels": ["web"]}, {})
+}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from guardrail import Denied, Guard
-from guardrail.call import state_reading
+from guardrail.call import state_reading, steps
 from guardrail.errors import LedgerSealedError
 from guardrail.testing import StaticPolicy, allow, deny
 from tests.support.guards import (
@@ -24,6 +24,7 @@ from tests.support.guards import (
     ruled,
     verdicts,
     whole,
+    write_policy,
 )
 from tests.support.hidden_records import hidden
 
@@ -285,3 +286,52 @@ label contains "web" if input.resource.id == "browse"
                 guard.call("pay", {}, run=Body())
         assert [call(guard), call(guard)] == [True, False]
     whole(tmp_path / "audit.db")
+
+
+def test_a_policy_that_is_loaded_meanwhile_never_decides_without_its_states(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The call was prepared for a policy that reads none."""
+    with ruled(tmp_path, 'allow contains "any"') as guard:
+        guard.declare("pay", schema=OPEN)
+        repeated = steps.refuse_repeated
+
+        def reload_first(*arguments: Any) -> Any:
+            rego = 'allow contains "any"\n\ndeny contains "all" if input.context.session.calls >= 0'
+            write_policy(tmp_path, rego)
+            guard.reload()
+            return repeated(*arguments)
+
+        monkeypatch.setattr(steps, "refuse_repeated", reload_first)
+        assert not call(guard)
+    assert verdicts(tmp_path / "audit.db")[-1][1] == "policy"
+
+
+def test_a_tool_whose_name_would_be_hidden_is_denied_because_its_calls_could_not_be_counted(
+    tmp_path: Path,
+) -> None:
+    name = "export-customers9-vX7"
+    with guarded(tmp_path, limited(9)) as guard:
+        pin = {"pin": {"type": "string", "writeOnly": True}}
+        guard.declare("login", schema={"type": "object", "properties": pin})
+        with guard.session(principal="alice", agent="bot"):
+            guard.call(name, {}, run=Body())
+            guard.call("login", {"pin": name}, run=Body())
+            with pytest.raises(Denied):
+                guard.call(name, {}, run=Body())
+    assert verdicts(tmp_path / "audit.db")[-1] == ("deny", "redactor", "tool")
+
+
+def test_denials_of_others_do_not_hold_up_the_calls_of_an_agent(tmp_path: Path) -> None:
+    with guarded(tmp_path, limited(0)) as other:
+        decisions: list[int] = []
+
+        def decide(_: dict[str, Any]) -> dict[str, Any]:
+            decisions.append(1)
+            assert not call(other, principal="mallory")
+            return allow("ok")
+
+        engine = StaticPolicy(decide, state_reads={"agent_state"})
+        with guarded(tmp_path, engine) as guard:
+            assert call(guard)
+    assert len(decisions) == 1

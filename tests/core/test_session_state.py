@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import Any
 
 import pytest
@@ -175,10 +175,11 @@ def test_made_up_tools_do_not_displace_those_that_are_used() -> None:
 
 
 def test_a_long_target_is_replaced_by_its_hash() -> None:
-    states = after(decision(1, target=["x" * 201, "short", 5]))
+    states = after(decision(1, target=["x" * 201, "short", 5, ["a", "b"]]))
     recent: Any = states.document([SESSION])["recent"]
     assert recent[0]["target"][0].startswith("sha256:")
-    assert recent[0]["target"][1:] == ["short", 5]
+    assert recent[0]["target"][1:3] == ["short", 5]
+    assert recent[0]["target"][3].startswith("sha256:")
 
 
 def test_records_of_other_types_change_nothing() -> None:
@@ -224,7 +225,7 @@ def test_idle_states_are_packed_and_the_least_recent_dropped(
     states = CallStates()
     for seq in range(20):
         states.take(decision(seq, session=f"s{seq}", amounts={"/amount": 0.1}))
-    assert len(states) == 12
+    assert len(states) == 4 + 12
     assert states.document([caller_keys(decision(0, session="s0"))[0]]) == EMPTY
     tools: Any = states.document([caller_keys(decision(0, session="s12"))[0]])["by_tool"]
     assert tools["pay"]["amounts"] == {"/amount": 0.1}
@@ -270,3 +271,23 @@ def test_the_counts_are_those_of_a_plain_recount(events: list[tuple[str, str, in
         )
         found = document["by_tool"].get(tool, {"amounts": {}})["amounts"].get("/amount", 0)
         assert found == total
+
+
+def test_sums_do_not_depend_on_the_settings_of_the_program() -> None:
+    with localcontext() as chosen:
+        chosen.prec = 2
+        states = after(decision(1, amounts={"/a": 1000}), decision(2, amounts={"/a": 0.4}))
+        tools: Any = states.document([SESSION])["by_tool"]
+    assert tools["pay"]["amounts"] == {"/a": 1000.4}
+
+
+def test_joined_states_leave_out_calls_that_are_older_than_a_dropped_one() -> None:
+    """Otherwise, the oldest call that is left would not show how far the calls are complete."""
+    old, other = decision(0), decision(60, session="gr1:x", tool={"name": "mail"})
+    many = [decision(seq, session="gr1:x") for seq in range(1, 60)]
+    states = after(old, *many, other)
+    document: Any = states.document([SESSION, caller_keys(other)[0]])
+    assert not document["by_tool"]["pay"]["recent_complete"]
+    times = [each["time"] for each in document["recent"] if each["tool"] == "pay"]
+    assert times[0] > old["ts"]
+    assert len(times) == MOST_RECENT - 1
