@@ -13,6 +13,7 @@ from guardrail.call.owners import OwnershipCheck
 from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.call.scope import SessionScope
 from guardrail.core.claims import Claim
+from guardrail.core.hidden import hidden
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import IdentityError
 from guardrail.identity.principal import SessionTable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["SessionDescription", "SessionEntry"]
 
 
+@hidden
 @dataclass(frozen=True, slots=True)
 class SessionDescription:
     """A session that a program wants to enter."""
@@ -61,7 +63,7 @@ class SessionEntry:
         """Verifies tokens, or None if the settings name no issuer."""
         self._sessions = sessions
         self._refused = RefusedTokens(journal.admin)
-        if tokens is not None:
+        if tokens is not None and tokens.note_refused is None:
             tokens.note_refused = self._refused.note
 
     def close(self) -> None:

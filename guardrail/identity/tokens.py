@@ -170,9 +170,10 @@ class TokenVerifier:
         self._number_of_keys = sum(0 if each is None else len(each.keys) for each in found)
         self._remembered: dict[bytes, VerifiedToken] = {}
         self._waiting: set[object] = set()
-        self.note_refused: Callable[[str, str | None, str | None], None] = lambda *_: None
+        self.note_refused: Callable[[str, str | None, str | None], None] | None = None
         """Called for each refused token: with the reason, the configured issuer that it names, and
-        the client's address.
+        the client's address. Guards of tenants share a verifier, and leave this to the first guard,
+        because a token is refused before its tenant is known.
         """
 
     def number_of_keys(self) -> int:
@@ -198,7 +199,7 @@ class TokenVerifier:
         except IdentityError as error:
             refused = error
         # The frames of the parser have variables with parts of the token.
-        if not refused.hint.startswith(_IN_A_THREAD):
+        if self.note_refused is not None and not refused.hint.startswith(_IN_A_THREAD):
             reason = refused.code.rpartition(".")[2]
             self.note_refused(reason, self._issuer_named(secret), PEER.get())
         raise refused.with_traceback(None)

@@ -19,6 +19,7 @@ from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerE
 from guardrail.wiring.tenants import TenantGuards
 from tests.support.guards import journal_of, records, tenants_of, whole
 from tests.support.projects import ALLOW_ALL
+from tests.support.tokens import AUDIENCE, ISSUER, jwk, key_set, token
 from tests.support.waiting import PATIENCE
 
 SETTINGS = """\
@@ -411,3 +412,33 @@ def test_a_guard_that_opens_while_all_are_closed_is_closed(project: Path) -> Non
     assert made[0].closed == 1
     with pytest.raises(UsageError, match="closed"):
         guards.get("acme")
+
+
+def test_the_guard_of_a_tenant_is_not_idle_while_a_call_runs(guard: Guard) -> None:
+    with guard.session("alice", tenant="acme"):
+        acme = guard.of_tenant("acme")
+        assert guard.call("send", {}, acme.is_idle) is False
+    assert acme.is_idle()
+
+
+def test_refused_tokens_are_recorded_outside_the_tenants_tables(project: Path) -> None:
+    """Their tenant is not known, and the guard of the last tenant that was opened may close."""
+    (project / "keys.json").write_text(key_set(jwk()))
+    issuer = f'''[identity.issuers."{ISSUER}"]
+jwks = "keys.json"
+audience = "{AUDIENCE}"
+tenant_claim = "tid"
+'''
+    (project / "guardrail.toml").write_text(issuer + SETTINGS)
+    now = int(time.time())
+    with Guard.open(project / "guardrail.toml") as made:
+        with made.session(token=token(now=now, tid="acme")):
+            made.call("send", {}, lambda: 1)
+        tenants_of(made).close_idle(time.monotonic() + 1e6)
+        for _ in range(3):
+            with pytest.raises(IdentityError):
+                made.session(token=token(now=now - 9_999, tid="globex"))
+    (ledger_of_all,) = (project / "audit").glob("*.db")
+    (record,) = records(ledger_of_all, "admin.tokens_refused")
+    assert record["detail"]["count"] == 3
+    assert records(ledger(project, "acme"), "admin.tokens_refused") == []
