@@ -13,7 +13,7 @@ __all__ = ["command_path", "other_than", "repeats"]
 
 _PROGRAM = "guardrail"
 _DOCTOR = "guardrail doctor"
-_PROSE = re.compile(r"(?!(?:last|forget|move|accept|token|rotate|retire)\b)[a-z][a-z']*[,;:.]*")
+_PROSE = re.compile(r"(?!(?:last|forget|move|accept|token|rotate|retire|ran)\b)[a-z][a-z']*[,;:.]*")
 """Matches a word that continues the sentence after a command. The excluded words are values,
 actions or subcommands.
 """

@@ -32,9 +32,7 @@ __all__ = ["resolve"]
 @click.command(short_help="State whether a call ran, to free or confirm its effect key.")
 @ledger_options
 @json_option
-@click.option(
-    "--reason", required=True, metavar="TEXT", help="Reason, in your own words; recorded."
-)
+@click.option("--reason", metavar="TEXT", help="Required. Reason, in your own words; recorded.")
 @click.argument("seq", metavar="SEQ", type=click.IntRange(min=1))
 @click.argument("outcome", metavar="OUTCOME", type=click.Choice(["ran", "not-run"]))
 def resolve(
@@ -42,7 +40,7 @@ def resolve(
     config: Path | None,
     ledger: Path | None,
     as_json: bool,
-    reason: str,
+    reason: str | None,
     seq: int,
     outcome: str,
 ) -> int:
