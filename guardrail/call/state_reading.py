@@ -66,8 +66,7 @@ class StateReader:
         """
         if not self._policies.state_reads:
             return request
-        keys = [key for names in request.state.subjects.values() for key in names]
-        return request._replace(states=CallerStates({}, ReadStates(tuple(keys))))
+        return request._replace(states=CallerStates({}, ReadStates(_changes(request.state))))
 
     def read(self, request: Request) -> Steps[Request]:
         """Return *request* with the states that the policies read. Raises ``LedgerError``."""
@@ -76,10 +75,8 @@ class StateReader:
             return request
         states = self._journal.ledger.states
         if not states.is_followed:
-            look = self._journal.requests.read_states
-            yield from self._journal.look_up(look, patience=_PATIENCE)
-        subjects = request.state.subjects
-        changes = tuple(key for names in subjects.values() for key in names)
+            yield from self._read_ledger()
+        subjects, changes = request.state.subjects, _changes(request.state)
         read: dict[str, tuple[StateKey, ...]] = {
             name: subjects[name] for name in SECTIONS if name in wanted
         }
@@ -106,13 +103,22 @@ class StateReader:
         ``LedgerError``.
         """
         if problem.code == STATE_BEHIND:
-            look = self._journal.requests.read_states
-            yield from self._journal.look_up(look, patience=_PATIENCE)
+            yield from self._read_ledger()
         return new_attempt(request, outdated=request.outdated + 1)
+
+    def _read_ledger(self) -> Steps[None]:
+        """Compute the states up to the end of the log. Raises ``LedgerError``."""
+        look = self._journal.requests.read_states
+        yield from self._journal.look_up(look, patience=_PATIENCE)
 
     def turn(self, request: Request) -> StateTurn:
         """Return the place of *request* among the calls that compete for the same state."""
         return StateTurn(self.queues, widest_subject(request.state, self._policies.state_reads))
+
+
+def _changes(state: SessionState) -> tuple[StateKey, ...]:
+    """Return the states that the record of a decision in the session *state* changes."""
+    return tuple(key for names in state.subjects.values() for key in names)
 
 
 def widest_subject(state: SessionState, wanted: Collection[str]) -> StateKey | None:

@@ -15,7 +15,7 @@ from guardrail.core.log.effects import EffectStep, HeldKeys, KeyHolder
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode_or_none
 from guardrail.errors import LedgerError
-from guardrail.ledger.names import LogPosition, hash_existing_lines
+from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
 from guardrail.ledger.steps import hash_lines
 from guardrail.ledger.storage import TreeRows
 
@@ -25,8 +25,6 @@ EFFECT_HELD = "ledger.effect_held"
 """Error code for a decision whose effect key another call holds. Nothing was written."""
 EFFECT_BEHIND = "ledger.effect_behind"
 """Error code for a decision whose effect key must be looked up again. Nothing was written."""
-_SHORT = 1_024
-"""Maximum number of lines hashed inside a transaction, because other writers wait meanwhile."""
 _WAIT = 0.1
 """Seconds for which a transaction waits for a reader of this process."""
 _OUTCOME = b'"type":"call.outcome"'
@@ -81,7 +79,7 @@ class EffectKeys:
             return behind  # a caller reads the whole log; no other process can write meanwhile
         try:
             known = self._edge
-            if known is None or known.size > end.size or end.size - known.size > _SHORT:
+            if known is None or known.size > end.size or end.size - known.size > SHORT:
                 return behind
             if known.size < end.size:
                 self._follow(rows, end.size, end.encode())

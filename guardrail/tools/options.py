@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from guardrail.core.decision import LABEL
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.declared import names_at, schemas_at
 from guardrail.errors import UsageError
@@ -13,7 +14,6 @@ from guardrail.errors import UsageError
 __all__ = ["amount_pointers", "key_pointers", "labels_of", "pointers_of"]
 
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
-_LABEL = re.compile(r"[a-z][a-z0-9_.:-]{0,63}\Z")
 _MOST_LABELS: Final = 16
 _NUMBERS: Final = frozenset({"number", "integer"})
 
@@ -84,7 +84,7 @@ def labels_of(labels: Sequence[str]) -> tuple[str, ...]:
             "labels must be a list of strings", code="usage.labels", hint='labels=["money"]'
         )
     found = tuple(dict.fromkeys(labels))
-    if len(found) > _MOST_LABELS or not all(map(_LABEL.match, found)):
+    if len(found) > _MOST_LABELS or not all(map(LABEL.fullmatch, found)):
         raise UsageError(
             f"labels must be at most {_MOST_LABELS} strings of at most 64 lower-case letters, "
             "digits and the characters _ . : -, each beginning with a letter",
