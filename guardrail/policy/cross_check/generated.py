@@ -6,9 +6,10 @@ many, and miss others by one character or one unit.
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -43,11 +44,15 @@ def generated_inputs(
     """Yield *count* policy inputs as JSON: complete calls, with arguments that are missing, of the
     wrong type, or equal or close to the literals in *modules*, and any offset for each time zone in
     *zones*. The same seed gives the same inputs.
+
+    Every other input takes the next pair of an argument and a literal, or a number one beside it,
+    so no seed misses a pair if *count* is at least twice the number of pairs.
     """
     words = _Words(modules, zones)
     choice = random.Random(seed)  # noqa: S311 - no secret
-    for _ in range(count):
-        yield _input(words, choice)
+    pairs = itertools.cycle(words.pairs(choice))
+    for index in range(count):
+        yield _input(words, choice, dict([next(pairs)] if index % 2 else []))
 
 
 class _Words:
@@ -73,6 +78,14 @@ class _Words:
         self.numbers = [*sorted(numbers), 0, 1]
         self.args = sorted(args) or self.texts
 
+    def pairs(self, choice: random.Random) -> list[tuple[str, Json]]:
+        """Return each argument with each literal, and with the numbers beside it, in any order."""
+        numbers = {number + step for number in self.numbers for step in (0, 1, -1)}
+        values: list[Json] = [*self.texts, *sorted(numbers)]
+        found = [*itertools.product(self.args, values)]
+        choice.shuffle(found)
+        return found
+
 
 def _argument(node: dict[str, Any]) -> set[str]:
     """Return the name of the argument that *node* refers to, or an empty set."""
@@ -87,13 +100,14 @@ def _argument(node: dict[str, Any]) -> set[str]:
     return {static[0]} if static and found.head != "input" else set()
 
 
-def _input(words: _Words, choice: random.Random) -> str:
+def _input(words: _Words, choice: random.Random, args: Mapping[str, object]) -> str:
+    """Return an input whose arguments include *args*."""
     names = [_name(words, choice) for _ in range(choice.randrange(_MOST_ARGS + 1))]
     document: dict[str, Any] = json.loads(
         sample_input(
             choice.choice(words.texts) or "guardrail.sample",
             declared=choice.random() < 0.8,
-            args={name: _value(words, choice, 0) for name in names},
+            args={**{name: _value(words, choice, 0) for name in names}, **args},
             name="tools/list" if choice.random() < _LISTING else "tools/call",
         )
     )

@@ -83,6 +83,17 @@ def test_a_difference_in_one_unit_is_found_without_any_test(
     assert 998 < args["amount"] < 1000
 
 
+@pytest.mark.parametrize("seed", range(50))
+def test_no_seed_misses_a_literal_or_the_number_beside_it(seed: int, tmp_path: Path) -> None:
+    (tmp_path / "a.rego").write_text(RULES % (1000, "pay"))
+    with Workbench() as bench:
+        modules = compile_policies(load_policies([tmp_path]), bench).parsed
+    inputs = [json.loads(text) for text in generated_inputs(modules, 60, str(seed))]
+    amounts = [each["action"]["properties"].get("args", {}).get("amount") for each in inputs]
+    for value in (999, 1000, 1001, "small", "pay"):
+        assert value in amounts
+
+
 def test_calls_that_differ_in_one_way_are_one_finding_at_the_line(
     opa_program: Path, tmp_path: Path
 ) -> None:
