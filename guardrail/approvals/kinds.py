@@ -43,7 +43,9 @@ class RejectionReason(StrEnum):
     OTHER_ARGUMENTS = "other_arguments"
     APPROVER_IS_REQUESTER = "approver_is_requester"
     APPROVER_LOOKS_ALIKE = "approver_looks_alike"
-    """The approver's id looks like that of a requester, but consists of other characters."""
+    """The approver's id looks like that of a requester, or of someone who has approved the request,
+    but consists of other characters.
+    """
     APPROVER_COUNTED = "approver_counted"
     """The approver has already approved the request; the rule requires another person."""
     APPROVER_UNKNOWN = "approver_unknown"

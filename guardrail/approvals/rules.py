@@ -11,7 +11,8 @@ parameter, and nothing is read or written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import unicodedata
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -29,6 +30,7 @@ from guardrail.approvals.request import (
 )
 from guardrail.core.folding import folded
 from guardrail.core.look_alikes import look_alike
+from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.core.types import Assurance, Decision, Effect, Json
 
 __all__ = [
@@ -51,6 +53,7 @@ __all__ = [
     "is_person_of",
     "live_grants",
     "may_answer",
+    "may_be_one_person",
     "may_use",
     "same_identity",
     "state_of",
@@ -166,22 +169,52 @@ def same_identity(one: str, other: str) -> bool:
     return bool(folded(one)) and folded(one) == folded(other)
 
 
+def may_be_one_person(one: str, other: str) -> bool:
+    """Return True if two ids may identify the same person: they are equal for ``same_identity``, or
+    can be confused with each other. Use this only to deny permission.
+    """
+    return same_identity(one, other) or look_alike(one, other)
+
+
 def live_grants(
-    case: ApprovalCase, now: datetime, terms: ApprovalTerms
+    case: ApprovalCase, now: datetime, terms: ApprovalTerms, *, requesters: Iterable[str] = ()
 ) -> tuple[ApprovalStep, ...]:
-    """Return the valid approvals, oldest first, one per person.
+    """Return the valid approvals, oldest first, one per person. Those of people who may be one of
+    the *requesters*, whose ids are in clear text, are left out.
 
     An approval is valid for the shorter of two periods: the one in the approver's settings and the
-    one in *terms*.
+    one in *terms*. Two approvers whose ids can be confused count as one person.
     """
-    live: dict[str, ApprovalStep] = {}
-    for step in case.steps:
-        if step.kind is not StepKind.GRANTED or step.approver is None or step.expires is None:
-            continue
-        end = min(step.expires, step.at + timedelta(seconds=terms.ttl))
-        if step.leaf == case.request.leaf and now < end:
-            live.setdefault(folded(step.approver.id), step)
-    return tuple(live.values())
+    live = (
+        step
+        for step in _granted(case)
+        if step.expires is not None
+        and now < min(step.expires, step.at + timedelta(seconds=terms.ttl))
+    )
+    return _one_per_person(live, requesters)
+
+
+def _granted(case: ApprovalCase) -> Iterable[ApprovalStep]:
+    """Return the approvals of this very request."""
+    return (
+        step
+        for step in case.steps
+        if step.kind is StepKind.GRANTED and step.leaf == case.request.leaf
+    )
+
+
+def _one_per_person(
+    steps: Iterable[ApprovalStep], others: Iterable[str]
+) -> tuple[ApprovalStep, ...]:
+    """Return the first of *steps* of each person who is none of *others*."""
+    taken = list(others)
+    found: list[ApprovalStep] = []
+    for step in steps:
+        id_ = "" if step.approver is None else step.approver.id
+        if folded(id_) and not any(may_be_one_person(id_, other) for other in taken):
+            found.append(step)
+            taken.append(id_)
+    return tuple(found)
 
 
 def _is_past_deadline(case: ApprovalCase, now: datetime, terms: ApprovalTerms) -> bool:
@@ -226,7 +259,9 @@ def may_answer(
     if kind is StepKind.REFUSED:
         return None
     live = live_grants(case, now, terms)
-    if len(live) >= case.request.needed:
+    # A requester who is recorded as a token is recognised only in some spellings. If their approval
+    # closed the request, nobody else could approve it: only the call itself shows who they are.
+    if len(live) >= case.request.needed and not _has_hidden_requester(case.request):
         return RejectionReason.ALREADY_DECIDED
     if not folded(approver.id):
         return RejectionReason.APPROVER_UNKNOWN
@@ -238,9 +273,7 @@ def may_answer(
         return RejectionReason.ASSERTED
     if case.request.hidden_needs:
         return RejectionReason.NEEDS_HIDDEN
-    if _has_approved(live, approver):
-        return RejectionReason.APPROVER_COUNTED
-    return None
+    return _counted_reason(live, approver)
 
 
 def _closed_reason(
@@ -266,10 +299,19 @@ def _is_requester(
 
 def is_person_of(ids: Iterable[str], approver: Approver, token: Callable[[str, str], str]) -> bool:
     """Return True if *approver* may be one of the people with the recorded *ids*. *token* returns
-    the keyed token of a class and a value for the tenant of the ids.
+    the keyed token of a class and a value for the tenant of the ids. An id that was recorded as a
+    token is recognised in the common spellings of the approver's id.
     """
-    made = {token("principal", approver.id), token("agent", approver.id)}
+    spellings = _spellings(approver.id)
+    made = {token(cls, each) for cls in ("principal", "agent") for each in spellings}
     return any(same_identity(approver.id, id_) or id_ in made for id_ in ids)
+
+
+def _spellings(id_: str) -> set[str]:
+    """Return common spellings of *id_*. Tokens can be compared only in the same spelling."""
+    plain = unicodedata.normalize("NFKC", id_).strip()
+    forms = {id_, plain, unicodedata.normalize("NFC", id_)}
+    return forms | {plain.lower(), plain.upper(), plain.casefold(), plain.title(), folded(id_)}
 
 
 def _requesters(request: ApprovalRequest) -> list[str]:
@@ -278,10 +320,18 @@ def _requesters(request: ApprovalRequest) -> list[str]:
     return [request.principal["id"], request.agent["id"], *between]
 
 
-def _has_approved(live: Iterable[ApprovalStep], approver: Approver) -> bool:
-    return any(
-        step.approver is not None and same_identity(step.approver.id, approver.id) for step in live
-    )
+def _has_hidden_requester(request: ApprovalRequest) -> bool:
+    return any(str(id_).startswith(MARK_PREFIX) for id_ in _requesters(request))
+
+
+def _counted_reason(live: Iterable[ApprovalStep], approver: Approver) -> RejectionReason | None:
+    """Return the reason that *approver* is no further person beside those of *live*."""
+    ids = [step.approver.id for step in live if step.approver is not None]
+    if any(same_identity(id_, approver.id) for id_ in ids):
+        return RejectionReason.APPROVER_COUNTED
+    if any(look_alike(id_, approver.id) for id_ in ids):
+        return RejectionReason.APPROVER_LOOKS_ALIKE
+    return None
 
 
 def may_use(
@@ -296,18 +346,12 @@ def may_use(
     over = _closed_reason(case, now, terms)
     if over is not None:
         return over
-    live = live_grants(case, now, terms)
-    approvers = tuple(step.approver for step in live if step.approver is not None)
-    if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
-        return RejectionReason.APPROVER_IS_REQUESTER
-    if any(look_alike(approver.id, id_) for approver in approvers for id_ in call.people):
-        return RejectionReason.APPROVER_LOOKS_ALIKE
     if case.request.hidden_needs:
         return RejectionReason.NEEDS_HIDDEN
+    live = live_grants(case, now, terms, requesters=call.people)
+    approvers = tuple(step.approver for step in live if step.approver is not None)
     if len(approvers) < case.request.needed:
-        if case.has(StepKind.GRANTED) and len(approvers) < len(_approver_ids(case)):
-            return RejectionReason.EXPIRED
-        return RejectionReason.APPROVERS_MISSING if approvers else RejectionReason.PENDING
+        return _missing_reason(case, call, approvers, live_grants(case, now, terms))
     if not terms.unsafe_asserted and any(
         approver.assurance is not Assurance.VERIFIED for approver in approvers
     ):
@@ -316,12 +360,23 @@ def may_use(
     return Grant(case.request, approvers, case.next_ordinal, rules, case.tree)
 
 
-def _approver_ids(case: ApprovalCase) -> set[str]:
-    return {
-        folded(step.approver.id)
-        for step in case.steps
-        if step.approver is not None and step.leaf == case.request.leaf
-    }
+def _missing_reason(
+    case: ApprovalCase,
+    call: PresentedCall,
+    approvers: Collection[Approver],
+    live: Iterable[ApprovalStep],
+) -> RejectionReason:
+    """Return the reason that only *approvers* have approved the request. *live* are the valid
+    approvals of everyone, including the requesters.
+    """
+    everyone = [step.approver.id for step in live if step.approver is not None]
+    if any(same_identity(id_, other) for id_ in everyone for other in call.people):
+        return RejectionReason.APPROVER_IS_REQUESTER
+    if any(look_alike(id_, other) for id_ in everyone for other in call.people):
+        return RejectionReason.APPROVER_LOOKS_ALIKE
+    if len(approvers) < len(_one_per_person(_granted(case), call.people)):
+        return RejectionReason.EXPIRED
+    return RejectionReason.APPROVERS_MISSING if approvers else RejectionReason.PENDING
 
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:

@@ -76,7 +76,9 @@ _PUBLIC_APPROVAL = {
     "expired": "denied: the approval has expired",
     "already_used": "denied: the approval has been used",
     "approver_is_requester": "denied: the requester of a call can't approve it",
-    "approver_looks_alike": "denied: the approver's id looks like that of the requester",
+    "approver_looks_alike": (
+        "denied: the approver's id looks like that of the requester or of another approver"
+    ),
     "approver_counted": "denied: another person must approve this call as well",
     "approver_unknown": (
         "denied: the answer does not identify an approver, or is neither yes nor no"

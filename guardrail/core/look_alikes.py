@@ -2,9 +2,9 @@
 
 This is the idea of the skeletons of UTS #39 (Unicode Security Mechanisms), limited to characters
 that look like printable ASCII characters, or like two of them. Characters that look only like other
-characters are not recognised. The table is derived from the file confusables.txt of Unicode
-(copyright Unicode, Inc., Unicode License v3), and leaves out the characters that normalisation
-already replaces.
+characters are not recognised. The tables are derived from the file confusables.txt of Unicode
+(copyright Unicode, Inc., Unicode License v3: LICENSE-UNICODE), and leave out the characters that
+normalisation already replaces.
 
 Use it only to refuse, never to allow: ``adam1`` and ``adaml`` can be two people.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 from guardrail.core.folding import folded
 
-__all__ = ["LOOKS_LIKE", "look_alike"]
+__all__ = ["LOOKS_LIKE", "LOOKS_LIKE_SEVERAL", "look_alike"]
 
 LOOKS_LIKE: Final = {
     "!": "\u01c3\u2d51",
@@ -34,7 +34,7 @@ LOOKS_LIKE: Final = {
     "+": "\u16ed\u2795\U0001029b",
     ",": "\u00b8\u060d\u066b\u201a\ua4f9",
     "-": "\u02d7\u06d4\u2010\u2012\u2013\u2043\u2212\u2796\u2cba\ufe58",
-    ".": "\u0660\u06f0\u0701\u0702\ua4f8\ua60e\U00010a50",
+    ".": "\u0660\u06f0\u0701\u0702\u3002\ua4f8\ua60e\U00010a50",
     "/": "\u1735\u2041\u2044\u2215\u2571\u27cb\u29f8\u2cc6\u3033\u30ce\u31d3\u4e3f\U0001d23a",
     "2": "\u01a7\u03e8\u14bf\ua644\ua6ef\ua75a",
     "3": "\u01b7\u021c\u0417\u04e0\u2ccc\ua76a\ua7ab\U000118ca\U00016f3b\U0001d206",
@@ -132,11 +132,45 @@ LOOKS_LIKE: Final = {
     "~": "\u02dc\u1fc0\u2053\u223c",
 }
 """Characters by the ASCII character that they look like."""
+LOOKS_LIKE_SEVERAL: Final = {
+    "-.": "\ua4fe",
+    ".,": "\ua4fb",
+    "..": "\ua4fa",
+    "//": "\u2afd",
+    "aa": "\ua732\ua733",
+    "ae": "\u00c6\u00e6\u04d4\u04d5",
+    "ao": "\ua734\ua735",
+    "au": "\ua736\ua737",
+    "av": "\ua738\ua739\ua73a\ua73b",
+    "ay": "\ua73c\ua73d",
+    "bl": "\u042b\u044b",
+    "dz": "\u02a3",
+    "ll": "\u01c1\u2016\u2225",
+    "lo": "\u042e\u044e",
+    "ls": "\u02aa",
+    "lt": "\u20b6",
+    "lz": "\u02ab",
+    "oe": "\u0152\u0153",
+    "oo": "\u221e\ua698\ua699\ua74e\ua74f",
+    "t3": "\ua728",
+    "tf": "\ua777",
+    "ts": "\u02a6",
+    "ue": "\u1d6b",
+    "uo": "\uab63",
+}
+"""Characters by the two ASCII characters that they look like."""
 # In many fonts, the digits 0 and 1, a capital I and a bar look like the letters o and l.
 _TO_ASCII: Final = str.maketrans(
-    {other: each for each, others in LOOKS_LIKE.items() for other in others}
+    {
+        other: each
+        for each, others in (*LOOKS_LIKE.items(), *LOOKS_LIKE_SEVERAL.items())
+        for other in others
+    }
     | {"0": "o", "1": "l", "I": "l", "|": "l"}
 )
+# Letters that look like two others are always taken apart: joining pairs would give "vvv" two
+# different forms, "wv" and "vw".
+_APART: Final = str.maketrans({"d": "cl", "m": "rn", "w": "vv"})
 
 
 def look_alike(one: str, other: str) -> bool:
@@ -158,4 +192,4 @@ def _skeletons(text: str) -> set[str]:
     capitals = "".join(each if each.isascii() else each.upper() for each in plain)
     forms = {folded(each.translate(_TO_ASCII)) for each in (text, plain, capitals)}
     forms.add(folded(plain).translate(_TO_ASCII))
-    return {folded(form.replace("rn", "m")) for form in forms} - {""}
+    return {folded(form).translate(_APART) for form in forms} - {""}

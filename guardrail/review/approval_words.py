@@ -24,8 +24,8 @@ REASONS: Mapping[RejectionReason, str] = {
         "requesters can't approve: these are the principal, the agent and everyone in between"
     ),
     RejectionReason.APPROVER_LOOKS_ALIKE: (
-        "the approver's id looks like that of a requester, but consists of other characters, so"
-        " they may be one person"
+        "the approver's id looks like that of a requester or of another approver, but consists of"
+        " other characters, so they may be one person"
     ),
     RejectionReason.APPROVER_COUNTED: (
         "your approval already counts; another person must also approve"
@@ -99,7 +99,7 @@ NEXT: Mapping[RejectionReason, str] = {
     ),
     RejectionReason.APPROVER_LOOKS_ALIKE: (
         "Compare the two ids character by character. Someone else, whose id can't be confused with"
-        " that of a requester, runs `guardrail approve ID --reason TEXT`."
+        " that of a requester or of another approver, runs `guardrail approve ID --reason TEXT`."
     ),
     RejectionReason.APPROVER_COUNTED: "Another person runs `guardrail approve ID --reason TEXT`.",
     RejectionReason.APPROVER_UNKNOWN: "Answer again, and specify the approver.",

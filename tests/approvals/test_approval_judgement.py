@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pwd
@@ -259,6 +260,77 @@ def test_an_approver_whose_id_can_be_confused_with_a_requesters_is_rejected(othe
     assert answer is RejectionReason.APPROVER_LOOKS_ALIKE
     call = replace(CALL, people=("alice", "bot", other))
     assert use(case(grant()), call) is RejectionReason.APPROVER_LOOKS_ALIKE
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("walter", "vvalter"), ("dara", "clara"), ("bob", "\u044cob"), ("martin", "rnartin")],
+)
+def test_two_approvers_who_can_be_confused_count_as_one_person(one: str, other: str) -> None:
+    """Both when the second one answers, and when the approval is used."""
+    rules = (AskedRule("large", "large", (), 2),)
+    first, second = Approver(one, Assurance.VERIFIED), Approver(other, Assurance.VERIFIED)
+    for who, again in ((first, second), (second, first)):
+        answer = approvals.may_answer(
+            case(grant(0, who), rules=rules),
+            approvals.StepKind.GRANTED,
+            again,
+            now=NOON,
+            terms=TERMS,
+            token=lambda *_: "",
+        )
+        assert answer is RejectionReason.APPROVER_LOOKS_ALIKE
+        both = case(grant(0, who), grant(1, again), rules=rules)
+        assert use(both) is RejectionReason.APPROVERS_MISSING
+        assert approvals.state_of(both, NOON, TERMS) is RequestState.PENDING
+        third = case(grant(0, who), grant(1, again), grant(2, CAROL), rules=rules)
+        assert [each.id for each in use(third).approvers] == [who.id, "carol"]
+
+
+def _token(cls: str, id_: str) -> str:
+    return f"gr1:{cls}:kid:{hashlib.sha256(id_.encode()).hexdigest()[:24]}"
+
+
+def test_a_requester_who_is_recorded_as_a_token_does_not_close_the_request() -> None:
+    """Only the call shows that the approver is the requester, so their approval neither counts nor
+    keeps others from approving.
+    """
+    hidden = {"id": _token("principal", "aLice"), "form": "token", "issuer": None}
+
+    def answer(made: ApprovalCase, id_: str) -> RejectionReason | None:
+        return approvals.may_answer(
+            made,
+            approvals.StepKind.GRANTED,
+            Approver(id_, Assurance.VERIFIED),
+            now=NOON,
+            terms=TERMS,
+            token=_token,
+        )
+
+    assert answer(case(principal=hidden), "aLice") is RejectionReason.APPROVER_IS_REQUESTER
+    assert answer(case(principal=hidden), "aliCe") is None
+    burnt = case(grant(0, Approver("aliCe")), principal=hidden)
+    call = replace(CALL, principal=hidden["id"], people=("aLice", "bot"))
+    assert use(burnt, call) is RejectionReason.APPROVER_IS_REQUESTER
+    assert answer(burnt, "bob") is None
+    assert answer(burnt, "alice") is RejectionReason.APPROVER_COUNTED
+    mended = case(grant(0, Approver("aliCe")), grant(1), principal=hidden)
+    assert [each.id for each in use(mended, call).approvers] == ["bob"]
+    late = NOON + timedelta(seconds=900)
+    later = case(
+        grant(0, Approver("aliCe"), at=late, expires=late + timedelta(seconds=900)),
+        grant(1),
+        principal=hidden,
+    )
+    assert use(later, call, late) is RejectionReason.APPROVER_IS_REQUESTER
+    assert use(mended, call, late) is RejectionReason.EXPIRED
+
+
+@pytest.mark.parametrize("typed", ["alice", "ALICE", "Alice", " alice", "\uff41lice"])
+def test_a_requester_who_is_recorded_as_a_token_is_known_in_common_spellings(typed: str) -> None:
+    ids = (_token("principal", "alice"),)
+    assert approvals.is_person_of(ids, Approver(typed), _token)
+    assert not approvals.is_person_of(ids, Approver("bob"), _token)
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u3164", "\u200b\u200d", "\u2800", "\U000e0041"])
