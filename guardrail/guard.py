@@ -301,6 +301,16 @@ class Guard(GuardedCalls):
         guard = await self._tenants.aget(wanted.session.tenant)
         return guard._entry.enter(wanted)
 
+    def another_session(self, session: SessionScope) -> SessionScope:
+        """Return a new session of the caller of *session*: it has the same tenant, identities and
+        tokens, but its own id.
+
+        The tokens are not verified here but by each call, so this never waits for an issuer. Raises
+        ``UsageError`` if *session* belongs to another guard, and the exceptions of ``of_tenant``.
+        """
+        self._callers.require_own(session)
+        return self.of_session(session)._entry.another(session)
+
     def bind(
         self, session: SessionScope | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:

@@ -19,7 +19,7 @@ from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
 from guardrail.identity.session import AwakeSessions, SessionState, make_session
-from guardrail.identity.tokens import EXPIRED, KEY_GONE, KEYS, REVOKED, UNANSWERED
+from guardrail.identity.tokens import BUSY, EXPIRED, KEY_GONE, KEYS, REVOKED, UNANSWERED
 from guardrail.system import cpu_meter
 
 if TYPE_CHECKING:
@@ -64,6 +64,8 @@ _HINTS = {
     "token",
     UNANSWERED: "the issuer's introspection endpoint gives no valid answer about this session's "
     "token; check that it is running",
+    BUSY: "the issuer's introspection endpoint was being asked about too many tokens; check that "
+    "it answers quickly",
     KEYS: "the keys of the token's issuer are too old, because they can't be read; run guardrail "
     "doctor",
     scope.CLOSED: "session.close() was called; open another session with guard.session(...)",

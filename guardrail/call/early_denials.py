@@ -15,8 +15,8 @@ from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.identity.tokens import NOT_ASKED
-from guardrail.system.waiting import Steps, Wait, Work, in_background
+from guardrail.identity.tokens import UNANSWERED, NotAsked
+from guardrail.system.waiting import Steps, Wait, Work
 
 __all__ = [
     "deny_injected_argument",
@@ -38,9 +38,13 @@ def deny_unknown_caller(request: Request, why: str) -> Steps[Decided]:
 def refusal_of(request: Request) -> Steps[str]:
     """Return the reason that the caller can't make calls now, or an empty string."""
     unknown = request.refusal()
-    if unknown == NOT_ASKED:
-        # A thread asks the token's issuer, so that an event loop goes on. The request has a limit.
-        unknown = yield Wait(in_background(request.refusal), None)
+    while isinstance(unknown, NotAsked):
+        # All calls with this token wait for one request, and an event loop goes on.
+        try:
+            refused: str = yield Wait(unknown.answer, unknown.patience)
+        except TimeoutError:
+            return UNANSWERED
+        unknown = refused or request.refusal()  # there may be a token of the agent, too
     return unknown
 
 

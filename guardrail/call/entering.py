@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call.caller import Callers
@@ -20,6 +20,7 @@ from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
 from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier, VerifiedToken
+from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
     from guardrail.keys.log_key import Keys
@@ -126,24 +127,45 @@ class SessionEntry:
         """Return the session *wanted*. Raises ``IdentityError`` if it belongs to another caller,
         ``LedgerError``, and ``RedactionError`` if it can't be recorded.
         """
-        made = wanted.session
+        return self._entered(wanted.session, wanted.named, _refusal(wanted.tokens))
+
+    def another(self, session: SessionScope) -> SessionScope:
+        """Return a new session with the identities and the tokens of *session*. Raises
+        ``LedgerError``, and ``RedactionError`` if it can't be recorded.
+        """
+        made = replace(session.session, id=new_ulid())
+        return self._entered(made, False, session.token_refusal)
+
+    def _entered(
+        self, made: Session, named: bool, refusal: Callable[[], str] | None
+    ) -> SessionScope:
         keys = self._keys.tenant(made.tenant)
-        ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=wanted.named)
+        ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=named)
         state = ownership.enter(self._sessions, self._make_state)
         if not state.has_identity(made):
             # The newer token may state other roles, or the program another version of the agent.
             # Earlier entries keep those of their own.
             state = state.renewed(made)
             self._sessions.replace(made, state)
-        return SessionScope(self._callers.guard, state, _refusal(wanted.tokens))
+        return SessionScope(self._callers.guard, state, refusal)
+
+
+@dataclass(frozen=True, slots=True)
+class _Either:
+    """Says why one of two tokens can't be used now."""
+
+    first: VerifiedToken
+    second: VerifiedToken
+
+    def __call__(self) -> str:
+        return self.first.refusal() or self.second.refusal()
 
 
 def _refusal(tokens: Sequence[VerifiedToken]) -> Callable[[], str] | None:
     """Return the function that says why one of *tokens* can't be used now; None without tokens."""
     if len(tokens) < 2:
         return tokens[0].refusal if tokens else None
-    first, second = tokens
-    return lambda: first.refusal() or second.refusal()
+    return _Either(*tokens)
 
 
 def _on_event_loop() -> bool:

@@ -1,18 +1,21 @@
 """Asks an issuer whether a token was revoked (RFC 7662).
 
 An answer is valid for some time. After that, the next call asks again, and whoever needs the answer
-meanwhile waits for the same request. Every other answer than that the token is active refuses it.
+meanwhile waits for the same request. A few threads send the requests of all tokens, so an endpoint
+that hangs occupies no others. Every other answer than that the token is active refuses it.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import stat
-import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import quote, quote_plus
 
 from guardrail.config.issuers import IntrospectionSettings, IssuerSettings
@@ -20,14 +23,18 @@ from guardrail.core.json_text import JsonTextError, read
 from guardrail.errors import ConfigError, os_reason
 from guardrail.identity.issuer_server import IssuerServer, server_error
 from guardrail.identity.token_text import SecretText
+from guardrail.system.few_threads import FewThreads
+from guardrail.system.futures import BatchedFuture
 from guardrail.system.input_files import read_input
 
-__all__ = ["NOT_ASKED", "REVOKED", "UNANSWERED", "Introspection", "TokenStatus"]
+__all__ = ["BUSY", "NOT_ASKED", "REVOKED", "UNANSWERED", "Introspection", "NotAsked", "TokenStatus"]
 
 REVOKED: Final = "token_revoked"
 """Detail of cause ``identity``: the issuer says that the token is not active."""
 UNANSWERED: Final = "token_introspection"
 """Detail of cause ``identity``: the issuer's endpoint gave no valid answer about the token."""
+BUSY: Final = "token_introspection_busy"
+"""Detail of cause ``identity``: the issuer's endpoint was being asked about too many tokens."""
 NOT_ASKED: Final = "token_not_asked"
 """The issuer must be asked about the token, which takes time. Never recorded."""
 
@@ -35,7 +42,28 @@ _CODE: Final = "config.introspection"
 _MAX_SECRET: Final = 4_096
 _MAX_ANSWER: Final = 64 * 1024
 _RETRY_S: Final = 1.0
-"""Seconds for which a failed request is not repeated."""
+"""Seconds for which a failed request is not repeated, and for which every answer can be used."""
+MOST_ASKED: Final = 16
+"""Maximum number of simultaneous requests to one endpoint."""
+MOST_WAITING: Final = 1_024
+"""Maximum number of tokens that wait for a request to one endpoint. Others are refused at once."""
+
+
+class NotAsked(str):
+    """``NOT_ASKED``, with the answer that will come."""
+
+    __slots__ = ("answer", "patience")
+
+    def __new__(cls, answer: Future[str], patience: float) -> Self:
+        """*answer* is the result of ``TokenStatus.refusal``, *patience* the number of seconds after
+        which it counts as ``UNANSWERED``.
+        """
+        made = super().__new__(cls, NOT_ASKED)
+        made.answer, made.patience = answer, patience
+        return made
+
+    answer: Future[str]
+    patience: float
 
 
 class Introspection:
@@ -53,7 +81,11 @@ class Introspection:
         self.interval = float(settings.interval_s)
         """Seconds for which an answer is valid."""
         self.patience = settings.timeout_ms / 1000
-        """Seconds for one request."""
+        """Seconds for one request, including the time for which it waits for others."""
+        self.threads = FewThreads(
+            MOST_ASKED, most_waiting=MOST_WAITING, name="guardrail-introspection"
+        )
+        """Send the requests."""
         self._authorization()
 
     def ask(self, token: SecretText, subject: str | None, now: float) -> str:
@@ -137,7 +169,7 @@ def _secret_in(path: Path, place: str) -> SecretText:
 class TokenStatus:
     """The issuer's last answer about one token. Thread-safe, even after a fork."""
 
-    __slots__ = ("_answer", "_clock", "_endpoint", "_lock", "_pid", "_subject", "_token")
+    __slots__ = ("_answer", "_clock", "_endpoint", "_pending", "_subject", "_token")
 
     def __init__(
         self,
@@ -152,31 +184,55 @@ class TokenStatus:
         self._clock = clock
         self._answer: tuple[float, str] | None = None
         """The time of the last request and its result; replaced together."""
-        self._pid, self._lock = os.getpid(), threading.Lock()
+        self._pending: dict[int, Future[str]] = {}
+        """The request in progress, by process: the threads of a parent do not run in its child."""
 
     def refusal(self, *, wait: bool) -> str:
         """Return the detail for a refusal, or an empty string if the token is active. If the issuer
-        must be asked, this waits for the answer; without *wait*, it returns ``NOT_ASKED``.
+        must be asked, this waits for the answer; without *wait*, it returns a ``NotAsked``.
         """
         known = self._known()
         if known is not None:
             return known
+        answer, patience = self._asking(), self._endpoint.patience
         if not wait:
-            return NOT_ASKED
-        if self._pid != os.getpid():  # the thread that held the lock is not in this process
-            self._pid, self._lock = os.getpid(), threading.Lock()
-        lock = self._lock
-        if not lock.acquire(timeout=self._endpoint.patience):
+            return NotAsked(answer, patience)
+        try:
+            return answer.result(patience)
+        except TimeoutError:
             return UNANSWERED
+
+    def _asking(self) -> Future[str]:
+        """Return the result of the request in progress. If there is none, start one."""
+        here, made, will_end = os.getpid(), BatchedFuture[str](), False
+        try:
+            found = self._pending.setdefault(here, made)
+            ask = functools.partial(self._ask, time.monotonic())
+            will_end = found is not made or self._endpoint.threads.run(ask, made)
+        finally:  # also if Ctrl-C interrupts this
+            if not will_end:
+                self._pending.pop(here, None)
+                made.set_result(BUSY)
+        return found
+
+    def _ask(self, since: float) -> str:
+        """Ask the issuer, and return the result. *since* is the time at which the request began to
+        wait for a thread.
+        """
         try:
             known = self._known()
-            if known is None:
-                asked = self._clock()
-                known = self._endpoint.ask(self._token, self._subject, asked)
-                self._answer = (asked, known)
-            return known
+            if known is not None:
+                return known
+            if time.monotonic() - since > self._endpoint.patience:
+                return BUSY  # nobody waits for it any more
+            asked = self._clock()
+            result = self._endpoint.ask(self._token, self._subject, asked)
+            # If the answer took long, it can still be used by those who waited for it.
+            asked = max(asked, self._clock() - self._endpoint.interval + _RETRY_S)
+            self._answer = (asked, result)
+            return result
         finally:
-            lock.release()
+            self._pending.pop(os.getpid(), None)
 
     def _known(self) -> str | None:
         """Return the last result if it is still valid."""

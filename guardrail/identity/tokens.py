@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
 import time
 from collections.abc import Callable
-from contextvars import ContextVar, copy_context
+from contextvars import ContextVar
 from typing import Final
 
 from guardrail.config import Settings
@@ -22,18 +21,21 @@ from guardrail.config.issuers import IssuerSettings
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
 from guardrail.identity.introspection import (
+    BUSY,
     NOT_ASKED,
     REVOKED,
     UNANSWERED,
     Introspection,
+    NotAsked,
     TokenStatus,
 )
 from guardrail.identity.jwks import KeySet, KeySource
 from guardrail.identity.signatures import PublicKey, is_signed
 from guardrail.identity.token_text import MAX_TOKEN, SecretText, TokenText, parse_token, token_error
-from guardrail.system.waiting import in_background, wait_async
+from guardrail.system.waiting import wait_async
 
 __all__ = [
+    "BUSY",
     "EXPIRED",
     "FETCH_WAIT_S",
     "KEYS",
@@ -42,6 +44,7 @@ __all__ = [
     "PEER",
     "REVOKED",
     "UNANSWERED",
+    "NotAsked",
     "TokenVerifier",
     "VerifiedToken",
 ]
@@ -118,7 +121,7 @@ class VerifiedToken:
         an empty string if it can be used.
 
         If its issuer must be asked whether it was revoked, this waits for the answer, but never on
-        an event loop: there, it returns ``NOT_ASKED``.
+        an event loop: there, it returns a ``NotAsked``.
         """
         verifier = self._verifier
         now = verifier.clock()
@@ -198,11 +201,15 @@ class TokenVerifier:
             return self._verify(secret, wait)
         except IdentityError as error:
             refused = error
+        if not refused.hint.startswith(_IN_A_THREAD):
+            self._note(refused, secret)
         # The frames of the parser have variables with parts of the token.
-        if self.note_refused is not None and not refused.hint.startswith(_IN_A_THREAD):
+        raise refused.with_traceback(None)
+
+    def _note(self, refused: IdentityError, secret: SecretText) -> None:
+        if self.note_refused is not None:
             reason = refused.code.rpartition(".")[2]
             self.note_refused(reason, self._issuer_named(secret), PEER.get())
-        raise refused.with_traceback(None)
 
     def _issuer_named(self, secret: SecretText) -> str | None:
         """Return the configured issuer that the text names, if it can be parsed. Nothing is
@@ -225,23 +232,26 @@ class TokenVerifier:
             if reason == EXPIRED:
                 raise token_error("expired", "has expired", "get a new token")
             self._remembered.pop(digest, None)
-        made = self._verified(parse_token(secret.reveal()), wait)
-        self._remember(digest, made)
+        made = self._remember(digest, self._verified(parse_token(secret.reveal()), wait))
         reason = made.refusal()
         if reason:
             # The answer is kept, so the endpoint is not asked about each use of this token.
             raise _inactive(reason)
         return made
 
-    def _remember(self, digest: bytes, made: VerifiedToken) -> None:
+    def _remember(self, digest: bytes, made: VerifiedToken) -> VerifiedToken:
+        """Return the token with *digest*: *made*, or that of a thread that verified the same text
+        at the same time, so that both wait for one answer of its issuer.
+        """
         while len(self._remembered) >= MAX_REMEMBERED:
             with contextlib.suppress(RuntimeError, StopIteration):  # another thread was first
                 self._remembered.pop(next(iter(self._remembered)), None)
-        self._remembered[digest] = made
+        return self._remembered.setdefault(digest, made)
 
     async def averify(self, text: object) -> VerifiedToken:
         """Async version of ``verify``: if the issuer's keys are being read, the task waits for them
-        at most ``FETCH_WAIT_S`` seconds, and a thread asks the issuer about a new token.
+        at most ``FETCH_WAIT_S`` seconds. If the issuer must be asked about the token, all tasks
+        with this token wait for one answer.
         """
         secret = SecretText(text)
         del text
@@ -249,9 +259,7 @@ class TokenVerifier:
             return self.verify(secret, wait=0.0)
         except IdentityError as error:
             if error.hint.startswith(_IN_A_THREAD):
-                run = functools.partial(copy_context().run, self.verify, secret, wait=0.0)
-                asking = in_background(run)
-                return await wait_async(asking, None)
+                return await self._confirmed(secret)
             if error.code not in _MAY_COME or len(self._waiting) >= MOST_WAITING:
                 raise
         place = object()
@@ -261,6 +269,21 @@ class TokenVerifier:
         finally:
             self._waiting.discard(place)
         return self.verify(secret, wait=0.0)
+
+    async def _confirmed(self, secret: SecretText) -> VerifiedToken:
+        """Return the token when its issuer has answered about it. Raises ``IdentityError``."""
+        found = self._remembered.get(_digest(secret))
+        reason = "" if found is None else found.refusal()
+        if isinstance(reason, NotAsked):
+            try:
+                reason = await wait_async(reason.answer, reason.patience)
+            except TimeoutError:
+                reason = UNANSWERED
+        if not reason:
+            return self.verify(secret, wait=0.0)
+        refused = _inactive(reason)
+        self._note(refused, secret)
+        raise refused
 
     def _source(self, secret: SecretText) -> KeySource:
         return self.sources[issuer_of(parse_token(secret.reveal()), self._issuers).issuer]
@@ -312,7 +335,7 @@ class TokenVerifier:
 
 
 _IN_A_THREAD: Final = "open the session in a thread"
-_ANSWERS: Final = frozenset({NOT_ASKED, REVOKED, UNANSWERED})
+_ANSWERS: Final = frozenset({BUSY, NOT_ASKED, REVOKED, UNANSWERED})
 
 
 def _inactive(reason: str) -> IdentityError:
@@ -324,6 +347,12 @@ def _inactive(reason: str) -> IdentityError:
             "introspection",
             "must be confirmed by its issuer, which an event loop can't wait for",
             f"{_IN_A_THREAD}: asyncio.to_thread(guard.session, token=...), or use guard.asession",
+        )
+    if reason == BUSY:
+        return token_error(
+            "introspection",
+            "can't be confirmed now: its issuer is being asked about too many others",
+            "try again; check that the issuer's introspection endpoint answers quickly",
         )
     return token_error(
         "introspection",

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardrail.call.scope import SessionScope
-from guardrail.errors import IdentityError
 from guardrail.model_apis.claims import ResultClaim, is_legacy
 from guardrail.model_apis.kept_names import kept_name
 from guardrail.model_apis.open_calls import Owner
@@ -114,15 +113,13 @@ class CallerSessions:
     def new(self, caller: ProxyCaller) -> SessionScope:
         """Return a new session.
 
-        If the caller's access token has expired while the model answered, this is the session that
-        the token opened earlier, in which calls are denied and recorded.
+        The caller's access token was verified when the request arrived. If it has expired or must
+        be confirmed while the model answered, the calls in the session notice.
         """
-        try:
+        opened = caller.identity.session
+        if opened is None:
             return self._guard.session(**caller.identity.opening)
-        except IdentityError:
-            if caller.identity.session is None:
-                raise
-            return caller.identity.session
+        return self._guard.another_session(opened)
 
     async def _current(self, caller: ProxyCaller, found: SessionScope) -> SessionScope:
         """Return *found*, entered with the access token of this request if the caller has one: an

@@ -281,6 +281,11 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Check that the endpoint is running, and url, client_id and secret_file in the table of the"
         " issuer.",
     ),
+    ("identity", "token_introspection_busy"): CauseExplanation(
+        "The issuer's introspection endpoint was being asked about so many other tokens that it was"
+        " not asked about that of the session, so the policy was not asked.",
+        "Check that the endpoint answers quickly, and repeat the call.",
+    ),
     ("identity", "ended"): CauseExplanation(
         "The call was made by a task or thread that was started inside `with guard.session(...)`"
         " and continued after the block had ended, so the policy was not asked.",

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from guardrail import Denied, Guard
+from guardrail import Denied, Guard, SessionScope
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError, IdentityError
+from guardrail.identity import introspection
+from guardrail.identity.introspection import MOST_ASKED
 from guardrail.identity.tokens import NOT_ASKED, TokenVerifier
 from guardrail.testing import MemoryLedger
 from tests.support.introspection import SECRET, IntrospectionServer, introspection_server, table
@@ -37,6 +39,11 @@ def guarded(
 ) -> tuple[Guard, MemoryLedger]:
     """Return a guard whose issuer has the endpoint *server*."""
     return token_guard(folder, introspection=table(server, folder, **more))
+
+
+def threads() -> int:
+    """Return the number of threads, without those of the endpoint itself."""
+    return sum("process_request" not in each.name for each in threading.enumerate())
 
 
 def details(ledger: MemoryLedger) -> list[str]:
@@ -202,6 +209,99 @@ def test_those_who_wait_for_a_request_that_fails_are_refused(
         made = [pool.submit(refused, guard, text) for _ in range(4)]
         codes = {each.result() for each in made}
     assert codes == {"identity.token.introspection"}
+
+
+async def test_a_hanging_endpoint_occupies_few_threads(
+    tmp_path: Path, server: IntrospectionServer
+) -> None:
+    """However many tasks wait: for one token they share one request, and requests about many tokens
+    share a few threads. Nobody waits longer than the time of a request.
+    """
+    guard, ledger = guarded(tmp_path, server, timeout_ms=1_000)
+    text = token(exp=LONG)
+    session = await guard.asession(token=text)
+    ledger.now += timedelta(seconds=61)
+    server.hold.clear()
+    before = peak = threads()
+
+    async def call() -> str:
+        with session:
+            try:
+                await guard.acall("x", {}, lambda: None)
+            except Denied:
+                return "denied"
+        return "ran"
+
+    async def enter(number: int) -> str:
+        try:
+            await guard.asession(token=text if number % 2 else token(exp=LONG, jti=f"{number}"))
+        except IdentityError as error:
+            return error.code
+        return "entered"
+
+    async def watch() -> None:
+        nonlocal peak
+        while True:
+            peak = max(peak, threads())
+            await asyncio.sleep(0.01)
+
+    watching = asyncio.create_task(watch())
+    made = await asyncio.gather(*(call() for _ in range(100)), *map(enter, range(200)))
+    watching.cancel()
+    assert set(made) == {"denied", "identity.token.introspection"}
+    assert peak - before <= MOST_ASKED
+    server.hold.set()
+    ledger.now += timedelta(seconds=2)
+    assert await call() == "ran"
+    assert server.requests.count(text) <= 3
+
+
+async def test_too_many_tokens_are_refused_at_once(
+    tmp_path: Path, server: IntrospectionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a detail of its own, which is not remembered: the next call may be served."""
+    monkeypatch.setattr(introspection, "MOST_WAITING", 1)
+    monkeypatch.setattr(introspection, "MOST_ASKED", 1)
+    guard, ledger = guarded(tmp_path, server, timeout_ms=10_000)
+    sessions = [await guard.asession(token=token(exp=LONG, jti=f"{n}")) for n in range(3)]
+    ledger.now += timedelta(seconds=61)
+    server.hold.clear()
+
+    async def call(session: SessionScope) -> None:
+        await guard.acall("x", {}, lambda: None, session=session)
+
+    first = asyncio.create_task(call(sessions[0]))
+    while not server.waiting:
+        await asyncio.sleep(0.01)
+    second = asyncio.create_task(call(sessions[1]))
+    await asyncio.sleep(0)
+    with pytest.raises(Denied) as caught:
+        await call(sessions[2])
+    assert "too many tokens" in caught.value.hint
+    with pytest.raises(IdentityError, match="too many others"):
+        await guard.asession(token=token(exp=LONG, jti="4"))
+    server.hold.set()
+    await asyncio.gather(first, second)
+    await call(sessions[2])
+    assert details(ledger) == ["token_introspection_busy", "", "", ""]
+
+
+async def test_an_answer_that_took_longer_than_it_is_valid_is_used(
+    tmp_path: Path, server: IntrospectionServer
+) -> None:
+    """Otherwise a slow endpoint would be asked forever."""
+    guard, ledger = guarded(tmp_path, server, timeout_ms=10_000, interval_s=1)
+    session = await guard.asession(token=token(exp=LONG))
+    ledger.now += timedelta(seconds=2)
+    server.hold.clear()
+    with session:
+        waiting = asyncio.create_task(guard.acall("x", {}, lambda: None))
+        while not server.waiting:
+            await asyncio.sleep(0.01)
+        ledger.now += timedelta(seconds=30)
+        server.hold.set()
+        await waiting
+    assert len(server.requests) == 2
 
 
 async def test_an_event_loop_never_waits_for_the_endpoint(

@@ -17,7 +17,7 @@ import pytest
 from guardrail import Agent, Denied, Guard, Principal
 from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.config import Settings
-from guardrail.errors import ConfigError, IdentityError
+from guardrail.errors import ConfigError, IdentityError, UsageError
 from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.review.reasons import reason_of
@@ -429,3 +429,20 @@ def test_a_clock_that_stands_still_does_not_extend_a_token(tmp_path: Path) -> No
     made = settings_for(tmp_path / "jwks.json").override(identity={"leeway_s": 0})
     held = TokenVerifier(made, lambda: float(NOW)).verify(token(exp=NOW + 1), wait=0.0)
     until(lambda: held.refusal() == "token_expired")
+
+
+def test_another_session_of_a_caller_has_its_tokens(tmp_path: Path) -> None:
+    """But its own id, and no wait for the issuer: its calls check the token."""
+    guard, ledger = token_guard(tmp_path)
+    first = guard.session(token=token(), agent=Agent("bot", charter="be kind"), id="S-1")
+    second = guard.another_session(first)
+    assert second.id != first.id
+    assert second.session.principal == first.session.principal
+    assert second.session.agent == first.session.agent
+    guard.call("x", {}, lambda: None, session=second)
+    ledger.now += timedelta(seconds=331)
+    with pytest.raises(Denied):
+        guard.call("x", {}, lambda: None, session=second)
+    other, _ = token_guard(tmp_path)
+    with pytest.raises(UsageError):
+        other.another_session(first)

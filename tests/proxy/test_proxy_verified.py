@@ -30,6 +30,7 @@ from guardrail.system.os_user import user_name
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from tests.support.adapters import Bench
 from tests.support.guards import records
+from tests.support.introspection import introspection_server, table
 from tests.support.model_server import Call, Chat, ModelServer, Turn
 from tests.support.openai_clients import CHAT, RESPONSES, asking
 from tests.support.projects import ALLOW_ALL
@@ -311,6 +312,46 @@ def test_a_call_at_the_end_of_a_stream_is_denied_if_the_token_has_expired(tmp_pa
         "identity",
         "token_expired",
     )
+
+
+@pytest.mark.parametrize("seconds", [61, 331], ids=["unconfirmed", "expired"])
+def test_conversations_stay_apart_while_their_token_must_be_confirmed(
+    tmp_path: Path, seconds: int
+) -> None:
+    """Two conversations without a name have one session each, even if their caller's token expires,
+    or its issuer must be asked about it, while the model answers.
+    """
+    with introspection_server() as issuer:
+        bench = bench_of(tmp_path, introspection=table(issuer, tmp_path))
+
+        def slow(_: dict[str, Any]) -> Turn:
+            bench.ledger.now += timedelta(seconds=seconds)
+            return asking("Bern")
+
+        with served(bench.guard, script=[slow]) as proxy:
+            for _ in range(2):
+                now = int(bench.ledger.now.timestamp())
+                assert proxy.ask(token(now=now)).status_code == 200
+    assert len({each["session"] for each in bench.decisions}) == 2
+    expired = ["token_expired"] * 2 if seconds > 300 else ["", ""]
+    assert [each["decision"]["detail"] for each in bench.decisions] == expired
+
+
+def test_unnamed_conversations_of_one_token_have_different_sessions(tmp_path: Path) -> None:
+    """Although its issuer must be asked about it during each answer."""
+    with introspection_server() as issuer:
+        bench = bench_of(tmp_path, introspection=table(issuer, tmp_path))
+        text = token(exp=2_000_000_000)
+
+        def slow(_: dict[str, Any]) -> Turn:
+            bench.ledger.now += timedelta(seconds=61)
+            return asking("Bern")
+
+        with served(bench.guard, script=[slow]) as proxy:
+            for _ in range(3):
+                assert proxy.ask(text).status_code == 200
+    assert len({each["session"] for each in bench.decisions}) == 3
+    assert people(bench) == [("alice@example.com", "verified")] * 3
 
 
 @pytest.mark.parametrize("named", [True, False], ids=["named", "continued"])
