@@ -36,6 +36,7 @@ from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import TokenVerifier
 from guardrail.ledger.reader import LedgerReader
 from guardrail.wiring.current_policies import CurrentPolicies
+from guardrail.wiring.recorded_settings import keyed_profile
 from guardrail.wiring.reload import ReloadWatch, record_refused
 from guardrail.wiring.tenants import TenantGuards
 
@@ -86,7 +87,7 @@ class Guard(GuardedCalls):
         they have the same tools, and accept each other's sessions.
         """
         self._alongside = alongside
-        self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
+        self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin, keys=keys)
         self._journal = journal
         self.record_admin = journal.admin
         """Writes an ``admin.*`` record, for components that govern calls through this guard."""
@@ -104,7 +105,7 @@ class Guard(GuardedCalls):
         self._entry = SessionEntry(
             self._callers, journal=journal, keys=keys, make=make, tokens=tokens, sessions=sessions
         )
-        self._recorder = self._new_recorder(rules.profile)
+        self._recorder = self._new_recorder(keyed_profile(rules, keys))
         self._throttle = Throttle.of(journal, settings.limits)
         terms = terms_of(settings.approvals)
         self.calls = CallSteps(

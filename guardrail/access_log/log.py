@@ -405,7 +405,7 @@ def _create_log(settings: Settings, db: Path, keys: Keys, like: Path | None) -> 
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
-        config_digest=settings.digest(),
+        config_digest=settings.digest(keys.tenant("default")),
         predecessor=None,
     )
     return LedgerWriter.create(

@@ -7,13 +7,12 @@ file are relative to that file.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from guardrail.config.file import find, is_named, read_settings
 from guardrail.config.identity_section import IdentitySettings
@@ -37,11 +36,27 @@ from guardrail.config.tenants import TENANT_NAME, tenants_in
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError
 
-__all__ = ["Settings", "access_rule"]
+__all__ = ["CommitmentKeys", "KeyedDigest", "Settings", "access_rule"]
 
 _MOST_NAMED = 8
 """Number of tenants that an error lists."""
 _ONLY_FOUND = "were found in this folder or a parent folder, but not specified"
+
+
+class KeyedDigest(Protocol):
+    """A digest that can't be computed without a key."""
+
+    def hexdigest(self) -> str:
+        """Return the digest as hex digits."""
+
+
+class CommitmentKeys(Protocol):
+    """Makes digests that are keyed with a log's keys. ``guardrail.keys.tenant_keys.TenantKeys``
+    implements it.
+    """
+
+    def commitment(self, parts: Iterable[bytes]) -> KeyedDigest:
+        """Return the digest of *parts*."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,11 +254,14 @@ class Settings:
         ledger = self.ledger.path
         return self.anchors.tsa_tokens or ledger.with_name(ledger.name + "-timestamps")
 
-    def digest(self) -> str:
-        """Return the SHA-256 digest (hex) of the settings that govern calls: everything except
-        paths and names.
+    def digest(self, keys: CommitmentKeys) -> str:
+        """Return the digest (hex) of the settings that govern calls: everything except paths and
+        names.
+
+        It is keyed with the *keys* of a log, because records show all values except the sensitive
+        ones: without a key, these could be found by trying candidates.
         """
-        return hashlib.sha256(dumps(self.governed())).hexdigest()
+        return keys.commitment([b"settings", dumps(self.governed())]).hexdigest()
 
     def governed(self) -> dict[str, dict[str, Any]]:
         """Return the settings that govern calls, by section and key."""

@@ -381,7 +381,7 @@ def memory_guard(
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
-        config_digest=settings.digest(),
+        config_digest=settings.digest(keys.tenant("default")),
         predecessor=None,
     )
     ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.config import Settings
 from guardrail.core.types import Json
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.policy.own_texts import OwnTexts
 from guardrail.policy.state_reads import ALL_STATE, StateReads
@@ -45,10 +46,13 @@ class CurrentPolicies:
         engine: Engine,
         data: Mapping[str, Json] | None,
         record: Callable[[str, Mapping[str, Any]], object],
+        *,
+        keys: Keys,
     ) -> None:
         """*data* is the policy data passed by the program. *record* writes an ``admin.*``
-        record.
+        record. *keys* are those of the log.
         """
+        self._keys = keys
         self._hold = PolicyHold()
         self.settings = settings
         self.engine = engine
@@ -88,6 +92,7 @@ class CurrentPolicies:
                 keep=keep_sources,
                 previous=previous.identity,
                 record=self._record,
+                keys=self._keys,
             )
             # Decisions in progress may still finish on the old engine, and their records identify
             # it.

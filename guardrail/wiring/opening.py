@@ -133,7 +133,7 @@ def create_log(
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,
-        config_digest=settings.digest(),
+        config_digest=settings.digest(keys.tenant("default")),
         predecessor=predecessor,
         tenant=settings.only_tenant,
     )

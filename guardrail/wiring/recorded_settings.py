@@ -11,12 +11,13 @@ from guardrail.config import Settings
 from guardrail.config.redaction_rules import redaction_rules
 from guardrail.core.log.record import decode, dumps
 from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.rules import Rules
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.types import Json
 from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
 
-__all__ = ["changed_settings", "recorded_values", "setting_codes"]
+__all__ = ["changed_settings", "keyed_profile", "recorded_values", "setting_codes"]
 
 _CODE = 16
 """Number of hex digits of a setting's code. They are enough to distinguish values, but too few to
@@ -38,6 +39,17 @@ def setting_codes(settings: Settings, keys: Keys) -> dict[str, str]:
         name: tenant.commitment([b"setting", name.encode(), dumps(value)]).hexdigest()[:_CODE]
         for name, value in _governed(settings).items()
     }
+
+
+def keyed_profile(rules: Rules, keys: Keys) -> str:
+    """Return the name of *rules* for records. If the settings have rules of their own, their digest
+    in it is keyed with the log's keys: a pattern may spell out a value that it must remove.
+    """
+    name, plus, digest = rules.profile.partition("+")
+    if not plus:
+        return name
+    keyed = keys.tenant("default").commitment([b"redaction", digest.encode()]).hexdigest()
+    return f"{name}+{keyed[:_CODE]}"
 
 
 def recorded_values(settings: Settings) -> dict[str, dict[str, Json]]:

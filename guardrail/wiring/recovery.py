@@ -85,7 +85,7 @@ def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
     return fields.genesis(
         nonce="",
         public_key=keys.public,
-        config_digest=settings.digest(),
+        config_digest=settings.digest(keys.tenant("default")),
         predecessor=None,
         tenant=settings.only_tenant,
     )

@@ -22,6 +22,7 @@ from guardrail.config import NO_SECTIONS, Settings
 from guardrail.core.log import fields as log_fields
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.ownership import denial_of, new_file
@@ -120,13 +121,14 @@ def load_again(
     keep: Callable[[Settings, LoadedEngine], PolicyHold],
     previous: PolicyIdentity,
     record: Callable[[str, Mapping[str, Any]], object],
+    keys: Keys,
 ) -> tuple[Settings, Engine, PolicyHold]:
     """Load the engine specified in the settings *read*. Return the settings in force, the engine,
     and the hold on its kept sources.
 
-    The sources are kept by *keep*, and then the ``admin.policy_loaded`` record is written; both are
-    durable when this returns. Raises the same exceptions as *load*, *keep* and *record*; in that
-    case, no new engine is left running.
+    *keys* are those of the log. The sources are kept by *keep*, and then the
+    ``admin.policy_loaded`` record is written; both are durable when this returns. Raises the same
+    exceptions as *load*, *keep* and *record*; in that case, no new engine is left running.
     """
     settings, changed, restart = reloaded(current, read)
     engine = load(settings)
@@ -138,7 +140,7 @@ def load_again(
             {
                 "policy": log_fields.policy(engine.identity),
                 "previous": log_fields.policy(previous),
-                "config": settings.digest(),
+                "config": settings.digest(keys.tenant("default")),
                 "changed": changed,
                 "restart": restart,
             },

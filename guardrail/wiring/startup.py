@@ -63,7 +63,7 @@ def record_start(
     """
     from guardrail.core.version import __version__
 
-    digest, codes = settings.digest(), setting_codes(settings, keys)
+    digest, codes = settings.digest(keys.tenant("default")), setting_codes(settings, keys)
     values = recorded_values(settings)
     proofs = Proofs(keys.signing(actor=current_actor(), epochs=False), journal.log)
     detail: dict[str, Any] = {
@@ -78,9 +78,10 @@ def record_start(
         if before is not None:
             known = before.codes
             changed = _changed_names(known, codes) if known is not None else None
+            # The digest of a start of an earlier version has another form, but the codes do not.
             # This is written before the start, because the start hides the change from later
             # starts. If the process dies in between, the next start finds the change again.
-            if before.digest != digest or changed:
+            if changed or (changed is None and before.digest != digest):
                 changes = None
                 if changed is not None and known is not None:
                     changes = changed_settings(

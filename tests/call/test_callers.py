@@ -26,11 +26,14 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, Denied, LedgerError, UsageError
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.reasons import reason_of
 from guardrail.system.yielding import yields_inside
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from tests.support.projects import new_project
+
+KEYS = Keys.ephemeral().tenant("default")
 
 
 @pytest.fixture
@@ -181,7 +184,7 @@ def test_verified_principals_need_an_issuer(tmp_path: Path) -> None:
 def test_who_must_be_known_is_among_the_settings_whose_change_is_recorded() -> None:
     """It decides how calls are governed."""
     loose = Settings().override(identity={"require": "any"})
-    assert loose.digest() != Settings().digest()
+    assert loose.digest(KEYS) != Settings().digest(KEYS)
     assert Settings().governed()["identity"]["require"] == "asserted"
 
 

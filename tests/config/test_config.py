@@ -12,6 +12,9 @@ import pytest
 from guardrail.config import NO_SECTIONS, AccessSettings, Settings, access_rule, find
 from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
+from guardrail.keys.log_key import Keys
+
+KEYS = Keys.ephemeral().tenant("default")
 
 
 def write(folder: Path, text: str) -> Path:
@@ -204,17 +207,22 @@ def test_the_environment_overrides_paths() -> None:
 def test_the_digest_speaks_of_how_calls_are_governed() -> None:
     """Paths do not change it, limits do."""
     settings = Settings()
-    assert settings.override(ledger={"path": "other.db"}).digest() == settings.digest()
-    assert settings.override(policy={"workers": 2}).digest() != settings.digest()
-    assert settings.override(tools={"unknown_arguments": "refuse"}).digest() != settings.digest()
-    assert settings.override(tools={"unknown_arguments": "accept"}).digest() == settings.digest()
+    assert settings.override(ledger={"path": "other.db"}).digest(KEYS) == settings.digest(KEYS)
+    assert settings.override(policy={"workers": 2}).digest(KEYS) != settings.digest(KEYS)
+    assert settings.digest(Keys.ephemeral().tenant("default")) != settings.digest(KEYS)
+    assert settings.override(tools={"unknown_arguments": "refuse"}).digest(KEYS) != settings.digest(
+        KEYS
+    )
+    assert settings.override(tools={"unknown_arguments": "accept"}).digest(KEYS) == settings.digest(
+        KEYS
+    )
 
 
 def test_settings_of_the_proxy_govern_calls_only_if_they_are_set() -> None:
     """Addresses and limits of the listener do not change the digest; who is believed does."""
     settings = Settings()
     for same in ({"listen": "127.0.0.1:1"}, {"max_streams": 5}, {"tools": "/other.json"}):
-        assert settings.override(proxy=same).digest() == settings.digest()
+        assert settings.override(proxy=same).digest(KEYS) == settings.digest(KEYS)
     for other in (
         {"peers": "10.0.0.1"},
         {"identity_header": "x-user"},
@@ -222,7 +230,7 @@ def test_settings_of_the_proxy_govern_calls_only_if_they_are_set() -> None:
         {"approval_wait_s": 0},
         {"outcome_wait_s": 10},
     ):
-        assert settings.override(proxy=other).digest() != settings.digest()
+        assert settings.override(proxy=other).digest(KEYS) != settings.digest(KEYS)
 
 
 def test_settings_that_were_only_found_send_no_keys_of_callers_anywhere(

@@ -20,6 +20,7 @@ from guardrail.config import Settings
 from guardrail.errors import ConfigError, IdentityError, UsageError
 from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import TokenVerifier
+from guardrail.keys.log_key import Keys
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.tokens import (
@@ -33,6 +34,8 @@ from tests.support.tokens import (
     token_guard,
 )
 from tests.support.waiting import until
+
+KEYS = Keys.ephemeral().tenant("default")
 
 
 def called(guard: Guard, **how: Any) -> str:
@@ -295,8 +298,8 @@ def test_an_event_loop_never_waits_for_a_key_set() -> None:
 def test_settings_with_issuers_have_their_own_digest(tmp_path: Path) -> None:
     """Which names the issuer and a URL, but no path."""
     one = settings_for("/a/jwks.json")
-    assert one.digest() == settings_for("/b/jwks.json").digest()
-    assert one.digest() != settings_for("https://x/jwks").digest()
+    assert one.digest(KEYS) == settings_for("/b/jwks.json").digest(KEYS)
+    assert one.digest(KEYS) != settings_for("https://x/jwks").digest(KEYS)
     assert "/a/" not in json.dumps(one.governed())
     again = Settings().override(identity={"issuers": one.identity.issuers})
     assert again.identity.issuers == one.identity.issuers

@@ -12,6 +12,7 @@ from guardrail.authoring.check import check
 from guardrail.authoring.evaluate import evaluate
 from guardrail.authoring.test import run_tests
 from guardrail.errors import Denied
+from guardrail.keys.log_key import Keys
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import installed_folder, installed_modules, load_policies
@@ -210,7 +211,9 @@ def test_the_policies_in_use_name_the_state_that_they_read(
 ) -> None:
     write_policy(tmp_path, COUNTED)
     chosen = settings(tmp_path)
-    current = CurrentPolicies(chosen, load_engine(chosen), None, lambda *_: None)
+    current = CurrentPolicies(
+        chosen, load_engine(chosen), None, lambda *_: None, keys=Keys.ephemeral()
+    )
     try:
         assert current.state_reads - {"recent"} == S | P
         write_policy(tmp_path, 'allow contains "a" if true\n')

@@ -27,6 +27,7 @@ from guardrail.errors import (
     LedgerOpenError,
     PolicyLoadError,
 )
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from guardrail.wiring import current_policies
@@ -254,8 +255,9 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
     detail: Any = loaded["detail"]
     assert detail["changed"] == ["policy.deadline_ms", "policy.workers"]
     assert detail["restart"] == ["policy.input"]
-    assert detail["config"] != guard._policies.settings.override(policy={"workers": 1}).digest()
-    assert detail["config"] == guard._policies.settings.digest()
+    keys = Keys.load(guard._policies.settings.key_path).tenant("default")
+    assert detail["config"] != guard._policies.settings.override(policy={"workers": 1}).digest(keys)
+    assert detail["config"] == guard._policies.settings.digest(keys)
 
 
 def test_what_the_environment_names_is_named_with_its_variable(
@@ -337,7 +339,9 @@ def test_a_child_forked_during_a_reload_can_close_its_policies(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The child has no thread that would end the reload."""
-    policies = CurrentPolicies(Settings(), StaticPolicy(allow()), None, lambda *_: None)
+    policies = CurrentPolicies(
+        Settings(), StaticPolicy(allow()), None, lambda *_: None, keys=Keys.ephemeral()
+    )
     reloading, end = threading.Event(), threading.Event()
 
     def load_again(*_: object, **__: object) -> None:

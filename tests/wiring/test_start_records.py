@@ -4,6 +4,7 @@ refused.
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import sys
 from collections.abc import Mapping
@@ -15,9 +16,11 @@ import pytest
 from guardrail import Guard
 from guardrail.call.journal import Journal
 from guardrail.config import Settings
+from guardrail.config.redaction_rules import redaction_rules
 from guardrail.core.log.record import decode, dumps
 from guardrail.core.redaction.marks import is_mark
 from guardrail.errors import LedgerError, PolicyLoadError
+from guardrail.keys.log_key import Keys
 from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.storage import SQLiteStorage
@@ -156,7 +159,7 @@ def test_settings_that_are_others_than_those_of_the_genesis_are_recorded_at_the_
     start(settings, policy={"workers": 2})
     [change] = changes(settings)
     assert (change["changed"], change["changes"], change["since"]) == (None, None, None)
-    assert change["previous"] == settings.digest()
+    assert change["previous"] == settings.digest(Keys.load(settings.key_path).tenant("default"))
 
 
 def test_a_log_key_that_moves_to_a_signer_is_recorded(settings: Settings, tmp_path: Path) -> None:
@@ -248,6 +251,38 @@ def test_values_that_are_lists_and_tables_are_recorded_whole(settings: Settings)
     assert pattern["class"] == "codename"
     assert all(map(is_mark, pattern["patterns"]))
     assert "BLUEBIRD" not in str(admin(settings))
+
+
+def test_a_value_that_is_not_shown_can_not_be_found_by_trying_candidates(
+    settings: Settings,
+) -> None:
+    """Whoever knows all other settings and the value itself finds no digest of it in the log. A
+    change of it is recorded nevertheless.
+    """
+    made = settings.override(redaction={"patterns": {"codename": ["PROJECT-BLUEBIRD-7"]}})
+    with Guard.open(made) as guard, guard.session(principal="alice"):
+        guard.call("x", {}, lambda: None)
+        guard.reload()
+    start(settings, redaction={"patterns": {"codename": ["PROJECT-BLUEBIRD-8"]}})
+    text = b"\n".join(every_line(settings)).decode()
+    assert '"standard/1+' in text
+    for value in (made.governed(), made.redaction.patterns, made.redaction.keys):
+        assert hashlib.sha256(dumps(value)).hexdigest()[:16] not in text
+    assert redaction_rules(made.redaction).profile not in text
+    [change] = changes(settings)
+    assert change["changed"] == ["redaction.patterns"]
+    assert change["digest"] != change["previous"]
+
+
+def test_a_start_of_an_earlier_version_with_another_kind_of_digest_is_no_change(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The codes of its settings are those of now."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Settings, "digest", lambda self, _: "ab" * 32)
+        start(settings)
+    start(settings)
+    assert changes(settings) == []
 
 
 def test_a_very_large_value_is_recorded_by_its_size(settings: Settings) -> None:

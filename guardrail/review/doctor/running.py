@@ -10,10 +10,12 @@ from typing import Any
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.core.times import record_time
+from guardrail.errors import KeysError
+from guardrail.keys.log_key import Keys
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor.result import Check, CheckState
+from guardrail.review.doctor.result import Check, CheckState, without_doctor
 from guardrail.review.terminal import one_line
 from guardrail.review.values import obj, text
 
@@ -38,7 +40,17 @@ def running(settings: Settings) -> Check:
             if isinstance(digest, str):
                 process = text(record, "origin", "process")
                 in_force[process] = _InForce.parse(record, digest)
-    now = settings.digest()
+    try:
+        keys = Keys.load(settings.key_path, signer=settings.keys.signer)
+    except KeysError as error:
+        return Check(
+            "running",
+            CheckState.UNKNOWN,
+            "the settings of running guards can be compared only with the log's keys: "
+            f"{error.message}",
+            without_doctor(error.hint),
+        )
+    now = settings.digest(keys.tenant("default"))
     others = sorted({each.pid for each in in_force.values() if each.digest != now})
     waiting = [each for each in in_force.values() if each.restart]
     changed = _changed(settings)

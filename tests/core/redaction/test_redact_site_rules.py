@@ -13,7 +13,10 @@ from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.rules import BUILT_IN, Rules
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import ConfigError
+from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
+
+KEYS = Keys.ephemeral().tenant("default")
 
 KEYS = TenantKeys(b"\x02" * 32, "default")
 
@@ -136,7 +139,7 @@ def test_the_settings_digest_covers_the_rules_and_is_otherwise_unchanged(tmp_pat
     path = tmp_path / "guardrail.toml"
     path.write_text(SITE)
     path.chmod(0o600)
-    assert Settings.load(path).digest() != Settings().digest()
+    assert Settings.load(path).digest(KEYS) != Settings().digest(KEYS)
     assert "keys" not in Settings().governed()["redaction"]
 
 

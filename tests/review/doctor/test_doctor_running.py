@@ -51,6 +51,12 @@ def test_a_guard_that_has_reloaded_its_settings_runs_with_those_of_the_file(
         assert again.state is CheckState.NOTE
         assert "guardrail.toml was changed after process" in again.found
         assert running(written(2000)).state is CheckState.NOTE
+        keys = Settings.load(config).key_path
+        keys.rename(tmp_path / "away")
+        blind = running(Settings.load(config))
+        assert blind.state is CheckState.UNKNOWN
+        assert "only with the log's keys" in blind.found
+        (tmp_path / "away").rename(keys)
         program.stdin.write("reload\n")
         program.stdin.flush()
         assert program.stdout.readline() == "loaded\n"
