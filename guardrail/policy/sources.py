@@ -22,6 +22,7 @@ from guardrail.policy.literal_times import malformed_arguments
 from guardrail.policy.named_zones import named_zones
 from guardrail.policy.source_bytes import to_bytes
 from guardrail.policy.state_reads import StateReads, state_reads_in
+from guardrail.policy.used_library import used_names
 from guardrail.system.input_files import open_input
 from guardrail.system.ownership import explain_error
 
@@ -131,8 +132,8 @@ def installed_folder() -> Path:
 def load_policies(
     paths: Sequence[Path], *, data: Mapping[str, Json] | None = None, zones: Sequence[str] = ()
 ) -> PolicySet:
-    """Read every module and ``data.json`` below *paths*, and add the installed composition and
-    library.
+    """Read every module and ``data.json`` below *paths*, and add the installed composition and the
+    modules of the library that they use.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
     are followed. Names that begin with a dot are skipped, and a policy below such a name is
@@ -153,7 +154,7 @@ def load_policies(
             "it contains no policy module",
             "guardrail init writes a starter policy",
         )
-    own = [*installed_modules()]
+    own = [*_used_modules([source.text for source in [*reader.modules, *reader.tests]])]
     if reader.findings:
         raise PolicyLoadError(reader.findings)
     modules = tuple(sorted([*own, *reader.modules], key=lambda source: (source.key, source.text)))
@@ -197,6 +198,21 @@ def installed_modules() -> Iterator[ModuleSource]:
         for name, text in texts.items():
             key = f"{INSTALLED}{folder}/{name}"
             yield ModuleSource(name=key, key=key, text=text, installed=True)
+
+
+def _used_modules(texts: Sequence[str]) -> Iterator[ModuleSource]:
+    """Yield the composition, and the modules of the library that *texts* use."""
+    own = [*installed_modules()]
+    folder = f"{INSTALLED}lib/"
+    library = {
+        source.key.removeprefix(folder).removesuffix(".rego"): source.text
+        for source in own
+        if source.key.startswith(folder)
+    }
+    used = {f"{folder}{name}.rego" for name in used_names(library, texts)}
+    for source in own:
+        if source.key in used or not source.key.startswith(folder):
+            yield source
 
 
 class _SourceReader:

@@ -29,12 +29,44 @@ def test_modules_and_tests_are_kept_apart(tmp_path: Path) -> None:
     assert "a.rego" in [source.key for source in loaded.modules]
 
 
-def test_the_composition_and_the_library_are_always_loaded(tmp_path: Path) -> None:
-    """Authors can't leave them out."""
-    loaded = load_policies([write(tmp_path, {"a.rego": ALLOW})])
-    keys = [source.key for source in loaded.modules if source.installed]
-    assert "guardrail:guardrail/main.rego" in keys
-    assert any(key.startswith("guardrail:lib/") for key in keys)
+OWN = ["guardrail:guardrail/main.rego", "guardrail:guardrail/policy.rego"]
+
+
+def installed(folder: Path, files: dict[str, str]) -> list[str]:
+    """Return the keys of guardrail's own modules that are loaded with *files*."""
+    return [s.key for s in load_policies([write(folder, files)]).modules if s.installed]
+
+
+def test_the_composition_is_always_loaded(tmp_path: Path) -> None:
+    """Authors can't leave it out."""
+    assert installed(tmp_path, {"a.rego": ALLOW}) == OWN
+
+
+@pytest.mark.parametrize("form", ["data.guardrail.lib.session.calls", "lib\n\t. session"])
+def test_the_modules_of_the_library_that_policies_use_are_loaded(tmp_path: Path, form: str) -> None:
+    """With the modules that these use."""
+    found = installed(tmp_path, {"a.rego": f"{ALLOW}# {form}\n"})
+    assert found == [*OWN, "guardrail:lib/identity.rego", "guardrail:lib/session.rego"]
+    assert installed(tmp_path, {"a.rego": ALLOW, "a_test.rego": form}) == found
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "import data.guardrail.lib",
+        "import data.guardrail.lib as l",
+        "data.guardrail.lib[x]",
+        'data.guardrail["lib"]["mail"]',
+        "data.guardrail[x].mail",
+        'data["guardrail"]["lib"].mail',
+        "data[x].y",
+    ],
+)
+def test_a_computed_reference_loads_the_whole_library(tmp_path: Path, form: str) -> None:
+    """It could lead to any module."""
+    found = installed(tmp_path, {"a.rego": f"{ALLOW}# {form}\n"})
+    every = {source.key for source in sources.installed_modules()}
+    assert set(found) == every
 
 
 def test_the_digest_is_the_same_in_another_folder(tmp_path: Path) -> None:

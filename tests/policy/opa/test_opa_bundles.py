@@ -94,7 +94,8 @@ def test_the_same_policies_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_a_bundle_holds_policies_library_schema_and_mask_and_no_tests(tmp_path: Path) -> None:
     """What a server needs, under roots that nobody else can add to."""
-    folder = policies(tmp_path / "p", more='deny contains "d" if data.limits.x > 5', other=1)
+    body = 'data.limits.x > 5; data.guardrail.lib.args.has("x")'
+    folder = policies(tmp_path / "p", more=f'deny contains "d" if {{ {body} }}', other=1)
     (folder / "p_test.rego").write_text("package guardrail.policy_test\n\ntest_x if true\n")
     found = members(make_bundle([folder]).content)
     assert set(found) >= {
