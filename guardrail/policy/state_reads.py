@@ -1,5 +1,5 @@
 """Finds the session state that policies read, so that the guard loads and passes only that
-(``guardrail.lib.session``).
+(``guardrail.lib.session`` and others).
 
 The answer may contain a section that is never read, but never lacks one that is: a rule that reads
 a missing section would not fire. So a read that this module can't follow, such as a whole
@@ -17,7 +17,7 @@ from guardrail.core.state_reads import RECENT, SECTIONS
 from guardrail.policy.library_calls import SourceToken, literal, source_tokens
 from guardrail.policy.templates import without_templates
 
-__all__ = ["ALL_STATE", "StateRead", "StateReads", "state_reads_in"]
+__all__ = ["ALL_STATE", "STATE_MODULES", "StateRead", "StateReads", "state_reads_in"]
 
 StateReads: TypeAlias = frozenset[str]
 """Sections of the session state: some of ``session``, ``principal_state`` and ``agent_state``, and
@@ -25,17 +25,19 @@ StateReads: TypeAlias = frozenset[str]
 """
 ALL_STATE: Final[StateReads] = frozenset({*SECTIONS, RECENT})
 
-_LIBRARY: Final = ("data", "guardrail", "lib", "session")
+STATE_MODULES: Final = frozenset({"session", "flow"})
+"""The modules of the library that read session state."""
+_LIBRARY: Final = ("data", "guardrail", "lib")
 _SCOPES: Final[Mapping[str, StateReads]] = {
     "session": frozenset({"session"}),
     "principal": frozenset({"principal_state"}),
     "agent": frozenset({"agent_state"}),
 }
-"""The section that a function of the library reads, by its first argument."""
+"""The section that a function of such a module reads, by its first argument."""
 _FIXED: Final[Mapping[str, StateReads]] = {
     "first_seen": frozenset({"session", "principal_state"}),
 }
-"""The sections that functions of the library read whose first argument is no scope."""
+"""The sections that functions of such modules read whose first argument is no scope."""
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -154,10 +156,13 @@ def _of_library(written: Sequence[SourceToken], index: int, start: tuple[str, ..
     """
     names, end = _path_at(written, index)
     path = (*start, *names[1:])
-    if path[: len(_LIBRARY)] != _LIBRARY:
+    depth = len(_LIBRARY)
+    if path[:depth] != _LIBRARY or len(path) == depth:
         # A part of the path is computed, so it can lead to the library.
         return ALL_STATE if _LIBRARY[: len(path)] == path else frozenset()
-    function = path[len(_LIBRARY) :]
+    if path[depth] not in STATE_MODULES:
+        return frozenset()
+    function = path[depth + 1 :]
     if len(function) != 1 or not _ends(written, end, "("):
         return ALL_STATE
     if function[0] in _FIXED:

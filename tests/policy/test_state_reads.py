@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from guardrail.keys.log_key import Keys
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.opa.program import OpaProgram
 from guardrail.policy.sources import installed_folder, installed_modules, load_policies
-from guardrail.policy.state_reads import ALL_STATE, StateReads, state_reads_in
+from guardrail.policy.state_reads import ALL_STATE, STATE_MODULES, StateReads, state_reads_in
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.wiring.current_policies import CurrentPolicies
 from guardrail.wiring.engines import load_engine
@@ -74,6 +75,8 @@ READS = [
     ("the library with a computed scope", f'{LIB}.before("se" + "ssion", ["a"])', ALL_STATE),
     ("the library with an unknown scope", f'{LIB}.before("team", ["a"])', ALL_STATE),
     ("the library without a scope", f'{LIB}.first_seen(["a"])', S | P),
+    ("a flow of information", 'data.guardrail.lib.flow.free_of("agent", ["a"])', A),
+    ("a flow with an unknown scope", 'data.guardrail.lib.flow.free_of(x, ["a"])', ALL_STATE),
     ("a value of the library", f"x := {LIB}.unknown", ALL_STATE),
     ("the library as a value", f"x := {LIB}", ALL_STATE),
     ("the library by a variable", 'some n in ["session"]; data.guardrail.lib[n].x', ALL_STATE),
@@ -154,9 +157,21 @@ def test_text_that_ends_early_is_read_to_its_end(text: str) -> None:
 def test_the_other_modules_of_guardrail_read_no_state() -> None:
     """Their texts are not searched when policies are loaded."""
     for source in installed_modules():
-        found = [] if source.key.endswith("lib/session.rego") else _own_reads(source.text)
-        assert found == [], source.key
+        if source.key.removeprefix("guardrail:lib/").removesuffix(".rego") not in STATE_MODULES:
+            assert _own_reads(source.text) == [], source.key
     assert load_policies([installed_folder() / "starter"]).state_reads == NONE
+
+
+@pytest.mark.parametrize("name", sorted(STATE_MODULES))
+def test_the_functions_that_read_state_begin_with_a_scope(name: str) -> None:
+    """So a literal there says which section they read."""
+    text = (installed_folder() / "lib" / f"{name}.rego").read_text("utf-8")
+    functions = set(re.findall(r"^default (\w+)\(", text, re.MULTILINE)) - {"first_seen"}
+    assert functions
+    for function in functions:
+        first = re.findall(rf"^{function}\((\w+)", text, re.MULTILINE)
+        assert set(first) <= {"scope", "_"}, function
+        assert "scope" in first, function
 
 
 def _own_reads(text: str) -> list[int]:
