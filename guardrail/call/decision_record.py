@@ -31,8 +31,9 @@ from guardrail.core.log.record import Draft, dumps
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.redaction.marks import normalised
 from guardrail.core.redaction.redactor import Inspection, View
-from guardrail.core.state_reads import ReadStates
-from guardrail.core.types import Effect, Enforcement, Json, JsonObject, PolicyIdentity, Rule
+from guardrail.core.state_changes import decided_call
+from guardrail.core.state_reads import CallDecided, ReadStates, StateText
+from guardrail.core.types import Effect, Enforcement, Json, PolicyIdentity, Rule
 from guardrail.identity.session import SessionState
 from guardrail.tools.tool import Tool
 
@@ -93,7 +94,7 @@ class Recorder:
         *,
         said: AssertedFacts,
         name: str | None = None,
-        states: Mapping[str, JsonObject] | None = None,
+        states: Mapping[str, StateText] | None = None,
     ) -> bytes:
         tool = request.tool
         return dumps(
@@ -163,8 +164,7 @@ class Recorder:
         origin = state.origin(request.origin)
         rules = [self._rule(prepared, entry) for entry in verdict.rules]
         labels = [state.supplied(label) for label in verdict.labels]
-        name = _recorded_tool_name(request)
-        value = {} if view is None else view.value
+        name, value = _recorded_tool_name(request), {} if view is None else view.value
         supplied = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The model can make up any name for an undeclared tool.
@@ -203,6 +203,7 @@ class Recorder:
             claim=_claim(decided),
             obeys=obeys_of(decided),
             reads=_reads(decided),
+            change=_change(decided, record, tool.labels),
         )
         return draft, origin
 
@@ -285,6 +286,7 @@ class Recorder:
             claim=_claim(decided),
             obeys=obeys_of(decided),
             reads=_reads(decided),
+            change=_change(decided, record, ()),
         )
 
     def identity(self) -> dict[str, Any]:
@@ -394,6 +396,15 @@ def _reads(decided: Decided) -> ReadStates | None:
     if decided.reply is None:  # the policy did not decide
         return states.reads._replace(compared=())
     return states.reads
+
+
+def _change(
+    decided: Decided, record: Mapping[str, Any], labels: Sequence[str]
+) -> CallDecided | None:
+    """Return the change that *record* makes to the states of the caller, or None if no policy reads
+    any. *labels* are those of the tool in the recorded input.
+    """
+    return None if decided.prepared.request.states is None else decided_call(record, labels)
 
 
 def _releases(decided: Decided) -> bool:

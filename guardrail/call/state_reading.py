@@ -24,8 +24,9 @@ from guardrail.core.state_reads import (
     CallerStates,
     ReadStates,
     StateKey,
+    StateText,
 )
-from guardrail.core.types import Cause, Json, JsonObject
+from guardrail.core.types import Cause, Json
 from guardrail.errors import LedgerError
 from guardrail.identity.session import SessionState
 from guardrail.ledger.session_states import STATE_BEHIND, STATE_CHANGED
@@ -76,7 +77,11 @@ class StateReader:
         states = self._journal.ledger.states
         if not states.is_followed:
             yield from self._read_ledger()
-        subjects, changes = request.state.subjects, _changes(request.state)
+        subjects = request.state.subjects
+        # Policies that a reload has just replaced may have read no states.
+        changes = (
+            _changes(request.state) if request.states is None else request.states.reads.changes
+        )
         read: dict[str, tuple[StateKey, ...]] = {
             name: subjects[name] for name in SECTIONS if name in wanted
         }
@@ -134,8 +139,8 @@ def widest_subject(state: SessionState, wanted: Collection[str]) -> StateKey | N
 
 
 def recorded_states(
-    states: Mapping[str, JsonObject], state: SessionState
-) -> Mapping[str, JsonObject]:
+    states: Mapping[str, StateText], state: SessionState
+) -> Mapping[str, StateText]:
     """Return *states* without the values that the session knows to be sensitive now. It is the same
     object if nothing had to be removed.
 
@@ -143,11 +148,11 @@ def recorded_states(
     """
     if not state.memory.added:
         return states
-    made: dict[str, JsonObject] = {}
+    made: dict[str, StateText] = {}
     for name, each in states.items():
-        recent = each["recent"]
+        recent = each.document["recent"]
         shown = [_shown(entry, state) for entry in recent] if isinstance(recent, list) else []
-        made[name] = each if shown == recent else {**each, "recent": shown}
+        made[name] = each if shown == recent else StateText.of({**each.document, "recent": shown})
     return states if made == states else made
 
 

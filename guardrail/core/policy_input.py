@@ -13,7 +13,8 @@ from typing import cast
 
 from guardrail.core.decision import CONTRACT
 from guardrail.core.hidden import hidden
-from guardrail.core.state_reads import SESSION
+from guardrail.core.log.record import JsonText, dumps
+from guardrail.core.state_reads import SESSION, StateText
 from guardrail.core.types import Assurance, Json, JsonObject, Session
 
 __all__ = [
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 _NO_ZONES: Mapping[str, int] = MappingProxyType({})
-_NO_STATES: Mapping[str, JsonObject] = MappingProxyType({})
+_NO_STATES: Mapping[str, StateText] = MappingProxyType({})
 
 
 @hidden
@@ -135,12 +136,12 @@ def build(
     framework: JsonObject | None = None,
     action: str = "tools/call",
     zones: Mapping[str, int] = _NO_ZONES,
-    states: Mapping[str, JsonObject] = _NO_STATES,
+    states: Mapping[str, StateText] = _NO_STATES,
 ) -> JsonObject:
-    """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
-    ``model_input`` and ``framework_input``. *zones* maps the names of time zones to the seconds by
-    which they are ahead of UTC at *time*. *states* holds the states that the policy reads, by the
-    name of their section (``core.session_state``).
+    """Return the whole input document, for ``dumps``. *time* is RFC 3339 UTC; *model* and
+    *framework* come from ``model_input`` and ``framework_input``. *zones* maps the names of time
+    zones to the seconds by which they are ahead of UTC at *time*. *states* holds the states that
+    the policy reads, by the name of their section (``core.session_state``).
     """
     document: JsonObject = {
         "subject": session.subject,
@@ -169,10 +170,10 @@ def build(
         },
     }
     if states:
-        context = cast("JsonObject", document["context"])
-        context.update(states)
-        if SESSION in states:
-            context[SESSION] = {**states[SESSION], **session.session}
+        context = cast("dict[str, object]", document["context"])
+        for name, state in states.items():
+            text = state.json_of(dumps(session.session["id"])) if name == SESSION else state.json
+            context[name] = JsonText(text)
     return document
 
 

@@ -1,8 +1,10 @@
-"""The states that a decision has read, so that they can be compared when it is recorded."""
+"""The states of sessions, principals and agents: their keys, versions, texts and changes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Final, NamedTuple, TypeAlias
 
 from guardrail.core.types import JsonObject
@@ -13,10 +15,13 @@ __all__ = [
     "RECENT",
     "SECTIONS",
     "SESSION",
+    "CallDecided",
+    "CallEnded",
     "CallerStates",
     "ReadState",
     "ReadStates",
     "StateKey",
+    "StateText",
     "StateVersion",
 ]
 
@@ -42,6 +47,71 @@ class StateVersion(NamedTuple):
     """Number of the newest record that changed the state."""
 
 
+class StateText:
+    """One state as the policy sees it: JSON with sorted keys, which is made once for many calls."""
+
+    __slots__ = ("_document", "_head", "_tail")
+
+    def __init__(self, head: bytes, tail: bytes) -> None:
+        """*head* holds the members of the JSON object before the key ``id``, *tail* those after
+        it.
+        """
+        self._head, self._tail = head, tail
+        self._document: JsonObject | None = None
+
+    @classmethod
+    def of(cls, document: JsonObject) -> StateText:
+        """Return the text of *document*, a state."""
+        parts: tuple[JsonObject, JsonObject] = ({}, {})
+        for name, value in document.items():
+            parts[name > "id"][name] = value
+        head, tail = (
+            json.dumps(part, ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode()
+            for part in parts
+        )
+        return cls(head[:-1], tail[1:])
+
+    @property
+    def json(self) -> bytes:
+        """The state as JSON."""
+        return self._head + b"," + self._tail
+
+    def json_of(self, session: bytes) -> bytes:
+        """Return the state as JSON, with *session* (the JSON text of an id) as ``id``."""
+        return b'%b,"id":%b,%b' % (self._head, session, self._tail)
+
+    @property
+    def document(self) -> JsonObject:
+        """The state as a value. It is shared, and must not be changed."""
+        if self._document is None:
+            self._document = json.loads(self.json)
+        return self._document
+
+
+class CallDecided(NamedTuple):
+    """The change that a decision makes to the states of its caller."""
+
+    call: str
+    keys: tuple[StateKey, ...]
+    """The states that it changes."""
+    tool: str
+    effect: str
+    labels: Sequence[str]
+    """The labels of an admitted call: those of the policy, and those of the tool."""
+    amounts: Mapping[str, Decimal]
+    begin: bytes
+    """JSON text of the call in ``recent``, up to the value of ``outcome``."""
+    end: bytes
+    """JSON text of the call in ``recent``, from there to the value of ``time``."""
+
+
+class CallEnded(NamedTuple):
+    """The change that an outcome makes to the states of its call's caller."""
+
+    call: str
+    status: str
+
+
 class ReadState(NamedTuple):
     """One state that a decision has read."""
 
@@ -62,7 +132,7 @@ class ReadStates(NamedTuple):
 class CallerStates(NamedTuple):
     """The states that a call gives to the policy."""
 
-    sections: Mapping[str, JsonObject]
+    sections: Mapping[str, StateText]
     """States by the name of their section."""
     reads: ReadStates
     wanted: frozenset[str] = frozenset()

@@ -19,7 +19,7 @@ from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.redactor import Redactor, is_structured
 from guardrail.core.redaction.session_memory import BLANK, LOCK, Memory
 from guardrail.core.schema.snapshot import copy_json
-from guardrail.core.session_state import subject_names
+from guardrail.core.state_changes import subject_names
 from guardrail.core.state_reads import StateKey
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError

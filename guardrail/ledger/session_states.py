@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode_or_none
 from guardrail.core.session_state import CallStates
-from guardrail.core.state_reads import AGENT, ReadState, ReadStates, StateKey
-from guardrail.core.types import JsonObject
+from guardrail.core.state_reads import AGENT, ReadState, ReadStates, StateKey, StateText
+from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
 from guardrail.ledger.steps import hash_lines
@@ -37,6 +37,7 @@ written many records. Nothing was written.
 OUTDATED = frozenset({STATE_CHANGED, STATE_BEHIND})
 """Error codes of decisions that must be made again."""
 
+_TYPES = frozenset({"call.decision", "call.outcome"})
 _DECISION, _OUTCOME = b'"type":"call.decision"', b'"type":"call.outcome"'
 
 
@@ -65,17 +66,16 @@ class FollowedStates:
 
     def read(
         self, subjects: Mapping[str, Sequence[StateKey]], *, recent: bool
-    ) -> tuple[dict[str, JsonObject], tuple[ReadState, ...]]:
+    ) -> tuple[dict[str, StateText], tuple[ReadState, ...]]:
         """Return the state of each subject, by the name of its section, and the versions to compare
         when the decision is recorded. *subjects* holds the names of each subject in the records.
-        The states are shared, and must not be changed. If *recent* is False, they lack the recent
-        calls.
+        If *recent* is False, the states lack the recent calls.
         """
         self._after_fork()
         with self._lock:
             states = self._states
             return (
-                {name: states.document(k, recent=recent) for name, k in subjects.items()},
+                {name: states.text(k, recent=recent) for name, k in subjects.items()},
                 tuple(ReadState(tuple(keys), states.version(keys)) for keys in subjects.values()),
             )
 
@@ -118,6 +118,38 @@ class FollowedStates:
             grown = hash_lines(rows, known.copy(), edge.size, edge.encode(), lines.append)
             self._advance(grown, lines)
             return True
+
+    def follow_own(
+        self,
+        rows: TreeRows,
+        drafts: Sequence[Draft],
+        answers: Sequence[Receipt | LedgerError],
+        tail: Tail,
+    ) -> None:
+        """Advance to *tail* after this process has committed the records of *drafts*, of which
+        *answers* holds the receipts, in order. Their lines need not be read again. Raises
+        ``LedgerError``, and any error from *rows*.
+        """
+        self._after_fork()
+        written = [
+            (draft.change, answer)
+            for draft, answer in zip(drafts, answers, strict=True)
+            if isinstance(answer, Receipt) and draft.type in _TYPES
+        ]
+        with self._lock:
+            known = self._edge
+            if (
+                known is not None
+                and known.size == tail.committed.size
+                and known.roots == tail.committed.roots
+                and all(change is not None for change, _ in written)
+            ):
+                for change, receipt in written:
+                    assert change is not None
+                    self._states.apply(change, receipt.seq, receipt.ts)
+                self._edge = tail.edge
+                return
+        self.catch_up(rows, tail.edge)
 
     def refused_drafts(
         self, rows: TreeRows, drafts: Sequence[Draft], tail: Tail, refused: Mapping[int, object]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from guardrail import Denied, Guard
@@ -86,6 +88,46 @@ def test_the_state_outlives_the_process(tmp_path: Path) -> None:
         assert call(guard)
     with guarded(tmp_path, limited(3)) as guard:
         assert [call(guard), call(guard)] == [True, False]
+
+
+def test_a_process_knows_its_own_records_as_others_read_them(tmp_path: Path) -> None:
+    """It takes them from its drafts, and does not read their lines."""
+
+    def decide(document: dict[str, Any]) -> dict[str, Any]:
+        denied = document["action"]["properties"]["args"]["amount"] == 3
+        return deny("three") if denied else {**allow("ok"), "labels": ["seen"]}
+
+    def known(guard: Guard) -> Any:
+        journal_of(guard).requests.read_states()
+        keys = {
+            "session": [("session", "default", "s")],
+            "principal_state": [("principal_state", "default", "", "alice")],
+            "agent_state": [("agent_state", "default", "bot")],
+        }
+        texts, versions = journal_of(guard).ledger.states.read(keys, recent=True)
+        return {name: text.json for name, text in texts.items()}, versions
+
+    def opened() -> AbstractContextManager[Guard]:
+        return guarded(tmp_path, StaticPolicy(decide, state_reads=EVERYTHING))
+
+    def pay(guard: Guard, amount: int, body: Body) -> None:
+        schema = {"type": "object", "properties": {"amount": {"type": "number"}, "to": {}}}
+        guard.declare("pay", schema=schema, amounts=["/amount"], target=["/to"], labels=["money"])
+        with guard.session(id="s", principal="alice", agent="bot"), suppress(Denied, OSError):
+            guard.call("pay", {"amount": amount, "to": f"caf\u00e9 {amount}"}, run=body)
+
+    with opened() as guard, opened() as other:
+        for amount in range(6):
+            pay(guard, amount, Body(OSError()) if amount == 4 else Body())
+        pay(other, 1, Body())
+        pay(guard, 2, Body())
+        with opened() as fresh:
+            assert known(guard) == known(other) == known(fresh)
+            document = orjson.loads(known(fresh)[0]["session"])
+    assert (document["calls"], document["denied"], document["labels"]) == (7, 1, ["money", "seen"])
+    assert [each["outcome"] for each in document["recent"]] == [
+        *("ok", "ok", "ok", "", "error", "ok", "ok", "ok")
+    ]
 
 
 def test_calls_of_other_guards_count(tmp_path: Path) -> None:

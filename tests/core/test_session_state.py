@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -9,8 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core import session_state
-from guardrail.core.session_state import EMPTY, MOST_RECENT, CallStates, caller_keys, joined
+from guardrail.core import call_tally, session_state
+from guardrail.core.call_tally import EMPTY, MOST_RECENT
+from guardrail.core.joined_states import joined
+from guardrail.core.log.record import JsonText, dumps
+from guardrail.core.session_state import CallStates
+from guardrail.core.state_changes import caller_keys
+from guardrail.core.state_reads import StateText
+from guardrail.errors import RecordError
 
 
 def decision(seq: int, **changes: Any) -> dict[str, Any]:
@@ -157,7 +164,7 @@ def test_denied_calls_never_push_admitted_ones_out_of_the_recent_calls() -> None
 
 
 def test_tools_beyond_the_limit_are_counted_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session_state, "MOST_TOOLS", 64)
+    monkeypatch.setattr(call_tally, "MOST_TOOLS", 64)
     states = after(*(decision(seq, tool={"name": f"tool{seq}"}) for seq in range(70)))
     states.take(outcome(70, "C69"))
     tools: Any = states.document([SESSION])["by_tool"]
@@ -235,6 +242,58 @@ def test_idle_states_are_packed_and_the_least_recent_dropped(
     assert states.keys_of("C0") == ()
     assert states.keys_of("C13")[1:] == (PRINCIPAL, AGENT)
     assert states.document([PRINCIPAL])["in_flight"] == 18
+
+
+def test_the_recent_calls_have_a_limit_in_bytes() -> None:
+    """Otherwise, the states could leave no room for anything else in a record."""
+    long = [decision(seq, target=["x" * 150] * 20) for seq in range(30)]
+    states = after(*long, decision(30))
+    document: Any = states.document([SESSION])
+    assert len(dumps(document["recent"])) < call_tally.MOST_RECENT_BYTES + 1_000
+    assert 1 < len(document["recent"]) < 30
+    assert document["recent"][-1]["time"] == decision(30)["ts"]
+    assert not document["recent_complete"]
+    assert not document["by_tool"]["pay"]["recent_complete"]
+
+
+@pytest.mark.parametrize("recent", [True, False])
+def test_the_text_of_a_state_is_the_canonical_form_of_its_document(recent: bool) -> None:
+    first = decision(1, amounts={"/a": 0.5}, target=["caf\u00e9", None, 10**30])
+    states = after(first, decision(2, tool={"name": "a"}), outcome(3, "C1", 'odd "status"'))
+    text = states.text([SESSION], recent=recent)
+    assert text.json == dumps(text.document)
+    assert text.json_of(b'"s1"') == dumps({**text.document, "id": "s1"})
+    again = StateText.of(text.document)
+    assert (again.json, again.json_of(b"1")) == (text.json, text.json_of(b"1"))
+    assert text.document["calls"] == 2
+    assert bool(text.document["recent"]) == recent
+
+
+def test_a_state_is_part_of_any_document() -> None:
+    text = after(decision(1)).text([SESSION])
+    shown: Any = {"state": JsonText(text.json), "number": 1}
+    assert json.loads(dumps(shown)) == {"state": text.document, "number": 1}
+    shown["number"] = 10**30  # more than the fast encoder takes
+    assert json.loads(dumps(shown)) == {"state": text.document, "number": 10**30}
+    with pytest.raises(RecordError):
+        dumps({"number": 10**30, "other": object()})
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"amounts": {"/a": "many"}},
+        {"amounts": 5},
+        {"target": None},
+        {"principal": "alice"},
+        {"seq": "1"},
+        {"tool": {"name": "\ud800"}, "target": ["\ud800"]},
+    ],
+)
+def test_a_malformed_decision_changes_no_state_in_part(changes: dict[str, Any]) -> None:
+    states = after(decision(1), {**decision(2), **changes})
+    for key in (SESSION, PRINCIPAL, AGENT):
+        assert states.document([key])["calls"] == 1
 
 
 _EVENTS = st.lists(

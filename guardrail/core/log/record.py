@@ -20,7 +20,7 @@ from guardrail.core.claims import Claim
 from guardrail.core.log.effects import EffectStep, step_of_fields
 from guardrail.core.log.places import Place, places_of
 from guardrail.core.log.suspensions import ObeyedSuspension, SuspensionLink, link_of
-from guardrail.core.state_reads import ReadStates
+from guardrail.core.state_reads import CallDecided, CallEnded, ReadStates
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
 
@@ -31,6 +31,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_LINE",
     "Draft",
+    "JsonText",
     "decode",
     "decode_or_none",
     "dumps",
@@ -67,11 +68,28 @@ _OPTIONS = (
 )
 
 
-def _plain_text(value: object) -> str:
+class JsonText:
+    """A value that is already written as canonical JSON."""
+
+    __slots__ = ("text",)
+
+    def __init__(self, text: bytes) -> None:
+        self.text = text
+
+
+def _plain_text(value: object) -> str | orjson.Fragment:
     # orjson is configured to refuse subclasses of str. This returns their text without running
     # their code.
     if isinstance(value, str):
         return str.__str__(value)
+    if isinstance(value, JsonText):
+        return orjson.Fragment(value.text)
+    raise TypeError
+
+
+def _read_text(value: object) -> Any:
+    if isinstance(value, JsonText):
+        return json.loads(value.text)
     raise TypeError
 
 
@@ -94,6 +112,7 @@ def dumps(value: object) -> bytes:
             sort_keys=True,
             ensure_ascii=False,
             allow_nan=False,
+            default=_read_text,
             separators=(",", ":"),
         )
         encoded = text.encode("utf-8")
@@ -180,6 +199,10 @@ class Draft:
     """The states of sessions that a decision has read. The draft is refused if one of them has
     changed since. None if no policy reads states.
     """
+    change: CallDecided | CallEnded | None = None
+    """The change that this record makes to the states. It may be missing from a decision that has
+    read no states.
+    """
 
     @classmethod
     def build(
@@ -193,6 +216,7 @@ class Draft:
         claim: Claim | None = None,
         obeys: ObeyedSuspension | None = None,
         reads: ReadStates | None = None,
+        change: CallDecided | None = None,
     ) -> Draft:
         """Serialise *fields*: the whole record, including ``type``, ``log`` and ``v``, except
         ``prev``, ``seq`` and ``ts``.
@@ -214,9 +238,10 @@ class Draft:
                 ),
                 code="record.too_large",
             )
-        call, places = fields.get("call"), places_of(fields)
+        call, places, type_ = fields.get("call"), places_of(fields), str(fields["type"])
+        ended = type_ == "call.outcome"
         return cls(
-            type=str(fields["type"]),
+            type=type_,
             call=str(call) if call is not None else None,
             opens=opens,
             process=process,
@@ -230,6 +255,7 @@ class Draft:
             link=link_of(fields),
             effect=step_of_fields(fields),
             reads=reads,
+            change=CallEnded(str(call), str(fields.get("status"))) if ended else change,
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

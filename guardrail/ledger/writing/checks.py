@@ -8,6 +8,7 @@ import contextlib
 from collections.abc import Sequence
 
 from guardrail.core.log.record import Draft
+from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger import claims, effects
 from guardrail.ledger.names import SessionNames
@@ -46,11 +47,17 @@ class DraftChecks:
         refused |= self.states.refused_drafts(store, drafts, tail, refused)
         return refused
 
-    def follow(self, store: AppendingStorage, tail: Tail) -> None:
+    def follow(
+        self,
+        store: AppendingStorage,
+        drafts: Sequence[Draft],
+        answers: Sequence[Receipt | LedgerError],
+        tail: Tail,
+    ) -> None:
         """Advance the states of sessions to *tail*, which is committed, so that the next call reads
-        them up to date.
+        them up to date. *answers* holds the receipts of *drafts*.
         """
         if self.states.is_followed:
             # If this fails, the next decision that has read a state finds out why.
             with contextlib.suppress(LedgerError, SQLiteError):
-                self.states.catch_up(store, tail.edge)
+                self.states.follow_own(store, drafts, answers, tail)

@@ -300,7 +300,8 @@ class Committer:
             for draft in drafts:
                 if draft.judged is not None and (problem := store.unproved_since(draft, tail)):
                     raise self.health.seal(problem)
-            answers = self._add_all(store, drafts, tail)[len(self._owed) :]
+            added = self._add_all(store, drafts, tail)
+            answers = added[len(self._owed) :]
             following = self.checks.names.matches(tail.committed)
             for rotation in rotations:
                 store.rotate(rotation, tail)
@@ -312,14 +313,14 @@ class Committer:
         except (LedgerError, KeysError, SQLiteError, OSError) as error:
             raise self._undo(store, taken, error, committing=committing) from None
         if following:
-            added = zip(taken, answers, strict=True)
-            made = [each.draft.session for each, is_ in added if isinstance(is_, Receipt)]
+            pairs = zip(taken, answers, strict=True)
+            made = [each.draft.session for each, is_ in pairs if isinstance(is_, Receipt)]
             self.checks.names.advance(tail.edge, [name for name in made if name is not None])
         self._owed.clear()
         self._epochs.mark_durable()
         self.known.last = (tail.seq, tail.leaf)
         self.health.trouble = ""
-        self.checks.follow(store, tail)
+        self.checks.follow(store, drafts, added, tail)
         # The next process need not wait until this one's callers have their receipts.
         self._files.lock.release()
         return self._acknowledge(taken, answers)
