@@ -54,6 +54,10 @@ class ProxySettings:
         "header with the caller's access token, which is verified if [identity] names issuers; "
         "authorization is possible if the model's API needs no key in it",
     )
+    agent_token_header: str = text_field(
+        "x-guardrail-agent-identity",
+        "header with the access token or JWT-SVID of the caller's agent, which is verified as well",
+    )
     tools: Path = text_field(
         Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
     )

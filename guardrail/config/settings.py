@@ -416,6 +416,8 @@ def _governed_proxy(proxy: ProxySettings) -> dict[str, Any]:
         found["proxy"] = {name: getattr(proxy, name) for name in names}
     if proxy.token_header != usual.token_header:
         found["proxy_token"] = {"token_header": proxy.token_header}
+    if proxy.agent_token_header != usual.agent_token_header:
+        found["proxy_agent_token"] = {"agent_token_header": proxy.agent_token_header}
     if proxy.allow_fields:
         found["proxy_fields"] = {"allow_fields": proxy.allow_fields}
     return found

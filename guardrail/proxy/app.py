@@ -155,8 +155,9 @@ class Proxy:
 
     async def _handle(self, incoming: Incoming, out: Outgoing) -> None:
         of_litellm = (incoming.method, incoming.path) == ("POST", LITELLM_PATH)
-        route = None if of_litellm else find_route(incoming.method, incoming.path)
+        # A caller that is not accepted does not learn which routes are served.
         identity = await self._callers.identify(incoming.scope)
+        route = None if of_litellm else find_route(incoming.method, incoming.path)
         if route is not None and route.api is None:
             await pass_on(self._shared, route, incoming, out)
             return

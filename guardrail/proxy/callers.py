@@ -55,9 +55,11 @@ class RequestIdentity:
     way and no access token states the agent.
     """
     session: SessionScope | None = None
-    """A session of the caller that has no calls, if an access token states the caller."""
+    """A session of the caller that has no calls, if a token states the caller or the agent."""
     token: SecretText | None = None
     """The access token that states the caller, or None."""
+    agent_token: SecretText | None = None
+    """The agent's own token, or None."""
 
     @property
     def program(self) -> Agent | None:
@@ -69,9 +71,14 @@ class RequestIdentity:
     @property
     def opening(self) -> dict[str, Any]:
         """The arguments with which ``Guard.session`` opens a session of the caller."""
-        if self.token is not None:
-            return {"token": self.token.reveal(), "agent": self.agent}
-        return {"principal": self.principal, "agent": self.agent}
+        made: dict[str, Any] = {"agent": self.agent}
+        if self.token is None:
+            made["principal"] = self.principal
+        else:
+            made["token"] = self.token.reveal()
+        if self.agent_token is not None:
+            made["agent_token"] = self.agent_token.reveal()
+        return made
 
 
 class CallerIdentity:
@@ -110,7 +117,7 @@ class CallerIdentity:
         client that is not a peer sends the peers' header.
         """
         facts = facts_of(scope)
-        peer = None if facts.client is None else _plain(facts.client[0])
+        peer = _address_of(facts)
         named = values_of(scope["headers"], self._header.encode()) if self._header else []
         if peer is not None and peer in self._peers:
             # The peer's own user and token identify the peer, not the caller.
@@ -156,8 +163,17 @@ def _peer(text: str) -> _Address:
         raise ConfigError(
             "[proxy] peers: each must be an IP address",
             code="config.peers",
-            hint="for example 10.0.0.7",
+            hint="for example 10.0.0.7; a client of a Unix socket has no address, so it can't be a "
+            "peer (docs/proxy.md)",
         ) from None
+
+
+def _address_of(facts: ConnectionFacts) -> _Address | None:
+    """Return the address of the client, or None if it has none, as on a Unix socket."""
+    try:
+        return None if facts.client is None else _plain(facts.client[0])
+    except ValueError:  # some servers pass the path of the socket
+        return None
 
 
 def _plain(text: str) -> _Address:

@@ -71,8 +71,8 @@ _KINDS = {
     413: _Kind("invalid_request_error", "request_too_large"),
     504: _Kind("server_error", "timeout_error"),
 }
-_NOT_YOURS = frozenset({"identity.session", "identity.peer"})
-"""Error codes for identities that belong to a different caller."""
+_NOT_YOURS = frozenset({"identity.session", "identity.peer", "identity.agent"})
+"""Error codes for identities that belong to a different caller or agent."""
 _TENANTS = frozenset({"identity.tenant", "identity.tenant_disabled"})
 """Error codes for tenants that are not served."""
 _TOKEN = "identity.token."  # noqa: S105 - the beginning of an error code

@@ -10,6 +10,7 @@ __all__ = [
     "SESSION",
     "Headers",
     "as_json",
+    "canonical_name",
     "credentials_in",
     "decoded",
     "to_client",
@@ -20,6 +21,7 @@ Headers = list[tuple[str, str]]
 
 SESSION = "x-guardrail-session"
 """The header that specifies the session of a request."""
+_OWN = "x-guardrail-"
 _OF_CALLER = "x-guardrail-token"
 _SECRET = re.compile(r"auth|key|token|secret|cookie|cred|passw|signature|jwt|bearer|cert|assertion")
 """Matches a name whose value may identify a caller."""
@@ -73,20 +75,39 @@ _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "d
 _OF_BODY = frozenset({"content-length", "content-encoding"})
 
 
+_OTHER_CHARACTERS = re.compile(r"[^a-z0-9]")
+
+
+def canonical_name(name: str) -> str:
+    """Return the name of a header in the one spelling that stands for all those that a server could
+    take for the same: in lower case, with ``-`` for every character that is no letter or digit.
+    CGI and its successors pass ``x_user`` and ``x-user`` to programs as the same variable.
+    """
+    return _OTHER_CHARACTERS.sub("-", name.lower())
+
+
 def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return the headers as strings, with names in lower case."""
     return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
 
 
 def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Headers:
-    found = [(name.lower(), value) for name, value in headers]
+    """Return the headers without those of one connection and without those in *drop*, in whatever
+    spelling. Headers of guardrail's own are never passed on.
+    """
+    found = [(name.lower(), canonical_name(name), value) for name, value in headers]
     named = {
-        each.strip().lower()
-        for name, value in found
+        canonical_name(each.strip())
+        for _, name, value in found
         if name == "connection"
         for each in value.split(",")
     }
-    return [(name, value) for name, value in found if name not in _HOP | named | drop]
+    without = _HOP | named | {canonical_name(each) for each in drop}
+    return [
+        (sent, value)
+        for sent, name, value in found
+        if name not in without and not name.startswith(_OWN)
+    ]
 
 
 def to_upstream(
@@ -101,7 +122,7 @@ def to_upstream(
     kept = [
         (name, value)
         for name, value in _end_to_end(headers, drop)
-        if not name.startswith(("x-guardrail-", "x-forwarded-"))
+        if not canonical_name(name).startswith("x-forwarded-")
     ]
     return [*kept, ("accept-encoding", "identity")] if governed else kept
 
@@ -137,5 +158,4 @@ def to_client(headers: Headers, *, same_body: bool) -> Headers:
     describe the bytes of the body are kept.
     """
     drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY
-    kept = _end_to_end(headers, drop)
-    return [(name, value) for name, value in kept if not name.startswith("x-guardrail-")]
+    return _end_to_end(headers, drop)

@@ -44,8 +44,8 @@ class Shared:
     def identity_headers(self) -> frozenset[str]:
         """The headers that identify the caller to the proxy, in lower case."""
         settings = self.settings
-        names = settings.identity_header.lower(), settings.token_header.lower()
-        return frozenset(name for name in names if name)
+        names = settings.identity_header, settings.token_header, settings.agent_token_header
+        return frozenset(name.lower() for name in names if name)
 
     def approval_wait_s(self, session: SessionScope) -> float:
         """Return the number of seconds that a call in *session* waits for approval: 0 if the

@@ -73,6 +73,16 @@ def test_nobody_else_may_name_the_caller(client: str) -> None:
     assert PLAIN.identify(request("10.0.0.8", b"root", caller="ci")).principal.id == "ci"
 
 
+@pytest.mark.parametrize("client", [None, ("", 0), ("/run/guardrail.sock", 0), ("unix:", 0)])
+def test_a_client_of_a_unix_socket_is_no_peer(client: Any) -> None:
+    """Other servers than guardrail's can have one: the client has no address, or a path as one."""
+    scope = {**request("::1"), "client": client}
+    assert CallerIdentity(PEER).identify(scope).principal.assurance is Assurance.ABSENT
+    with pytest.raises(IdentityError) as wrong:
+        CallerIdentity(PEER).identify({**request("::1", b"root"), "client": client})
+    assert wrong.value.code == "identity.peer"
+
+
 def test_a_remote_caller_is_named_by_its_token_or_not_at_all() -> None:
     identity = PLAIN.identify(request("10.0.0.8", caller="ci"))
     found = identity.principal
@@ -108,6 +118,7 @@ def test_a_loopback_caller_is_the_user_who_runs_it() -> None:
         {"peers": ("10.0.0.7",), "identity_header": "Authorization"},
         {"peers": ("10.0.0.7",), "identity_header": "x user"},
         {"peers": ("proxy.example.com",), "identity_header": "x-user"},
+        {"peers": ("/run/proxy.sock",), "identity_header": "x-user"},
         {"peers": ("10.0.0.0/8",), "identity_header": "x-user"},
     ],
 )

@@ -41,6 +41,18 @@ def test_a_request_passes_without_the_headers_of_its_own_connection() -> None:
     assert governed == [*PASSED, ("accept-encoding", "identity")]
 
 
+@pytest.mark.parametrize("governed", [True, False])
+def test_no_spelling_of_a_header_that_stays_here_passes(governed: bool) -> None:
+    """Servers pass ``x_user`` and ``x-user`` to programs as the same variable."""
+    stays = [each for each in OWN if each[0] != "X-Hop"]
+    for mark in "_.!~":
+        spelled = [(name.replace("-", mark), value) for name, value in stays]
+        passed = to_upstream([*spelled, *PASSED], governed=governed, identity=frozenset({"x-user"}))
+        kept = {name for name, _ in passed} - {"accept-encoding"}
+        assert kept == {name for name, _ in PASSED}
+    assert to_client([("X_Guardrail_Session", "s1")], same_body=True) == []
+
+
 def test_an_answer_passes_without_headers_about_a_body_that_was_changed() -> None:
     headers = [
         ("Content-Type", "application/json"),

@@ -146,6 +146,63 @@ def test_a_caller_token_still_names_the_program_unless_the_token_names_it(tmp_pa
     assert agents == [("nightly", "asserted"), ("bot", "verified")]
 
 
+AGENT_HEADER = "x-guardrail-agent-identity"
+
+
+@pytest.mark.parametrize("name", [AGENT_HEADER, "X-Workload"])
+def test_a_token_of_the_agent_states_the_agent_and_appears_nowhere(
+    tmp_path: Path, name: str
+) -> None:
+    """Beside that of the person, in a header that the upstream does not get in any spelling."""
+    bench = bench_of(tmp_path)
+    own = token(sub="support-bot", client_id="support-bot")
+    headers = {name: own, name.replace("-", "_"): own}
+    with served(bench.guard, agent_token_header=name) as proxy:
+        for _ in range(2):
+            assert proxy.client.post(
+                f"{proxy.base}/chat/completions", json=CHAT, headers={HEADER: token(), **headers}
+            ).is_success
+        (received, _) = proxy.upstream.requests
+    assert people(bench) == [("alice@example.com", "verified")] * 2
+    agents = [(each["agent"]["id"], each["agent"]["assurance"]) for each in bench.decisions]
+    assert agents == [("support-bot", "verified")] * 2
+    for part in (own, *own.split(".")):
+        assert part not in f"{bench.text}{received.headers}{received.raw!r}{proxy.log}"
+
+
+def test_a_token_of_the_agent_takes_the_place_of_a_program_and_not_of_a_person(
+    tmp_path: Path,
+) -> None:
+    """Without a token of its own, the person is asserted, and refused if it must be verified."""
+    path = tmp_path / "callers"
+    program = {"x_guardrail_token": add_token(path, "nightly")}
+    agent = {"x_guardrail_agent_identity": token(sub="support-bot")}
+    bench = bench_of(tmp_path, require="asserted")
+    peers = {"peers": ("127.0.0.1",), "identity_header": "x-user"}
+    with served(bench.guard, callers=path, **peers) as proxy:
+        for user in ("bob", "carol", "bob"):
+            assert proxy.ask(x_user=user, **program, **agent).status_code == 200
+    assert people(bench) == [(each, "asserted") for each in ("bob", "carol", "bob")]
+    assert {each["agent"]["id"] for each in bench.decisions} == {"support-bot"}
+    with served(bench_of(tmp_path).guard) as proxy:
+        assert proxy.ask(**agent).json()["error"]["code"] == "identity.token.missing"
+
+
+def test_tokens_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
+    """And a bad token of the agent is never ignored."""
+    bench = bench_of(tmp_path)
+    with served(bench.guard) as proxy:
+        for own, status, code in (
+            (token(sub="other-bot"), 403, "identity.agent"),
+            (token(sub="bot", act={"sub": "x"}), 403, "identity.agent"),
+            (token(sub="bot", number=1), 401, "identity.token.signature"),
+        ):
+            answer = proxy.ask(token(act=ACT), x_guardrail_agent_identity=own)
+            assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+        assert proxy.ask(token(act=ACT), x_guardrail_agent_identity=token(sub="bot")).is_success
+    assert len(bench.decisions) == 1
+
+
 def test_a_peer_passes_the_token_on_and_its_name_does_not_count(tmp_path: Path) -> None:
     """A name in a plain header is asserted, and only a peer may send it, with a token or not."""
     bench = bench_of(tmp_path, require="asserted")
@@ -199,6 +256,17 @@ def test_a_caller_without_a_token_is_refused_if_it_must_be_verified(tmp_path: Pa
     assert not bench.recorded
     (counted,) = bench.ledger.of("admin.requests_refused")
     assert counted["detail"]["reasons"] == {"identity.token.missing": 4}
+
+
+def test_a_stranger_does_not_learn_which_routes_are_served(tmp_path: Path) -> None:
+    """The status is 401 on every path, and 404 only for a verified caller."""
+    bench = bench_of(tmp_path)
+    own = {HEADER: token()}
+    with served(bench.guard) as proxy:
+        for path in ("/realtime", "/assistants", "/nowhere", "/%2e%2e/x", "", "/v1"):
+            url = f"{proxy.base}{path}"
+            assert proxy.client.get(url).status_code == 401
+            assert proxy.client.get(url, headers=own).status_code == 404
 
 
 def test_without_the_requirement_a_caller_without_a_token_is_asserted(tmp_path: Path) -> None:
@@ -573,6 +641,12 @@ async def test_a_flood_of_bad_tokens_leaves_nothing_behind(tmp_path: Path) -> No
         {"token_header": "x-api-key"},
         {"token_header": "X-Guardrail-Token"},
         {"token_header": "x-user", "peers": ("10.0.0.7",), "identity_header": "X-User"},
+        {"token_header": "x_user", "peers": ("10.0.0.7",), "identity_header": "X-User"},
+        {"token_header": "x_api_key"},
+        {"token_header": "x-guardrail-agent-identity"},
+        {"agent_token_header": ""},
+        {"agent_token_header": "authorization"},
+        {"agent_token_header": "x_guardrail_identity"},
     ],
 )
 def test_a_header_that_means_something_else_is_refused_at_the_start(
