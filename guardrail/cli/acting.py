@@ -7,8 +7,10 @@ in the table of commands says. The token is verified before the command does any
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
     from guardrail.config import Settings
     from guardrail.identity.actor import VerifiedActor
 
-__all__ = ["TOKEN_FILE", "ActingCommand", "acting_command", "token_of_command"]
+__all__ = ["TOKEN_FILE", "ActingCommand", "acting_command", "acting_on", "token_of_command"]
 
 _VARIABLE = "GUARDRAIL_TOKEN_FILE"
 _GIVEN = "guardrail.token_file"
@@ -88,7 +90,8 @@ class ActingCommand:
     def _changes(self, params: Mapping[str, Any]) -> bool:
         """Return True if this run of the command changes a ledger."""
         action = self._entry.instead
-        if self._entry.actor is not CommandActor.OPERATOR or params.get("dry_run"):
+        needs_token = self._entry.actor in (CommandActor.OPERATOR, CommandActor.TENANTS)
+        if not needs_token or params.get("dry_run"):
             return False
         return not action or params.get(action) is not None
 
@@ -121,18 +124,46 @@ def _actor(path: Path, params: Mapping[str, Any], kind: CommandActor) -> Verifie
     """Return the principal of the token in the file *path*. Raises ``IdentityError``,
     ``ConfigError``, or ``KeysError`` if the settings hide ids and the keys can't be read.
     """
-    from guardrail.core.redaction.detectors.scan import scan_secrets
     from guardrail.identity.actor import VerifiedActor, check_actor, read_token_file
     from guardrail.identity.tokens import FETCH_WAIT_S, TokenVerifier
-    from guardrail.wiring.opening import load_keys
 
     secret = read_token_file(path)
     settings = _settings(params)
     token = TokenVerifier(settings).verify(secret, wait=FETCH_WAIT_S)
     # An answer is checked against the tenant of its request.
     check_actor(token.identity, None if kind is CommandActor.APPROVER else settings)
-    id_ = token.identity.principal.id
+    recorded = functools.cache(
+        functools.partial(_recorded_id, token.identity.principal.id, settings)
+    )
+    if kind is not CommandActor.TENANTS:
+        recorded()  # if the keys can't be read, the command does nothing
+    return VerifiedActor(token, recorded)
+
+
+def _recorded_id(id_: str, settings: Settings) -> tuple[str, str]:
+    """Return *id_* as the ledger of *settings* contains it, and its form. Raises ``KeysError``."""
+    from guardrail.core.redaction.detectors.scan import scan_secrets
+    from guardrail.wiring.opening import load_keys
+
     if settings.identity.principal_form != "token" and not scan_secrets(id_):
-        return VerifiedActor(token, id_, "clear")
+        return id_, "clear"
     keys = load_keys(settings).tenant(settings.identity.tenant)
-    return VerifiedActor(token, keys.token("principal", id_), "token")
+    return keys.token("principal", id_), "token"
+
+
+@contextlib.contextmanager
+def acting_on(settings: Settings) -> Iterator[None]:
+    """Let the records that are written inside the block name the command's actor as the ledger of
+    *settings* does, which belongs to another tenant than the command's own. The keys of that ledger
+    are read for the first record, so they can be created inside the block.
+    """
+    from guardrail.identity.actor import VerifiedActor, acting_as
+
+    actor = token_of_command()
+    if actor is None:
+        yield
+        return
+    id_ = actor.token.identity.principal.id
+    recorded = functools.cache(functools.partial(_recorded_id, id_, settings))
+    with acting_as(VerifiedActor(actor.token, recorded)):
+        yield

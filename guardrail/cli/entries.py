@@ -37,6 +37,8 @@ class CommandActor(StrEnum):
     """Records of changes to the ledger as well. With ``[identity] require = "verified"``, a token
     is needed.
     """
+    TENANTS = "tenants"
+    """As ``OPERATOR``, but the records are in the ledger of another tenant than the command's."""
     STOPPER = "stopper"
     """As ``OPERATOR``, but no token is needed: whoever can stop calls must be able to do so even
     if no token can be verified.

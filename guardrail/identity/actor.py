@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,14 +34,14 @@ class VerifiedActor:
 
     token: VerifiedToken
     """The token, which is checked again for each record."""
-    id: str
-    """Recorded form of the principal's id."""
-    form: str
-    """``clear`` or ``token``, as for the principal of a call."""
+    recorded: Callable[[], tuple[str, str]]
+    """Returns the principal's id as the ledger contains it, and its form: ``clear`` or ``token``,
+    as for the principal of a call.
+    """
 
     def document(self) -> dict[str, str]:
         """Return the field ``actor``. Raises ``IdentityError`` if the token has expired, or can no
-        longer be verified.
+        longer be verified, and the exceptions of ``recorded``.
         """
         from guardrail.identity.tokens import EXPIRED
 
@@ -54,16 +54,17 @@ class VerifiedActor:
                 hint="get a new token, and run the command again",
             )
         principal = self.token.identity.principal
+        id_, form = self.recorded()
         found = {
-            "id": self.id,
+            "id": id_,
             "assurance": str(principal.assurance),
             "method": principal.method,
             "type": principal.type,
             "issuer": str(principal.issuer),
             "os_user": user_name(),
         }
-        if self.form != "clear":
-            found["form"] = self.form
+        if form != "clear":
+            found["form"] = form
         if principal.authenticated_at is not None:
             found["authenticated_at"] = principal.authenticated_at
         return found

@@ -55,11 +55,12 @@ def test_a_tenant_is_added_disabled_and_enabled(cli: Cli, project: Path) -> None
     made = Settings.load(file, environment={})
     assert made.of_tenant("acme").policy.path == (project / "policies",)
     found = [
-        (each["type"], each["detail"]["reason"])
+        (each["type"], each["detail"].get("reason"))
         for each in records(made.of_tenant("acme").ledger.path)
         if each["type"].startswith("admin.tenant_")
     ]
     assert found == [
+        ("admin.tenant_added", None),
         ("admin.tenant_disabled", "they left"),
         ("admin.tenant_disabled", "they left"),
         ("admin.tenant_enabled", "they are back"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from guardrail.cli.acting import acting_on
 from guardrail.cli.app import Exit, LazyGroup
 from guardrail.cli.entries import CommandActor, CommandEntry, CommandReads
 from guardrail.cli.options import json_option, settings_file_option
@@ -36,21 +37,21 @@ _HERE = "guardrail.cli.commands.tenants"
             "add",
             "Add a tenant, with a ledger and keys of its own.",
             reads=CommandReads.NO_RECORDS,
-            actor=CommandActor.OPERATOR,
+            actor=CommandActor.TENANTS,
         ),
         "disable": CommandEntry(
             _HERE,
             "disable",
             "Refuse the calls of a tenant.",
             reads=CommandReads.NO_RECORDS,
-            actor=CommandActor.OPERATOR,
+            actor=CommandActor.TENANTS,
         ),
         "enable": CommandEntry(
             _HERE,
             "enable",
             "Accept the calls of a tenant again.",
             reads=CommandReads.NO_RECORDS,
-            actor=CommandActor.OPERATOR,
+            actor=CommandActor.TENANTS,
         ),
     },
     short_help="List, add and disable tenants.",
@@ -95,7 +96,8 @@ def list_tenants(*, config: Path | None, as_json: bool) -> int:
 )
 @click.argument("name")
 def add(*, config: Path | None, as_json: bool, policies: Path | None, name: str) -> int:
-    """Add the tenant NAME to the settings file, and create its ledger and keys.
+    """Add the tenant NAME to the settings file, and create its ledger and keys. The ledger records
+    who added it.
 
     Running programs accept its sessions at once.
     """
@@ -110,8 +112,8 @@ def add(*, config: Path | None, as_json: bool, policies: Path | None, name: str)
             hint="correct --policies PATH",
         )
     made = add_table(_settings(config), name, policies)
-    with contextlib.closing(open_journal(made, epochs=False)[0]):
-        pass
+    with acting_on(made), contextlib.closing(open_journal(made, epochs=False)[0]) as journal:
+        journal.admin("tenant_added", {})
     if as_json:
         emit_json({"action": "add", **_described(made)})
         return Exit.YES
@@ -155,8 +157,10 @@ def _change(
     words = redacted_reason(reason, needed=f"guardrail tenants {command} {name}")
     made = set_disabled(_settings(config), name, disabled)
     if made.ledger.path.exists():
-        with contextlib.closing(open_journal(made, epochs=False)[0]) as journal:
+        with acting_on(made), contextlib.closing(open_journal(made, epochs=False)[0]) as journal:
             journal.admin(f"tenant_{command}d", {"reason": words})
+    else:
+        remark("not recorded: the tenant has no ledger yet", Style.WARN)
     if as_json:
         emit_json({"action": command, **_described(made)})
     else:
