@@ -25,7 +25,7 @@ StateReads: TypeAlias = frozenset[str]
 """
 ALL_STATE: Final[StateReads] = frozenset({*SECTIONS, RECENT})
 
-STATE_MODULES: Final = frozenset({"session", "flow"})
+STATE_MODULES: Final = frozenset({"session", "flow", "duty"})
 """The modules of the library that read session state."""
 _LIBRARY: Final = ("data", "guardrail", "lib")
 _SCOPES: Final[Mapping[str, StateReads]] = {

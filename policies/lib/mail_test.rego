@@ -17,13 +17,10 @@ test_addresses_that_can_be_read if {
 	mail.address("o'neil.a_b-c+x@a.example.com") == "o'neil.a_b-c+x@a.example.com"
 }
 
-local(size) := concat("", ["a" | some _ in numbers.range(1, size)])
-
 test_long_names if {
-	mail.domain(concat("@", [local(64), "example.com"])) == "example.com"
-	mail.domain(concat("@", [local(65), "example.com"])) == ""
-	dotted := concat("", [local(63), ".a"])
-	mail.domain(concat("@", [dotted, "example.com"])) == ""
+	mail.domain(sprintf("%064d@example.com", [0])) == "example.com"
+	mail.domain(sprintf("%065d@example.com", [0])) == ""
+	mail.domain(sprintf("%063d.a@example.com", [0])) == ""
 }
 
 # Each of these is delivered somewhere else, or nowhere, by some mail program.
