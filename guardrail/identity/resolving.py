@@ -38,8 +38,14 @@ def resolve_identity(
     actor = None if verified is None else verified.agent
     if workload is not None:
         actor = _own(workload, actor)
-    tenant = _tenant([each.tenant for each in (verified, workload) if each is not None], tenant)
-    of = identity.check_id(tenant or default_tenant, "tenant")
+    of = identity.check_id(_tenant(verified, tenant) or default_tenant, "tenant")
+    if workload is not None and workload.tenant not in (None, of):
+        raise IdentityError(
+            "the token of the agent belongs to another tenant than the session",
+            code="identity.tenant",
+            hint="use an agent of the caller's tenant; if the caller has no token that states it, "
+            "pass tenant= yourself",
+        )
     if verified is None:
         return (
             identity.principal(principal),
@@ -56,22 +62,22 @@ def resolve_identity(
     return verified.principal, _agent(actor, agent), of, verified.delegation
 
 
-def _tenant(stated: Sequence[str | None], passed: str | None) -> str | None:
-    """Return the tenant that the tokens state, or else the one that the program passed."""
-    named = {each for each in stated if each is not None}
-    if len(named) > 1:
-        raise IdentityError(
-            "the token of the agent belongs to another tenant than that of the caller",
-            code="identity.tenant",
-            hint="use an agent of the caller's tenant",
-        )
-    if passed is not None and named - {passed}:
+def _tenant(verified: VerifiedIdentity | None, passed: str | None) -> str | None:
+    """Return the tenant that the caller's token states, or else the one that the program passed.
+
+    The token of the agent never selects it: a person who belongs to no tenant would enter that of
+    any agent.
+    """
+    stated = None if verified is None else verified.tenant
+    if stated is None:
+        return passed
+    if passed not in (None, stated):
         raise IdentityError(
             "the token belongs to another tenant than the one that the program passed",
             code="identity.tenant",
             hint="omit tenant=: it is taken from the token",
         )
-    return next(iter(named), passed)
+    return stated
 
 
 def _own(workload: VerifiedIdentity, actor: Agent | None) -> Agent:

@@ -3,14 +3,17 @@
 A bearer token in ``Authorization`` (RFC 6750) becomes the session of the request:
 ``app.add_middleware(TokenSessions, guard=guard)`` for the whole application, or
 ``Depends(token_session(guard))`` for some of its routes. A request without a valid token does not
-reach the application: it gets status 401, or 503 if the issuer's keys can't be read. The body
-contains only a code, because messages name parts of the settings.
+reach the application: it gets status 401, or 403 if its tenant or its agent is not accepted, or 503
+if guardrail can't serve it at the moment: the issuer can't be asked, or the guard of its tenant
+can't be opened. The body contains only a code, because messages name parts of the settings.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from starlette.exceptions import HTTPException
@@ -18,7 +21,7 @@ from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
 from guardrail.call.scope import SessionScope
-from guardrail.errors import IdentityError
+from guardrail.errors import GuardrailError, IdentityError
 from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import PEER
 
@@ -36,8 +39,19 @@ _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+) *")
 _NO_BEARER: Final = "identity.bearer"
 _UNAVAILABLE: Final = frozenset({"identity.token.keys", "identity.token.introspection"})
 """Codes of tokens about which the issuer could not be asked."""
+_FORBIDDEN: Final = frozenset(
+    {"identity.agent", "identity.session", "identity.tenant", "identity.tenant_disabled"}
+)
+"""Codes of callers that are known, but not accepted."""
 _POLICY_VIOLATION: Final = 1008
-"""The code with which a web socket is closed (RFC 6455, section 7.4.1)."""
+_TRY_AGAIN: Final = 1013
+"""The codes with which a web socket is closed (RFC 6455, section 7.4.1, and its registry)."""
+_log = logging.getLogger(__name__)
+
+_AgentToken = Callable[[HTTPConnection], str | None]
+"""Returns the token of the agent that acts in a request, or None if it has none: one that the
+request contains, or the application's own. Must not block.
+"""
 
 
 class TokenSessions:
@@ -53,14 +67,15 @@ class TokenSessions:
         *,
         guard: Guard,
         agent: Agent | str | None = None,
+        agent_token: _AgentToken | None = None,
         public: Collection[str] = (),
     ) -> None:
-        """*agent* is the agent of the sessions, unless the token states one. Requests to the paths
-        in *public*, such as ``/health``, need no token and run outside a session.
+        """*agent* is the agent of the sessions, unless a token states one. *agent_token* returns
+        the agent's own token for a request, which is verified like that of the person. Requests to
+        the paths in *public*, such as ``/health``, need no token and run outside a session.
         """
         self._app = app
-        self._guard = guard
-        self._agent = agent
+        self._opener = _Opener(guard, agent, agent_token)
         self._public = frozenset(public)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
@@ -69,8 +84,8 @@ class TokenSessions:
             await self._app(scope, receive, send)
             return
         try:
-            session = await _open(self._guard, scope, self._agent)
-        except IdentityError as error:
+            session = await self._opener.open(scope)
+        except GuardrailError as error:
             await _refuse(scope, receive, send, error)
             return
         scope.setdefault("state", {})["guardrail"] = session
@@ -79,16 +94,18 @@ class TokenSessions:
 
 
 def token_session(
-    guard: Guard, *, agent: Agent | str | None = None
+    guard: Guard, *, agent: Agent | str | None = None, agent_token: _AgentToken | None = None
 ) -> Callable[[HTTPConnection], AsyncIterator[SessionScope]]:
     """Return a FastAPI dependency that opens the session of the request's bearer token, and closes
-    it after the endpoint. Pass the session to background tasks and streams explicitly.
+    it after the endpoint. Pass the session to background tasks and streams explicitly. *agent* and
+    *agent_token* have the same meaning as in ``TokenSessions``.
     """
+    opener = _Opener(guard, agent, agent_token)
 
     async def in_session(connection: HTTPConnection) -> AsyncIterator[SessionScope]:
         try:
-            session = await _open(guard, connection.scope, agent)
-        except IdentityError as error:
+            session = await opener.open(connection.scope)
+        except GuardrailError as error:
             status, headers = _answer(error)
             raise HTTPException(status, error.code, headers=headers) from None
         async with session:
@@ -97,12 +114,26 @@ def token_session(
     return in_session
 
 
-async def _open(guard: Guard, scope: _Scope, agent: Agent | str | None) -> SessionScope:
-    """Return the session of the token in a request. Raises ``IdentityError``."""
-    token = _token_in(scope)
-    client = scope.get("client")
-    PEER.set(None if client is None else str(client[0]))  # for the records of refused tokens
-    return await guard.asession(token=token.reveal(), agent=agent)
+@dataclass(frozen=True, slots=True)
+class _Opener:
+    """Opens the sessions of requests."""
+
+    guard: Guard
+    agent: Agent | str | None
+    agent_token: _AgentToken | None
+
+    async def open(self, scope: _Scope) -> SessionScope:
+        """Return the session of the token in a request. Raises ``GuardrailError``."""
+        token = _token_in(scope)
+        given = self.agent_token
+        own = SecretText(None if given is None else given(HTTPConnection(scope)))
+        client = scope.get("client")
+        PEER.set(None if client is None else str(client[0]))  # for the records of refused tokens
+        return await self.guard.asession(
+            token=token.reveal(),
+            agent=self.agent,
+            agent_token=own.reveal(),
+        )
 
 
 def _token_in(scope: _Scope) -> SecretText:
@@ -122,17 +153,22 @@ def _no_bearer(message: str) -> IdentityError:
     return IdentityError(message, code=_NO_BEARER, hint=hint)
 
 
-def _answer(error: IdentityError) -> tuple[int, dict[str, str]]:
+def _answer(error: GuardrailError) -> tuple[int, dict[str, str]]:
     """Return the status and the headers of a refusal (RFC 6750, section 3)."""
-    if error.code in _UNAVAILABLE:
+    if error.code in _FORBIDDEN:
+        return 403, {}
+    if error.code in _UNAVAILABLE or not isinstance(error, IdentityError):
+        # The client reads only the code, because the reason is the operator's business.
+        _log.error("a request is refused with 503: %s (%s)", error.message, error.hint)
         return 503, {}
     reason = "" if error.code == _NO_BEARER else ' error="invalid_token"'
     return 401, {"WWW-Authenticate": f"Bearer{reason}"}
 
 
-async def _refuse(scope: _Scope, receive: _Receive, send: _Send, error: IdentityError) -> None:
-    if scope["type"] == "websocket":
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION, "reason": error.code})
-        return
+async def _refuse(scope: _Scope, receive: _Receive, send: _Send, error: GuardrailError) -> None:
     status, headers = _answer(error)
+    if scope["type"] == "websocket":
+        code = _TRY_AGAIN if status == 503 else _POLICY_VIOLATION
+        await send({"type": "websocket.close", "code": code, "reason": error.code})
+        return
     await JSONResponse({"detail": error.code}, status, headers=headers)(scope, receive, send)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
 from guardrail.core.types import Principal
-from guardrail.errors import GuardrailError, IdentityError
+from guardrail.errors import ConfigError, GuardrailError, IdentityError, KeysError, PolicyError
 from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing
 from guardrail.proxy.callers import RequestIdentity
@@ -40,11 +40,15 @@ def _this_user(_scope: Scope) -> RequestIdentity:
     return RequestIdentity(Principal(user_name(), method="os_user"))
 
 
+_OF_OPERATOR = ConfigError | IdentityError | KeysError | PolicyError
+"""Errors whose message names settings and files, and no part of a request."""
+
+
 def _notice(error: Exception, failure: Failure) -> str:
     """Return a line for the operator about *failure*, which reports *error* to the client. If the
     client caused it, the line contains no text from the request.
     """
-    if isinstance(error, IdentityError) and failure.status >= 500:
+    if isinstance(error, _OF_OPERATOR) and failure.status >= 500:
         return f"a request failed: {error.message}; next: guardrail doctor"
     if failure.status < 500:
         return f"a request was refused: {failure.status} {failure.code}"

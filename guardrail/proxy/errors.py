@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from guardrail.errors import GuardrailError, IdentityError, LedgerError
+from guardrail.errors import (
+    ConfigError,
+    GuardrailError,
+    IdentityError,
+    KeysError,
+    LedgerError,
+    PolicyError,
+)
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.requested_tools import ModelRequestError
@@ -76,7 +83,8 @@ _NOT_YOURS = frozenset({"identity.session", "identity.peer", "identity.agent"})
 _TENANTS = frozenset({"identity.tenant", "identity.tenant_disabled"})
 """Error codes for tenants that are not served."""
 _TOKEN = "identity.token."  # noqa: S105 - the beginning of an error code
-_NO_KEYS = "identity.token.keys"
+_NOT_NOW = frozenset({"identity.token.keys", "identity.token.introspection"})
+"""Error codes for tokens about which the issuer could not be asked."""
 _OTHER = _Kind("server_error", "api_error")
 
 
@@ -138,6 +146,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(502, error.code, error.message, retry=False)
     if isinstance(error, IdentityError):
         return _failed_identity(error)
+    if isinstance(error, ConfigError | KeysError | PolicyError):  # the guard of a tenant
+        return Failure(503, error.code, "the tenant of this request can't be served at the moment")
     code = error.code if isinstance(error, GuardrailError) else "proxy.bug"
     return Failure(500, code, "guardrail could not handle the request", retry=False)
 
@@ -146,7 +156,7 @@ def _failed_identity(error: IdentityError) -> Failure:
     """Return the failure for a caller that is not accepted. Its message names neither the files and
     addresses of keys nor other tenants.
     """
-    if error.code == _NO_KEYS:
+    if error.code in _NOT_NOW:
         text = "access tokens of this issuer can't be verified at the moment; try again later"
         return Failure(503, error.code, text)
     if error.code in _TENANTS:

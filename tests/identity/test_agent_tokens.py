@@ -146,8 +146,12 @@ def test_the_next_call_notices_that_either_token_has_expired(tmp_path: Path) -> 
     ("people", "agents", "passed", "expected"),
     [
         ("acme", "acme", None, "acme"),
-        (None, "acme", None, "acme"),
+        (None, "acme", None, "identity.tenant"),
+        (None, "acme", "acme", "acme"),
+        (None, "default", None, "default"),
+        ("acme", None, None, "acme"),
         ("acme", None, "acme", "acme"),
+        ("acme", None, "globex", "identity.tenant"),
         (None, None, "acme", "acme"),
         ("acme", "globex", None, "identity.tenant"),
         (None, "acme", "globex", "identity.tenant"),
@@ -156,6 +160,7 @@ def test_the_next_call_notices_that_either_token_has_expired(tmp_path: Path) -> 
 def test_the_tenants_of_both_tokens_and_of_the_program_agree(
     tmp_path: Path, people: str | None, agents: str | None, passed: str | None, expected: str
 ) -> None:
+    """The token of the agent may agree with the tenant, and never selects it."""
     (tmp_path / "people.json").write_text(key_set(jwk()))
     (tmp_path / "agents.json").write_text(key_set(jwk("s1", number=1)))
     issuers = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,18 @@ from typing import Any
 import pytest
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import JSONResponse
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from guardrail import Guard, SessionScope
+from guardrail.errors import GuardrailError
 from guardrail.integrations.fastapi import TokenSessions, token_session
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from tests.support.projects import ALLOW_ALL
 from tests.support.tokens import jwk, key_server, key_set, settings_for, token, token_guard
 
 
@@ -109,6 +116,132 @@ def test_a_request_without_a_good_token_does_not_reach_the_application(tmp_path:
         pass
     assert (caught.value.code, caught.value.reason) == (1008, "identity.bearer")
     assert ledger.of("call.decision") == []
+
+
+TENANTS = """\
+[identity]
+require = "verified"
+[identity.issuers."https://login.example.com"]
+jwks = "jwks.json"
+audience = "https://orders.example.com"
+tenant_claim = "tid"
+[tenants.acme]
+[tenants.badpolicy]
+policy.path = "broken"
+[tenants.badledger]
+[tenants.closed]
+disabled = true
+"""
+
+
+@pytest.mark.parametrize("kind", ["middleware", "starlette", "dependency"])
+def test_a_tenant_that_can_not_be_served_never_fails_the_application(
+    tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The status is 403 if the caller's tenant is not accepted, and 503 if its guard can't be
+    opened; others are served. The reason is in the log, and not in the response.
+    """
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "policy.rego").write_text(ALLOW_ALL)
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "policy.rego").write_text("package guardrail.policy\nallow if {")
+    (tmp_path / "jwks.json").write_text(key_set(jwk()))
+    (tmp_path / "guardrail.toml").write_text(TENANTS)
+    ledger = tmp_path / "tenants" / "badledger" / "audit" / "ledger.db"
+    ledger.parent.mkdir(parents=True)
+    ledger.write_bytes(b"not a ledger" * 1000)
+    now = int(time.time())
+
+    def status(client: TestClient, tenant: str) -> tuple[int, Any]:
+        answer = client.get("/", headers=bearer(token(now=now, tid=tenant)))
+        assert str(tmp_path) not in answer.text
+        return answer.status_code, answer.json()
+
+    with Guard.open(tmp_path / "guardrail.toml") as guard:
+        client = TestClient(_application(kind, guard), raise_server_exceptions=True)
+        assert status(client, "acme") == (200, "acme")
+        for tenant, code in (("nobody", "identity.tenant"), ("closed", "identity.tenant_disabled")):
+            assert status(client, tenant) == (403, {"detail": code})
+        for tenant in ("badpolicy", "badledger"):
+            number, body = status(client, tenant)
+            assert (number, list(body)) == (503, ["detail"])
+            assert body["detail"] in {error.code for error in _opening_errors(guard, tenant)}
+        assert "refused with 503" in caplog.text
+        assert status(client, "acme") == (200, "acme")
+        if kind == "middleware":
+            with (
+                pytest.raises(WebSocketDisconnect) as caught,
+                client.websocket_connect("/", headers=bearer(token(now=now, tid="badledger"))),
+            ):
+                pass
+            assert caught.value.code == 1013
+    guard_closed = client.get("/", headers=bearer(token(now=now, tid="acme")))
+    assert (guard_closed.status_code, guard_closed.json()["detail"]) == (503, "usage.closed")
+
+
+def _opening_errors(guard: Guard, tenant: str) -> list[GuardrailError]:
+    with pytest.raises(GuardrailError) as caught:
+        guard.of_tenant(tenant)
+    return [caught.value]
+
+
+def _application(kind: str, guard: Guard) -> Any:
+    """Return an application that answers with the tenant of the request."""
+    if kind == "starlette":
+
+        async def plain(request: Request) -> JSONResponse:
+            return JSONResponse(request.state.guardrail.session.tenant)
+
+        return Starlette(
+            routes=[Route("/", plain)], middleware=[Middleware(TokenSessions, guard=guard)]
+        )
+    app = FastAPI()
+    if kind == "middleware":
+        app.add_middleware(TokenSessions, guard=guard)
+
+        @app.get("/")
+        def of_state(request: Request) -> str:
+            return str(request.state.guardrail.session.tenant)
+
+    else:
+        opened = Depends(token_session(guard))
+
+        @app.get("/")
+        def of_session(session: SessionScope = opened) -> str:
+            return session.session.tenant
+
+    return app
+
+
+def test_a_token_of_the_agent_states_the_agent(tmp_path: Path) -> None:
+    """It can be in the request, and a bad one is refused."""
+    guard, ledger = token_guard(tmp_path)
+    app = FastAPI()
+    app.add_middleware(
+        TokenSessions,
+        guard=guard,
+        agent_token=lambda request: request.headers.get("x-agent-identity"),
+    )
+
+    @app.get("/")
+    def endpoint() -> None:
+        guard.call("x", {}, lambda: None)
+
+    client = TestClient(app)
+    for own, code in (
+        (None, None),
+        (token(sub="support-bot"), None),
+        ("junk", "identity.token.malformed"),
+        (token(sub="bot", act={"sub": "other"}), "identity.agent"),
+    ):
+        headers = bearer(token()) | ({} if own is None else {"x-agent-identity": own})
+        answer = client.get("/", headers=headers)
+        assert (answer.json() or {}).get("detail") == code
+        assert answer.status_code == {None: 200, "identity.agent": 403}.get(code, 401)
+    agents = [
+        (each["agent"]["id"], each["agent"]["assurance"]) for each in ledger.of("call.decision")
+    ]
+    assert agents == [("", "absent"), ("support-bot", "verified")]
 
 
 def test_a_refused_token_is_recorded_with_the_address_of_its_client(tmp_path: Path) -> None:

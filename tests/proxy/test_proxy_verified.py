@@ -555,6 +555,41 @@ def test_one_listener_serves_several_tenants_only_by_their_tokens(project: Path)
     assert decided(project / "audit" / "ledger.db") == [("default", user_name(), "asserted")]
 
 
+@pytest.mark.parametrize("broken", ["policy", "ledger", "keys"])
+def test_a_tenant_that_can_not_be_served_fails_no_other(project: Path, broken: str) -> None:
+    """The client is told to come back later, and the operator why."""
+    with Guard.open(project / "guardrail.toml") as guard:
+        guard.of_tenant("acme")
+    folder = project / "tenants" / "acme" / "audit"
+    if broken == "policy":
+        policy = project / "policies" / "policy.rego"
+        (project / "broken").mkdir()
+        (project / "broken" / "policy.rego").write_text(policy.read_text() + "allow if {")
+        changed = TENANTS.replace("[tenants.acme]\n", '[tenants.acme]\npolicy.path = "broken"\n')
+        (project / "guardrail.toml").write_text(changed)
+    elif broken == "ledger":
+        (folder / "ledger.db").write_bytes(b"not a ledger" * 1000)
+    else:
+        for each in folder.rglob("*.key*"):
+            each.chmod(0o666)
+    with Guard.open(project / "guardrail.toml") as guard, served(guard) as proxy:
+        answer = proxy.ask(fresh(tid="acme"))
+        assert answer.status_code == 503
+        assert str(project) not in answer.text
+        assert proxy.ask(fresh(tid="globex")).status_code == 200
+        assert any("request failed" in line for line in proxy.log)
+
+
+def test_an_issuer_that_can_not_be_asked_is_no_fault_of_the_client(tmp_path: Path) -> None:
+    endpoint = table("http://127.0.0.1:9/introspect", tmp_path)
+    bench = bench_of(tmp_path, introspection=endpoint)
+    with served(bench.guard) as proxy:
+        answer = proxy.ask(token())
+    code = answer.json()["error"]["code"]
+    assert (answer.status_code, code) == (503, "identity.token.introspection")
+    assert "secret" not in answer.text
+
+
 def test_a_listener_of_one_tenant_refuses_tokens_of_others(project: Path) -> None:
     settings = Settings.load(project / "guardrail.toml").tenants["acme"]
     with Guard.open(settings) as guard, served(guard) as proxy:
