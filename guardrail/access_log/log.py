@@ -15,18 +15,18 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Collection, Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from guardrail.access_log.memory import AccessMemory
+from guardrail.access_log.selectors import SelectedNames, printable
 from guardrail.config import Settings, is_default_place
 from guardrail.config.log_names import new_log_name
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.record import FORMAT_VERSION, Draft
-from guardrail.core.redaction.plain_names import is_plain_name
 from guardrail.errors import (
     AccessError,
     GuardrailError,
@@ -40,7 +40,6 @@ from guardrail.errors import (
 )
 from guardrail.identity.actor import current_actor
 from guardrail.keys.log_key import Keys, discard_new_keys
-from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.half_moved import is_access_log_left, way_to_finish
 from guardrail.ledger.lease import own_origin
@@ -63,8 +62,6 @@ PATIENCE = 1.0
 """Seconds that a reader waits for its record to be written."""
 PATIENCE_CREATING = 3.0
 """Seconds that the first reader waits for the log to be created, which needs many syncs."""
-_MAX_TEXT = 500
-"""Maximum number of characters recorded for one part of a selector."""
 _SUFFIX = ".access.db"
 
 
@@ -80,6 +77,8 @@ class PlannedRead:
     """
     texts: Mapping[str, object] = field(default_factory=dict)
     """Free text that the reader searched for. It is redacted like the purpose."""
+    subjects: Collection[str] = ()
+    """Keys of *names* whose value names a principal, an agent or a tool (``principal:ID``)."""
     purpose: str = ""
     """The reader's reason. It is redacted before it is recorded."""
 
@@ -117,7 +116,7 @@ class _LedgerState:
 
     def document(self) -> dict[str, Any]:
         return {
-            "path": _printable(str(self.path)),
+            "path": printable(str(self.path)),
             "log": self.log,
             "size": self.size,
             "root": self.root,
@@ -205,7 +204,7 @@ def _examine(path: Path) -> _LedgerState:
             genesis = reader.genesis
             return _LedgerState(
                 path,
-                _printable(reader.log),
+                printable(reader.log),
                 size,
                 root,
                 is_access_log=by_name or genesis.get("holds") == HOLDS,
@@ -251,7 +250,9 @@ def _write(
     keys, writer = _open(settings, db, folder, memory)
     end = time.monotonic() + PATIENCE
     try:
-        draft = _draft(writer.log, examined, reading, keys.tenant("default"))
+        hide = settings.identity.principal_form == "token"
+        recorder = SelectedNames(keys.tenant("default"), hide_principals=hide)
+        draft = _draft(writer.log, examined, reading, recorder)
         seq = writer.append(draft).seq
         with contextlib.suppress(LedgerError):
             memory.keep(keys, writer.log)
@@ -263,7 +264,9 @@ def _write(
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
 
-def _draft(log: str, examined: _LedgerState, reading: PlannedRead, tokens: TenantKeys) -> Draft:
+def _draft(
+    log: str, examined: _LedgerState, reading: PlannedRead, selected: SelectedNames
+) -> Draft:
     record: dict[str, Any] = {
         "v": FORMAT_VERSION,
         "log": log,
@@ -272,8 +275,8 @@ def _draft(log: str, examined: _LedgerState, reading: PlannedRead, tokens: Tenan
         "origin": {**own_origin("cli"), "terminal": _terminal()},
         "command": reading.command,
         "ledger": examined.document(),
-        "selector": _selector(reading, tokens),
-        "purpose": _clean(reading.purpose, tokens) if reading.purpose else None,
+        "selector": selected.selector(reading.names, reading.subjects, reading.texts),
+        "purpose": selected.text(reading.purpose) if reading.purpose else None,
     }
     try:
         return Draft.build(record)
@@ -288,56 +291,6 @@ def _terminal() -> str | None:
         with contextlib.suppress(OSError):
             return os.ttyname(descriptor)
     return None
-
-
-def _selector(reading: PlannedRead, tokens: TenantKeys) -> dict[str, Any]:
-    named = {name: _recorded_name(value, tokens) for name, value in reading.names.items()}
-    return named | {name: _recorded_text(value, tokens) for name, value in reading.texts.items()}
-
-
-def _recorded_name(value: object, tokens: TenantKeys) -> Any:
-    """Return the recorded form of a name. Unless the name contains a secret, it is unchanged, so
-    that readers of the access log can see it.
-    """
-    if isinstance(value, bool | int) or value is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_recorded_name(item, tokens) for item in value]
-    text = _printable(str(value))
-    if is_plain_name(text):
-        return text
-    from guardrail.core.redaction.detectors.scan import scan_secrets
-    from guardrail.core.redaction.marks import normalised
-
-    if scan_secrets(normalised(text)):
-        return tokens.mark("secret")
-    return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
-
-
-def _recorded_text(value: object, tokens: TenantKeys) -> Any:
-    if isinstance(value, bool | int) or value is None:
-        return value
-    if isinstance(value, list | tuple):
-        return [_recorded_text(item, tokens) for item in value]
-    return _clean(str(value), tokens)
-
-
-def _clean(words: str, tokens: TenantKeys) -> str:
-    """Return free text with sensitive values removed, so that it may be recorded."""
-    from guardrail.core.redaction.redactor import Redactor
-    from guardrail.core.redaction.session_memory import Memory
-
-    memory = Memory()
-    redactor = Redactor(token=tokens.value_token, mark=tokens.mark)
-    clean = redactor.text(_printable(words), memory)
-    return clean if redactor.gate([clean], memory) is None else tokens.mark("secret")
-
-
-def _printable(text: str) -> str:
-    """Return *text* with everything that is not valid Unicode, such as bytes in a file name,
-    escaped.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 # -- the log ---------------------------------------------------------------------------------------

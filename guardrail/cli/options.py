@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from guardrail.ledger.reader import LedgerReader
 
 __all__ = [
+    "SUBJECT",
     "config_option",
     "json_option",
     "ledger_options",
@@ -34,6 +35,15 @@ __all__ = [
 T = TypeVar("T")
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path, readable=False)
+
+
+class _SubjectType(click.types.StringParamType):
+    """A text that names a principal, an agent or a tool. The access log contains it in the form in
+    which records contain ids.
+    """
+
+
+SUBJECT = _SubjectType()
 
 
 def _store_option(ctx: click.Context, parameter: click.Parameter, value: T) -> T:

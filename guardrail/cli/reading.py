@@ -15,7 +15,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from guardrail.cli.options import open_ledger_or_copy, settings_for
+from guardrail.cli.options import SUBJECT, open_ledger_or_copy, settings_for
 from guardrail.cli.output import ACCESS, Style, remark
 from guardrail.core.words import counted
 from guardrail.errors import AccessError, ConfigError, LedgerOpenError
@@ -109,11 +109,15 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
             access={"path": settings.access_path, "keys": settings.access_key_path},
         )
     names, texts = _given_values(context, params)
+    subjects = {
+        parameter.name or "" for parameter in context.command.params if parameter.type is SUBJECT
+    }
     own = str(params.get("reason") or "")[:MAX_PURPOSE]
     reading = PlannedRead(
         command=" ".join(context.command_path.split()[1:]),
         names=names,
         texts=texts,
+        subjects=subjects,
         purpose=own or context.meta.get(_REASON) or os.environ.get(_VARIABLE, ""),
     )
     done = record_read(settings, reading, file=file)

@@ -136,3 +136,34 @@ def test_a_name_that_is_suspended_in_no_form_is_not_resumed(tmp_path: Path, cli:
     cli("suspend", "principal:bob", "--reason", "x")
     assert cli("resume", f"principal:{ALICE}").code == Exit.UNKNOWN
     assert cli("resume", "agent:bot").code == Exit.UNKNOWN
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_access_log_has_subjects_in_the_form_of_the_records(
+    tmp_path: Path, cli: Cli, form: str
+) -> None:
+    """Also those that are mistyped; agents and tools stay in the clear."""
+    write(tmp_path, form)
+    assert call(tmp_path, form) == "done"
+    for command in (("suspend", "--reason", "x"), ("resume",)):
+        for subject in (f"principal:{ALICE}", ALICE, f"Principal:{ALICE}", f"user: {ALICE}"):
+            cli(*command, subject)
+        for subject in ("agent:bot", "tool:pay", "all"):
+            assert cli(*command, subject).code == Exit.YES
+    reads = records(tmp_path / "audit.access.db", "access.read")
+    asked = [each["selector"]["subject"] for each in reads]
+    assert asked[4:7] == asked[11:] == ["agent:bot", "tool:pay", "all"]
+    assert asked[:4] == asked[7:11]
+    if form == "clear":
+        assert asked[0] == f"principal:{ALICE}"
+        return
+    keys = Keys.load(tmp_path / "audit.access.keys").tenant("default")
+    assert asked[0] == "principal:" + keys.token("principal", ALICE)
+    assert all(each.startswith("gr1:principal:") for each in asked[1:4])
+    for path in tmp_path.rglob("*"):
+        if path.is_file():
+            assert ALICE.encode() not in path.read_bytes(), path
+    cli("resume", asked[0])
+    assert (
+        records(tmp_path / "audit.access.db", "access.read")[-1]["selector"]["subject"] == asked[0]
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
+from guardrail.cli.options import SUBJECT, json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, data, emit_json, field, paint, remark
 from guardrail.cli.render import clock
 from guardrail.cli.retention_ledger import redacted_reason
@@ -43,7 +43,7 @@ _LOOK_ALIKES = 10
     metavar="TIME",
     help="End of the suspension, with a time zone: 2026-12-01T18:00Z. Default: until resumed.",
 )
-@click.argument("subject", metavar=_SUBJECT)
+@click.argument("subject", metavar=_SUBJECT, type=SUBJECT)
 def suspend(
     *,
     config: Path | None,
@@ -184,7 +184,7 @@ def _until(text: str) -> str:
 @ledger_options
 @json_option
 @click.option("--reason", metavar="TEXT", help="Reason, in your own words; recorded in the ledger.")
-@click.argument("subject", metavar=_SUBJECT)
+@click.argument("subject", metavar=_SUBJECT, type=SUBJECT)
 def resume(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, subject: str
 ) -> int:
