@@ -5,10 +5,10 @@ Pure.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Context, Decimal
-from typing import Final
+from typing import Any, Final
 
 from guardrail.core.log.record import dumps
 from guardrail.core.state_reads import CallDecided, StateText, StateVersion
@@ -256,6 +256,42 @@ class CallTally:
         return made
 
     # -- storing -----------------------------------------------------------------------------------
+
+    def kept(self) -> dict[str, Any]:
+        """Return the state without its recent calls, for ``of_kept``."""
+        return {
+            "denied": self.denied,
+            "since": self.since,
+            "labels": sorted(self.labels),
+            "admitted": self.admitted,
+            "changed": self.changed,
+            "tools": [
+                {
+                    "name": name,
+                    "calls": each.calls,
+                    "denied": each.denied,
+                    "in_flight": each.in_flight,
+                    "amounts": {place: str(total) for place, total in each.amounts.items()},
+                }
+                for name, each in self.tools.items()
+            ],
+        }
+
+    @classmethod
+    def of_kept(cls, fields: Mapping[str, Any]) -> CallTally:
+        """Return the state that ``kept`` returned. Raises one of ``MALFORMED``."""
+        made = cls()
+        made.denied, made.since = int(fields["denied"]), str(fields["since"])
+        made.labels = set(map(str, fields["labels"]))
+        made.admitted, made.changed = int(fields["admitted"]), int(fields["changed"])
+        for each in fields["tools"]:
+            sums = {place: Decimal(total) for place, total in each["amounts"].items()}
+            calls = int(each["calls"])
+            made.tools[str(each["name"])] = _Counts(
+                calls, int(each["denied"]), int(each["in_flight"]), sums, dropped=calls > 0
+            )
+        made.dropped = any(each.dropped for each in made.tools.values())
+        return made
 
     def packed(self) -> bytes:
         """Return the state as bytes, for ``unpacked``."""

@@ -10,7 +10,7 @@ Pure: no clock, no files.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from guardrail.core.call_tally import NO_CALLS, CallTally, RecentCall
@@ -53,6 +53,8 @@ class CallStates:
         """The states of sessions, and the others: sessions must not displace principals."""
         self._open: dict[str, tuple[tuple[StateKey, ...], str]] = {}
         """The calls without an outcome: their states, and the name of their tool."""
+        self._restored: dict[StateKey, int] = {}
+        """The states that were restored: they include the records below this number."""
 
     def __len__(self) -> int:
         return len(self._ready) + sum(map(len, self._packed.values()))
@@ -95,17 +97,52 @@ class CallStates:
         *time*.
         """
         if isinstance(change, CallDecided):
-            call = RecentCall.of(change, time)
-            for key in change.keys:
+            call, keys = RecentCall.of(change, time), change.keys
+            if self._restored:
+                keys = tuple(key for key in keys if seq >= self._restored.get(key, 0))
+            for key in keys:
                 self._make(key).decide(change, seq, time, call)
             if change.effect == Effect.ALLOW:
-                self._open[change.call] = change.keys, change.tool
+                self._open[change.call] = (*self.keys_of(change.call), *keys), change.tool
             return
         keys, tool = self._open.pop(change.call, _NO_CALL)
         for key in keys:
             state = self._find(key)
             if state is not None:
                 state.end(change.call, tool, change.status, seq)
+
+    # -- states that outlive their records ---------------------------------------------------------
+
+    def restore(self, key: StateKey, before: int, fields: Mapping[str, Any]) -> None:
+        """Begin the state of *key* with *fields*, a state from ``kept`` that includes the records
+        below *before*. Call this before any record is taken. Raises one of ``MALFORMED``.
+        """
+        made = CallTally.of_kept(fields)
+        running = [(str(call), str(tool)) for call, tool in fields["open"]]
+        self._keep(key, made)
+        self._restored[key] = before
+        for call, tool in running:
+            self._open[call] = (*self.keys_of(call), key), tool
+
+    def restored(self) -> None:
+        """Note that every later record is newer than those that the restored states include."""
+        self._restored = {}
+
+    def kept(self) -> Iterator[tuple[StateKey, dict[str, Any]]]:
+        """Yield each state without its recent calls, with the calls that are open, for
+        ``restore``.
+        """
+        running: dict[StateKey, list[list[str]]] = {}
+        for call, (keys, tool) in self._open.items():
+            for key in keys:
+                running.setdefault(key, []).append([call, tool])
+        packed = (
+            (key, CallTally.unpacked(each))
+            for part in self._packed.values()
+            for key, each in part.items()
+        )
+        for key, state in (*self._ready.items(), *packed):
+            yield key, {**state.kept(), "open": running.get(key, [])}
 
     # -- keeping the states within memory ----------------------------------------------------------
 

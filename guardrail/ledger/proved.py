@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from guardrail.core.claims import owner_of
 from guardrail.core.log.effects import EffectStep, KeyHolder
@@ -27,6 +27,7 @@ from guardrail.errors import LedgerError
 from guardrail.ledger.effects import EffectKeys
 from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import HeadRow, Signing, head_problem
+from guardrail.ledger.kept_states import kept_below
 from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.session_states import FollowedStates
@@ -308,6 +309,12 @@ class ProvedReader:
     def read_states(self, states: FollowedStates) -> None:
         """Advance *states* to the end of the log. Each line is hashed once."""
         self._retry_if_pruned(lambda: states.read_up_to(self._storage, self._place()))
+
+    def kept_states(self, before: int) -> list[dict[str, Any]]:
+        """Return the details of the records to write before the records below *before* are deleted,
+        so that their calls still count.
+        """
+        return self._retry_if_pruned(lambda: kept_below(self._storage, self._place(), before))
 
     def last_start(self) -> tuple[bytes | None, LogPosition]:
         """Return the line of the last start of a guard, or None, and the position of the log up to

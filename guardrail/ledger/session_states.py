@@ -16,12 +16,13 @@ import threading
 from collections.abc import Mapping, Sequence
 
 from guardrail.core.log.merkle import Edge
-from guardrail.core.log.record import Draft, decode_or_none
+from guardrail.core.log.record import Draft
 from guardrail.core.session_state import CallStates
 from guardrail.core.state_reads import AGENT, ReadState, ReadStates, StateKey, StateText
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
+from guardrail.ledger.kept_states import read_states, take_line
+from guardrail.ledger.names import SHORT, LogPosition
 from guardrail.ledger.steps import hash_lines
 from guardrail.ledger.storage import Tail, TreeRows
 
@@ -38,7 +39,6 @@ OUTDATED = frozenset({STATE_CHANGED, STATE_BEHIND})
 """Error codes of decisions that must be made again."""
 
 _TYPES = frozenset({"call.decision", "call.outcome"})
-_DECISION, _OUTCOME = b'"type":"call.decision"', b'"type":"call.outcome"'
 
 
 class FollowedStates:
@@ -89,8 +89,7 @@ class FollowedStates:
             if edge is not None and edge.size >= place.size:
                 return
             if edge is None or edge.size < place.begin:
-                made = CallStates()
-                grown = hash_existing_lines(rows, place, lambda line: _take(made, line))
+                made, grown = read_states(rows, place)
                 with self._lock:
                     self._states, self._edge = made, grown
                 return
@@ -211,7 +210,7 @@ class FollowedStates:
 
     def _advance(self, edge: Edge, lines: Sequence[bytes]) -> None:
         for line in lines:
-            _take(self._states, line)
+            take_line(self._states, line)
         self._edge = edge
 
     def _after_fork(self) -> None:
@@ -219,13 +218,6 @@ class FollowedStates:
             # A thread of the parent may hold these locks, and may have been changing the states.
             self._lock, self._turn = threading.Lock(), threading.Lock()
             self._states, self._edge, self._pid = CallStates(), None, os.getpid()
-
-
-def _take(states: CallStates, line: bytes) -> None:
-    if _DECISION in line or _OUTCOME in line:
-        record = decode_or_none(line)
-        if record is not None:
-            states.take(record)
 
 
 def _changed() -> LedgerError:
