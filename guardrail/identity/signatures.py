@@ -7,6 +7,7 @@ family of algorithms.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
@@ -14,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from guardrail.config.issuers import ALGORITHMS
+from guardrail.identity.token_text import decode_segment
 
 __all__ = ["PublicKey", "is_signed", "public_key"]
 
@@ -76,17 +78,24 @@ def public_key(jwk: Mapping[str, Any]) -> PublicKey | None:
 
 
 def is_signed(text: str, algorithm: str, keys: Iterable[PublicKey]) -> PublicKey | None:
-    """Return the first of *keys* with which *text*, a token in the compact form, is signed under
+    """Return the first of *keys* with which *text*, a token that was parsed, is signed under
     *algorithm*, or None.
     """
+    signed, _, segment = text.rpartition(".")
+    try:
+        signature = decode_segment(segment)
+    except ValueError:
+        return None
+    # PyJWT would parse the header and the claims again, which takes longer than to verify RSA.
+    verify, content = _algorithm(algorithm).verify, signed.encode("ascii")
+    for key in keys:
+        if algorithm in key.algorithms and verify(content, key.material, signature):
+            return key
+    return None
+
+
+@functools.cache
+def _algorithm(name: str) -> Any:
     import jwt
 
-    for key in keys:
-        if algorithm not in key.algorithms:
-            continue
-        try:
-            jwt.api_jws.decode_complete(text, key.material, algorithms=[algorithm])
-        except jwt.PyJWTError:
-            continue
-        return key
-    return None
+    return jwt.get_algorithm_by_name(name)

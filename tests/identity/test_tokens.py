@@ -172,6 +172,16 @@ def test_an_attack_is_refused(tmp_path: Path, attack: str) -> None:
     assert refusal(verifier(tmp_path), make()) == detail
 
 
+def test_a_signature_has_one_spelling(tmp_path: Path) -> None:
+    """The last character of base64url has bits that decoders ignore."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    tokens, text = verifier(tmp_path), token()
+    for bits in range(1, 4):
+        other = text[:-1] + alphabet[alphabet.index(text[-1]) + bits]
+        assert refusal(tokens, other) == "signature"
+    tokens.verify(text, wait=0)
+
+
 def test_a_chain_of_actors_has_at_most_eight_steps(tmp_path: Path) -> None:
     """The outermost is the current actor (RFC 8693, section 4.1)."""
     tokens = verifier(tmp_path)
