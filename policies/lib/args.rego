@@ -10,23 +10,34 @@
 package guardrail.lib.args
 
 # True if the argument is present, even if it is null.
-has(name) if name in object.keys(input.action.properties.args)
+default has(_) := false
+
+has(name) if {
+	is_object(input.action.properties.args)
+	name in object.keys(input.action.properties.args)
+}
 
 # The argument, or the fallback if it is missing.
-value(name, fallback) := object.get(input.action.properties.args, name, fallback)
+value(name, fallback) := object.get(input.action.properties.args, name, fallback) if has(name)
+
+value(name, fallback) := fallback if not has(name)
 
 # The argument if it is a string, else "".
 default text(_) := ""
 
 text(name) := found if {
-	found := object.get(input.action.properties.args, name, "")
+	found := value(name, "")
 	is_string(found)
 }
 
 # True if the argument is a number from low to high, both included.
+default number_within(_, _, _) := false
+
 number_within(name, low, high) if {
-	found := object.get(input.action.properties.args, name, null)
-	is_number(found)
+	found := value(name, null)
+	every number in [found, low, high] {
+		is_number(number)
+	}
 	found >= low
 	found <= high
 }
@@ -35,11 +46,11 @@ number_within(name, low, high) if {
 default list(_) := []
 
 list(name) := found if {
-	found := object.get(input.action.properties.args, name, [])
+	found := value(name, [])
 	is_array(found)
 }
 
 list(name) := [found] if {
-	found := object.get(input.action.properties.args, name, null)
+	found := value(name, null)
 	is_string(found)
 }
