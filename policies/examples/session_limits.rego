@@ -9,17 +9,14 @@ deny contains "ten refunds an hour per user" if {
 
 label contains "untrusted" if input.resource.id == "read_page"
 
+# guardrail:ignore mutation:/cc without it, the mail goes to nobody outside
 deny contains "no external mail after reading untrusted content" if {
-	data.guardrail.lib.session.maybe_labelled("session", "untrusted")
-	external_mail
+	input.resource.id == "send_email"
+	data.guardrail.lib.flow.maybe_carries("principal", ["untrusted"])
+	data.guardrail.lib.mail.maybe_external(["example.com"])
 }
 
 deny contains "never pay an account first seen in this session" if {
 	input.resource.id == "pay"
 	data.guardrail.lib.session.first_seen(["pay"])
-}
-
-external_mail if {
-	input.resource.id == "send_email"
-	data.guardrail.lib.mail.domain(data.guardrail.lib.args.text("to")) != "example.com"
 }

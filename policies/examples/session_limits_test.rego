@@ -41,10 +41,12 @@ test_refunds_are_denied_if_recent_calls_were_dropped if {
 }
 
 test_mail_after_untrusted_content if {
-	tainted := {"session": {"labels": ["untrusted"]}}
+	tainted := {"principal_state": {"labels": ["untrusted"]}}
 	denials("send_email", {"to": "bob@example.org"}, {}) == set()
 	denials("send_email", {"to": "bob@example.com"}, tainted) == set()
-	denials("send_email", {"to": "bob@example.org"}, tainted) == {"no external mail after reading untrusted content"}
+	every args in [{"to": "bob@example.org"}, {"to": "bob@example.com", "cc": ["eve@example.org"]}, {"to": "bob@example.com@example.org"}] {
+		denials("send_email", args, tainted) == {"no external mail after reading untrusted content"}
+	}
 }
 
 test_reading_a_page_labels_the_session if {
