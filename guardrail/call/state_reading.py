@@ -4,7 +4,6 @@ compete for one state take turns.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Collection, Mapping
@@ -30,6 +29,7 @@ from guardrail.core.types import Cause, Json
 from guardrail.errors import LedgerError
 from guardrail.identity.session import SessionState
 from guardrail.ledger.session_states import STATE_BEHIND, STATE_CHANGED
+from guardrail.system.forking import reset_in_children
 from guardrail.system.waiting import Steps, Wait
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ __all__ = [
 
 MOST_DECISIONS = 5
 """Maximum number of times that one call is decided because its states have changed."""
+_DISPLACED = (
+    "guardrail no longer has the earlier calls of this caller in memory, because too many others"
+    " have made calls since"
+)
 _PATIENCE = 600.0
 """Minimum number of seconds to wait for the ledger: the first read in a process computes the states
 from the whole ledger.
@@ -85,20 +89,24 @@ class StateReader:
         read: dict[str, tuple[StateKey, ...]] = {
             name: subjects[name] for name in SECTIONS if name in wanted
         }
-        documents, versions = states.read(read, recent=RECENT in wanted)
+        documents, versions, displaced = states.read(read, recent=RECENT in wanted)
         return request._replace(
-            states=CallerStates(documents, ReadStates(changes, versions), wanted)
+            states=CallerStates(documents, ReadStates(changes, versions), wanted, displaced)
         )
 
     def require_current(self, prepared: Prepared) -> None:
-        """Raise ``DeniedEarly`` if the call was decided too often on a state that had changed, and
-        ``LedgerError`` (``ledger.state_changed``) unless it has the states that the policies read
-        now: they may have been replaced since. Call it after the engine was chosen, because a
-        reload replaces the engine last.
+        """Raise ``DeniedEarly`` if the call was decided too often on a state that had changed, or
+        if a state that the policies read is no longer in memory. Raise ``LedgerError``
+        (``ledger.state_changed``) unless the call has the states that the policies read now: they
+        may have been replaced since. Call it after the engine was chosen, because a reload replaces
+        the engine last.
         """
         request, wanted = prepared.request, self._policies.state_reads
         if request.outdated >= MOST_DECISIONS:
             denied = decisions.denied(Cause.CONTENTION, "state")
+            raise DeniedEarly(Decided(prepared, denied))
+        if request.states is not None and request.states.displaced:
+            denied = decisions.denied(Cause.CONTENTION, "displaced", message=_DISPLACED)
             raise DeniedEarly(Decided(prepared, denied))
         if wanted and (request.states is None or not request.states.wanted >= wanted):
             raise LedgerError("the policies read other states now", code=STATE_CHANGED)
@@ -169,15 +177,17 @@ class Queues:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self.waiting: dict[StateKey, deque[Future[None]]] = {}
+        reset_in_children(self)
+
+    def reset(self) -> None:
+        """Forget the calls that wait: those of a parent process do not exist in its child."""
+        self._lock, self.waiting = threading.Lock(), {}
 
     def join(self, key: StateKey, *, always: bool) -> Future[None] | None:
         """Return a future that is done when it is the caller's turn, or None if nobody waits for
         *key* and *always* is False.
         """
-        if self._pid != os.getpid():  # the queues of the parent process do not exist here
-            self._lock, self.waiting, self._pid = threading.Lock(), {}, os.getpid()
         with self._lock:
             queue = self.waiting.get(key)
             if queue is None:

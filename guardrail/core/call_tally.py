@@ -182,7 +182,7 @@ class CallTally:
         self.admitted = self.changed = seq
         counts = self._of_tool(tool)
         counts.text = b""
-        counts.in_flight = max(0, counts.in_flight - 1)  # the state may have begun again
+        counts.in_flight -= 1
         for each in reversed(self.recent):
             if each.call == call:
                 each.finish(status)

@@ -30,7 +30,7 @@ __all__ = ["MOST_SUBJECTS", "MOST_UNPACKED", "CallStates"]
 
 MOST_SUBJECTS = 200_000
 """Maximum number of packed states of sessions, and of those of principals and agents. Beyond that,
-the state of the least recently used one is dropped.
+the least recently used one is displaced: its calls are no longer counted, and must be denied.
 """
 MOST_UNPACKED = 2_048
 """Number of states that are kept ready; the others are kept packed, which takes less memory."""
@@ -41,10 +41,17 @@ _NO_CALL: Final[tuple[tuple[StateKey, ...], str]] = ((), "")
 class CallStates:
     """The states after the records that were given to ``take``, in order.
 
-    Not thread-safe. The memory is bounded by ``MOST_SUBJECTS``.
+    Not thread-safe. Apart from one number for each state that was displaced, the memory is bounded
+    by the number of states.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int | None = None) -> None:
+        """Keep at most *most* packed states, by default ``MOST_SUBJECTS``."""
+        self._most = MOST_SUBJECTS if most is None else most
+        self._displaced: set[int] = set()
+        """The hashes of the keys of displaced states. A state must never begin again: whoever makes
+        up enough principals could reset the budget of another.
+        """
         self._ready: OrderedDict[StateKey, CallTally] = OrderedDict()
         self._packed: dict[bool, OrderedDict[StateKey, bytes]] = {
             True: OrderedDict(),
@@ -81,6 +88,12 @@ class CallStates:
             return _NEVER
         return StateVersion(max(each.admitted for each in found), max(each.any for each in found))
 
+    def is_displaced(self, keys: Iterable[StateKey]) -> bool:
+        """Return True if the calls of one of *keys* are no longer counted, because too many others
+        have made calls since.
+        """
+        return bool(self._displaced) and any(hash(key) in self._displaced for key in keys)
+
     def keys_of(self, call: str) -> tuple[StateKey, ...]:
         """Return the states that the outcome of *call* changes, or nothing if it is not open."""
         return self._open.get(call, _NO_CALL)[0]
@@ -101,7 +114,8 @@ class CallStates:
             if self._restored:
                 keys = tuple(key for key in keys if seq >= self._restored.get(key, 0))
             for key in keys:
-                self._make(key).decide(change, seq, time, call)
+                if not self.is_displaced([key]):
+                    self._make(key).decide(change, seq, time, call)
             if change.effect == Effect.ALLOW:
                 self._open[change.call] = (*self.keys_of(change.call), *keys), change.tool
             return
@@ -165,6 +179,6 @@ class CallStates:
             oldest, idle = self._ready.popitem(last=False)
             packed = self._packed[oldest[0] == SESSION]
             packed[oldest] = idle.packed()
-            if len(packed) > MOST_SUBJECTS:
-                packed.popitem(last=False)
+            if len(packed) > self._most:
+                self._displaced.add(hash(packed.popitem(last=False)[0]))
         return state

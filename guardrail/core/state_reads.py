@@ -137,3 +137,5 @@ class CallerStates(NamedTuple):
     reads: ReadStates
     wanted: frozenset[str] = frozenset()
     """The sections that were read, and ``recent`` if the recent calls were."""
+    displaced: bool = False
+    """True if one of the states is no longer in memory (``CallStates.is_displaced``)."""

@@ -7,7 +7,6 @@ that appends it, in which no other process can write.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 
@@ -18,6 +17,7 @@ from guardrail.errors import LedgerError
 from guardrail.ledger.names import SHORT, LogPosition, hash_existing_lines
 from guardrail.ledger.steps import hash_lines
 from guardrail.ledger.storage import TreeRows
+from guardrail.system.forking import reset_in_children
 
 __all__ = ["EFFECT_BEHIND", "EFFECT_HELD", "EffectKeys", "refused_drafts"]
 
@@ -39,17 +39,22 @@ class EffectKeys:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._edge: Edge | None = None
         """The tree of the lines that have been read, or None before the first look."""
         self._held = HeldKeys()
+        reset_in_children(self)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._lock = threading.Lock()
+        self._edge, self._held = None, HeldKeys()
 
     def blocking(self, rows: TreeRows, place: LogPosition, step: EffectStep) -> KeyHolder | None:
         """Return the call up to *place* because of which *step* may not be written, or None.
 
         Raises ``LedgerError`` if the lines do not match the signed head.
         """
-        with self._turn():
+        with self._lock:
             self._reach(rows, place)
             return self._held.blocking(step)
 
@@ -57,13 +62,13 @@ class EffectKeys:
         """Return the call up to *place* that holds the key of *step*, or None. Raises
         ``LedgerError``.
         """
-        with self._turn():
+        with self._lock:
             self._reach(rows, place)
             return self._held.holder(step.key)
 
     def below(self, rows: TreeRows, place: LogPosition, seq: int) -> list[KeyHolder]:
         """Return the holders up to *place* with decisions below *seq*. Raises ``LedgerError``."""
-        with self._turn():
+        with self._lock:
             self._reach(rows, place)
             return self._held.below(seq)
 
@@ -74,8 +79,7 @@ class EffectKeys:
         *end*.
         """
         behind = LedgerError("the effect key must be looked up again", code=EFFECT_BEHIND)
-        lock = self._turn()
-        if not lock.acquire(timeout=_WAIT):
+        if not self._lock.acquire(timeout=_WAIT):
             return behind  # a caller reads the whole log; no other process can write meanwhile
         try:
             known = self._edge
@@ -89,18 +93,10 @@ class EffectKeys:
             else:
                 wrong = self._held.blocking(step) is not None
         finally:
-            lock.release()
+            self._lock.release()
         if wrong:
             return LedgerError("another record has changed the effect key", code=EFFECT_HELD)
         return None
-
-    def _turn(self) -> threading.Lock:
-        if self._pid != os.getpid():
-            # In a forked child, a thread of the parent may hold this lock, but does not exist here
-            # to release it; and the parent's thread may have been in the middle of a change.
-            self._lock, self._pid = threading.Lock(), os.getpid()
-            self._edge, self._held = None, HeldKeys()
-        return self._lock
 
     def _reach(self, rows: TreeRows, place: LogPosition) -> None:
         edge = self._edge

@@ -9,7 +9,6 @@ remembers the calls in it.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +22,7 @@ from guardrail.ledger.hashes import TextHashes
 from guardrail.ledger.names import LogPosition, hash_existing_lines
 from guardrail.ledger.steps import hash_lines
 from guardrail.ledger.storage import TreeRows
+from guardrail.system.forking import reset_in_children
 
 __all__ = ["FinishedCalls"]
 
@@ -45,13 +45,18 @@ class FinishedCalls:
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
         self._lock = threading.Lock()
-        self._pid = os.getpid()
         self._edge: Edge | None = None
         """The tree of the lines that have been read, or None before the first search."""
         self._running: dict[str, list[str]] = {}
         """Names of the allowed calls without an outcome, by call id."""
         self._succeeded: TextHashes | None = TextHashes()
         """Names of the calls that have succeeded, or None if there are too many."""
+        reset_in_children(self)
+
+    def reset(self) -> None:
+        """Forget everything: a thread of the parent may have been in the middle of a change."""
+        self._lock = threading.Lock()
+        self._edge, self._running, self._succeeded = None, {}, TextHashes()
 
     def look(self, rows: TreeRows, place: LogPosition, names: Sequence[str]) -> Repeat | None:
         """Return the state of an earlier call with one of *names*, up to *place*, or None if no
@@ -59,10 +64,6 @@ class FinishedCalls:
 
         Raises ``LedgerError`` if the lines do not match the signed head.
         """
-        if self._pid != os.getpid():
-            # In a forked child, a thread of the parent may hold this lock, but does not exist here
-            # to release it.
-            self._lock, self._pid = threading.Lock(), os.getpid()
         with self._lock:
             self._reach(rows, place)
             if self._succeeded is not None:

@@ -27,6 +27,8 @@ _CALLS: Final = (b'"type":"call.decision"', b'"type":"call.outcome"')
 _READ: Final = b'"recent_complete":'
 """Bytes that each decision contains whose policy has read a state. Other lines may contain them."""
 _CHUNK: Final = 256
+_ALL: Final = 1 << 62
+"""No state may be left out because there are many."""
 
 
 def take_line(states: CallStates, line: bytes) -> None:
@@ -51,7 +53,7 @@ def kept_below(rows: TreeRows, place: LogPosition, before: int) -> list[dict[str
     *before* are deleted. The list is empty if no record up to *place* shows that a policy reads
     states. Raises ``LedgerError`` if the lines do not match the signed head.
     """
-    reading = _StatesReading(rows, place, repeated=True)
+    reading = _StatesReading(rows, place, repeated=True, most=_ALL)
     used = bool(reading.kept.entries)
     later: set[StateKey] = set()
     """The states that remaining records change."""
@@ -78,9 +80,13 @@ def kept_below(rows: TreeRows, place: LogPosition, before: int) -> list[dict[str
 class _StatesReading:
     """One read of all lines of a log, and the states that pruned records left."""
 
-    def __init__(self, rows: TreeRows, place: LogPosition, *, repeated: bool) -> None:
-        """Unless *repeated* is True, count every call from its own record."""
-        self.states = CallStates()
+    def __init__(
+        self, rows: TreeRows, place: LogPosition, *, repeated: bool, most: int | None = None
+    ) -> None:
+        """Unless *repeated* is True, count every call from its own record. *most* is for
+        ``CallStates``.
+        """
+        self.states = CallStates(most)
         self.kept = KeptStates()
         self._lines: list[bytes] = []
         self._repeated = repeated

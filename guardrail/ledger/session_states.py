@@ -11,7 +11,6 @@ them with the states at the end of the log.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Mapping, Sequence
 
@@ -25,6 +24,7 @@ from guardrail.ledger.kept_states import read_states, take_line
 from guardrail.ledger.names import SHORT, LogPosition
 from guardrail.ledger.steps import hash_lines
 from guardrail.ledger.storage import Tail, TreeRows
+from guardrail.system.forking import reset_in_children
 
 __all__ = ["OUTDATED", "STATE_BEHIND", "STATE_CHANGED", "FollowedStates"]
 
@@ -55,35 +55,40 @@ class FollowedStates:
         """Held briefly; the commit thread needs it."""
         self._turn = threading.Lock()
         """Held while many lines are read."""
-        self._pid = os.getpid()
+        reset_in_children(self)
+
+    def reset(self) -> None:
+        """Forget everything."""
+        self._lock, self._turn = threading.Lock(), threading.Lock()
+        self._states, self._edge = CallStates(), None
 
     # -- for calls ---------------------------------------------------------------------------------
 
     @property
     def is_followed(self) -> bool:
         """True if the states were read once, so that new records are followed."""
-        return self._edge is not None and self._pid == os.getpid()
+        return self._edge is not None
 
     def read(
         self, subjects: Mapping[str, Sequence[StateKey]], *, recent: bool
-    ) -> tuple[dict[str, StateText], tuple[ReadState, ...]]:
+    ) -> tuple[dict[str, StateText], tuple[ReadState, ...], bool]:
         """Return the state of each subject, by the name of its section, and the versions to compare
         when the decision is recorded. *subjects* holds the names of each subject in the records.
-        If *recent* is False, the states lack the recent calls.
+        If *recent* is False, the states lack the recent calls. The last value is True if a state is
+        no longer in memory, so that the call must be denied.
         """
-        self._after_fork()
         with self._lock:
             states = self._states
             return (
                 {name: states.text(k, recent=recent) for name, k in subjects.items()},
                 tuple(ReadState(tuple(keys), states.version(keys)) for keys in subjects.values()),
+                any(map(states.is_displaced, subjects.values())),
             )
 
     def read_up_to(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the lines up to *place*. Raises ``LedgerError`` if they do not match the signed
         head.
         """
-        self._after_fork()
         with self._turn:
             edge = self._edge
             if edge is not None and edge.size >= place.size:
@@ -106,7 +111,6 @@ class FollowedStates:
         """Read the lines up to *edge*, the committed end of the log. Return False if that would
         take too long. Raises ``LedgerError``.
         """
-        self._after_fork()
         with self._lock:
             known = self._edge
             if known is None or edge.size - known.size > SHORT:
@@ -129,7 +133,6 @@ class FollowedStates:
         *answers* holds the receipts, in order. Their lines need not be read again. Raises
         ``LedgerError``, and any error from *rows*.
         """
-        self._after_fork()
         written = [
             (draft.change, answer)
             for draft, answer in zip(drafts, answers, strict=True)
@@ -212,12 +215,6 @@ class FollowedStates:
         for line in lines:
             take_line(self._states, line)
         self._edge = edge
-
-    def _after_fork(self) -> None:
-        if self._pid != os.getpid():
-            # A thread of the parent may hold these locks, and may have been changing the states.
-            self._lock, self._turn = threading.Lock(), threading.Lock()
-            self._states, self._edge, self._pid = CallStates(), None, os.getpid()
 
 
 def _changed() -> LedgerError:

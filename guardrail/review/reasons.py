@@ -100,8 +100,10 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "Run `guardrail doctor` and check the anchors.",
     ),
     Cause.CONTENTION: CauseExplanation(
-        "Too many calls were waiting to be decided at the same moment.",
-        "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
+        "Too many calls were waiting to be decided at the same moment. If the detail is"
+        " `displaced`, too many other callers have made calls since this one's last call.",
+        "Send fewer calls at once, or give the engine more workers in guardrail.toml. For"
+        " `displaced`, use one tenant for each group of callers.",
     ),
     Cause.DUPLICATE: CauseExplanation(
         "A framework made this call again, for example because a paused graph was resumed, but "

@@ -14,6 +14,7 @@ import pytest
 
 from guardrail import Denied, Guard
 from guardrail.call import state_reading, steps
+from guardrail.core import session_state
 from guardrail.errors import LedgerSealedError
 from guardrail.testing import StaticPolicy, allow, deny
 from tests.support.guards import (
@@ -104,7 +105,7 @@ def test_a_process_knows_its_own_records_as_others_read_them(tmp_path: Path) -> 
             "principal_state": [("principal_state", "default", "", "alice")],
             "agent_state": [("agent_state", "default", "bot")],
         }
-        texts, versions = journal_of(guard).ledger.states.read(keys, recent=True)
+        texts, versions, _ = journal_of(guard).ledger.states.read(keys, recent=True)
         return {name: text.json for name, text in texts.items()}, versions
 
     def opened() -> AbstractContextManager[Guard]:
@@ -128,6 +129,24 @@ def test_a_process_knows_its_own_records_as_others_read_them(tmp_path: Path) -> 
     assert [each["outcome"] for each in document["recent"]] == [
         *("ok", "ok", "ok", "", "error", "ok", "ok", "ok")
     ]
+
+
+def test_no_budget_is_reset_by_making_up_principals(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session_state, "MOST_UNPACKED", 1)
+    monkeypatch.setattr(session_state, "MOST_SUBJECTS", 5)
+    for _ in range(2):  # also after a restart
+        with guarded(tmp_path, limited(1)) as guard:
+            call(guard)
+            for number in range(10):
+                call(guard, principal=f"made-up-{number}", agent=f"made-up-{number}")
+            with (
+                guard.session(principal="alice", agent="bot"),
+                pytest.raises(Denied, match="no longer has the earlier calls"),
+            ):
+                guard.call("pay", {}, run=Body())
+            assert verdicts(tmp_path / "audit.db")[-1] == ("deny", "contention", "displaced")
 
 
 def test_calls_of_other_guards_count(tmp_path: Path) -> None:

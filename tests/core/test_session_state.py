@@ -233,15 +233,20 @@ def test_idle_states_are_packed_and_the_least_recent_dropped(
     for seq in range(20):
         states.take(decision(seq, session=f"s{seq}", amounts={"/amount": 0.1}))
     assert len(states) == 4 + 12
-    assert states.document([caller_keys(decision(0, session="s0"))[0]]) == EMPTY
+    gone = [caller_keys(decision(0, session="s0"))[0]]
+    assert states.is_displaced(gone)
+    assert not states.is_displaced([PRINCIPAL])
+    states.take(decision(30, session="s0"))  # it does not begin again
+    assert states.document(gone) == EMPTY
+    assert states.is_displaced([PRINCIPAL, *gone])
     tools: Any = states.document([caller_keys(decision(0, session="s12"))[0]])["by_tool"]
     assert tools["pay"]["amounts"] == {"/amount": 0.1}
-    assert states.document([PRINCIPAL])["calls"] == 20
+    assert states.document([PRINCIPAL])["calls"] == 21
     states.take(outcome(20, "C12"))
     states.take(outcome(21, "C0"))  # its session's state was dropped
     assert states.keys_of("C0") == ()
     assert states.keys_of("C13")[1:] == (PRINCIPAL, AGENT)
-    assert states.document([PRINCIPAL])["in_flight"] == 18
+    assert states.document([PRINCIPAL])["in_flight"] == 19
 
 
 def test_the_recent_calls_have_a_limit_in_bytes() -> None:

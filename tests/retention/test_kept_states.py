@@ -49,7 +49,7 @@ def states(db: Path) -> dict[str, Any]:
     followed = FollowedStates()
     with LedgerReader.open(db) as reader:
         ProvedReader(reader, Proofs(SIGNING, LOG)).read_states(followed)
-    found, versions = followed.read(KEYS, recent=False)
+    found, versions, _ = followed.read(KEYS, recent=False)
     made = {}
     for (name, text), read in zip(found.items(), versions, strict=True):
         document: Any = dict(text.document)
