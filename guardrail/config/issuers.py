@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from guardrail.core.shown_urls import shown_url
 from guardrail.errors import ConfigError
 
 __all__ = ["ALGORITHMS", "EXAMPLE", "IntrospectionSettings", "IssuerSettings", "issuers_in"]
@@ -105,7 +106,9 @@ class IssuerSettings:
         return _URL.match(self.jwks) is not None
 
     def governed(self) -> dict[str, Any]:
-        """Return the settings as JSON, without paths."""
+        """Return the settings as JSON, without paths. URLs are complete, so that a change of a
+        secret in one is noticed.
+        """
         found = {item.name: getattr(self, item.name) for item in fields(self)}
         found["jwks"] = self.jwks if self.is_url else "file"
         found["ca"] = self.ca is not None
@@ -137,9 +140,12 @@ def issuers_in(value: object, base: Path, where: str) -> tuple[IssuerSettings, .
 
 
 def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
-    place = f'{where}."{name}"'
+    place = f'{where}."{shown_url(name)}"'
     if not _ISSUER.fullmatch(name):
         raise _error(place, "is not the URL of an issuer")
+    if shown_url(name) != name:
+        # It would be in the record of every call (RFC 8414, section 2).
+        raise _error(place, "has user information, a query or a fragment, which no issuer has")
     if name.startswith("spiffe:") and not _DOMAIN.fullmatch(name):
         raise _error(place, "is not a SPIFFE trust domain, such as spiffe://example.org")
     if not isinstance(table, Mapping):

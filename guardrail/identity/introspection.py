@@ -20,6 +20,7 @@ from urllib.parse import quote, quote_plus
 
 from guardrail.config.issuers import IntrospectionSettings, IssuerSettings
 from guardrail.core.json_text import JsonTextError, read
+from guardrail.core.shown_urls import shown_url
 from guardrail.errors import ConfigError, os_reason
 from guardrail.identity.issuer_server import IssuerServer, server_error
 from guardrail.identity.token_text import SecretText
@@ -75,7 +76,7 @@ class Introspection:
         """
         self._issuer = issuer.issuer
         self._settings = settings
-        self._place = f"the introspection endpoint of {issuer.issuer} ({settings.url})"
+        self._place = f"the introspection endpoint of {issuer.issuer} ({shown_url(settings.url)})"
         hint = "url must be the issuer's introspection_endpoint"
         self._server = IssuerServer(settings.url, issuer.ca, self._place, hint=hint, code=_CODE)
         self.interval = float(settings.interval_s)

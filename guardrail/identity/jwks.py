@@ -20,6 +20,7 @@ from typing import Final
 from guardrail.config import IdentitySettings
 from guardrail.config.issuers import IssuerSettings
 from guardrail.core.json_text import JsonTextError, read
+from guardrail.core.shown_urls import shown_url
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, os_reason
 from guardrail.identity.issuer_server import IssuerServer
@@ -103,7 +104,7 @@ class KeySource:
         Raises ``ConfigError`` if the settings are wrong.
         """
         self._clock = clock
-        self._place = f"the key set of {issuer.issuer} ({issuer.jwks})"
+        self._place = f"the key set of {issuer.issuer} ({shown_url(issuer.jwks)})"
         self._file = None if issuer.is_url else Path(issuer.jwks)
         self._url = _Url(issuer, self._place) if issuer.is_url else None
         self._refresh_s = settings.jwks_refresh_s if issuer.is_url else _FILE_S

@@ -13,6 +13,7 @@ from guardrail.core.log.record import decode, dumps
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.rules import Rules
 from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.shown_urls import shown_url
 from guardrail.core.types import Json
 from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
@@ -79,7 +80,7 @@ def changed_settings(
     """
     recorded = {} if before is None else before
     values = {
-        name: recorded[name]["value"]
+        name: _without_url_secrets(recorded[name]["value"])
         for name in names
         if isinstance(recorded.get(name), Mapping) and "value" in recorded[name]
     }
@@ -122,6 +123,17 @@ def _shown(name: str, value: Any) -> Any:
             {"class": cls, "patterns": [hidden("secret") for _ in patterns]}
             for cls, patterns in value.items()
         ]
+    return _without_url_secrets(value)
+
+
+def _without_url_secrets(value: Any) -> Any:
+    """Return *value*, in which each URL has the form in which it may be shown."""
+    if isinstance(value, str):
+        return shown_url(value)
+    if isinstance(value, Mapping):
+        return {name: _without_url_secrets(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_url_secrets(item) for item in value]
     return value
 
 

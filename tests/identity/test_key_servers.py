@@ -16,6 +16,7 @@ from guardrail import Denied, Guard
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.tokens import TokenVerifier
+from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.identity import identity
 from guardrail.review.doctor.result import CheckState
 from guardrail.testing import StaticPolicy, allow, memory_guard
@@ -240,3 +241,69 @@ def test_a_call_is_denied_while_a_required_token_can_not_be_verified() -> None:
             guard.call("x", {}, lambda: "ran")
     (record,) = ledger.of("call.decision")
     assert (record["decision"]["cause"], record["decision"]["detail"]) == ("identity", "unverified")
+
+
+SECRET = "s3cr3t-9f8e7d"
+
+
+def test_a_secret_in_the_query_of_a_url_appears_nowhere(tmp_path: Path) -> None:
+    """Neither in the warning, nor in an error, nor in doctor, nor in the values of the start and of
+    a change of the secret, which is noticed.
+    """
+    text = (
+        '[identity.issuers."{issuer}"]\njwks = "{url}/keys?key={secret}"\naudience = "app"\n'
+        '[identity.issuers."{issuer}".introspection]\nurl = "{url}/ask?key={secret}"\n'
+        'client_id = "guardrail"\nsecret_file = "client-secret"\n'
+    )
+    (tmp_path / "client-secret").write_text("x")
+    (tmp_path / "client-secret").chmod(0o600)
+    path = tmp_path / "guardrail.toml"
+    new_project(tmp_path)
+    said: list[str] = []
+    with slow_server("dies at once") as server:
+        for secret in (SECRET, SECRET[::-1]):
+            path.write_text(text.format(issuer=ISSUER, url=server.url, secret=secret))
+            with (
+                pytest.warns(RuntimeWarning) as warned,
+                Guard.open(path) as guard,
+                pytest.raises(IdentityError) as caught,
+            ):
+                guard.session(token=token(now=int(time.time())))
+            said += [str(caught.value), *(str(each.message) for each in warned)]
+            said.append(str(identity(Settings.load(path))))
+    (ledger,) = tmp_path.rglob("ledger.db")
+    with LedgerReader.open(ledger) as reader:
+        lines = [line.decode() for _, _, line in reader.lines()]
+    (changed,) = [each for each in lines if '"admin.config_changed"' in each]
+    assert '"identity.issuers"' in changed
+    for each in (*said, *lines):
+        assert SECRET not in each
+        assert SECRET[::-1] not in each
+    assert "/keys?..." in "".join(said)
+    assert "/ask?..." in changed
+
+
+@pytest.mark.parametrize(
+    ("issuer", "jwks", "asked"),
+    [
+        (ISSUER, f"https://guardrail:{SECRET}@login.example.com/keys", ""),
+        (ISSUER, f"https://login.example.com/keys#{SECRET}", ""),
+        (ISSUER, f"http://login.example.com/keys?{SECRET}", ""),
+        (ISSUER, "https://x/keys", f"https://guardrail:{SECRET}@login.example.com/ask"),
+        (ISSUER, "https://x/keys", f"http://login.example.com/ask?{SECRET}"),
+        (f"https://guardrail:{SECRET}@login.example.com", "https://x/keys", ""),
+        (f"https://login.example.com?{SECRET}", "https://x/keys", ""),
+    ],
+)
+def test_a_url_that_is_refused_is_not_quoted_with_its_secret(
+    tmp_path: Path, issuer: str, jwks: str, asked: str
+) -> None:
+    (tmp_path / "secret").write_text("x")
+    (tmp_path / "secret").chmod(0o600)
+    table: dict[str, object] = {"jwks": jwks, "audience": AUDIENCE}
+    if asked:
+        named = {"url": asked, "client_id": "x", "secret_file": tmp_path / "secret"}
+        table["introspection"] = named
+    with pytest.raises(ConfigError) as caught:
+        TokenVerifier(Settings().override(identity={"issuers": {issuer: table}}))
+    assert SECRET not in f"{caught.value} {caught.value.hint}"
