@@ -26,7 +26,7 @@ address(text) := plain(trim(text, " ")) if is_string(text)
 
 address(text) := plain(inner) if {
 	is_string(text)
-	regex.match("^[^\"\\\\<>()@,;:[:cntrl:]\u0080-\u009f\u2028\u2029]*<[^<>]*>[ ]*$", unquoted(text))
+	regex.match("^[^\"\\\\<>()@,;:\\[\\][:cntrl:]\u0080-\u009f\u2028\u2029]*<[^<>]*>[ ]*$", unquoted(text))
 	inner := trim_suffix(trim_right(split(unquoted(text), "<")[1], " "), ">")
 }
 

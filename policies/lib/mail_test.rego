@@ -35,7 +35,7 @@ unreadable := [
 	"<ann@example.com><x@evil.org>", "Ann <<ann@example.com>>", "Ann <ann@example.com", "ann@example.com>", "Ann <Bob <ann@example.com>>",
 	"\"Ann <ann@example.com>", "\"a\\\" <x@evil.org>\" <ann@example.com>", "ann\u200b@example.com", "ann@example.com\u200b", "ａnn@example.com",
 	"Ann\u2028 <ann@example.com>", "Ann\u0085 <ann@example.com>", "Ann\n <ann@example.com>", "\"A\nB\" <ann@example.com>", "mailto:ann@example.com", "ann@a_b.example.com", "ann/x@example.com",
-	"Ann (x) <ann@example.com>", "Team:Ann <ann@example.com>", "=?utf-8?q?a?= ann@example.com", "ann&#64;example.com", "ann@example.com?cc=x@evil.org", "<@evil.org:ann@example.com>",
+	"Ann (x) <ann@example.com>", "Team:Ann <ann@example.com>", "evil.org] <ann@example.com>", "[x <ann@example.com>", "=?utf-8?q?a?= ann@example.com", "ann&#64;example.com", "ann@example.com?cc=x@evil.org", "<@evil.org:ann@example.com>",
 ]
 
 test_unreadable_addresses if {

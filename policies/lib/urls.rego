@@ -95,7 +95,14 @@ parts(url) := {"authority": found[2], "path": found[3], "scheme": found[1]} if {
 	regex.match("^[!#$%&'()*+,./0-9:;=?@A-Z_a-z~\\[\\]-]+$", url)
 	[found] := regex.find_all_string_submatch_n(`^((?:(?:(?i)https?|wss?|ftp)://)?)([A-Za-z0-9.-]+(?::[0-9]+)?|\[[0-9A-Fa-f:]+\](?::[0-9]+)?)((?:/[^?#]*)?)(?:[?#].*)?$`, url, -1)
 	not regex.match(`^[^/]*(?://[^/]*)?@`, url)
+	not relative(url)
 	valid_port(port(found[2]))
+}
+
+# Some programs look for a host after the first two slashes.
+relative(url) if {
+	contains(url, "//")
+	not regex.match(`^[A-Za-z]+://`, url)
 }
 
 port(authority) := regex.find_n(`(?:\]|^[^:]*):[0-9]+$`, authority, -1)

@@ -17,7 +17,7 @@ test_hosts if {
 
 # Programs find different hosts in these, or none.
 unreadable := [
-	"", "/a", "//example.com/a", "http://", "http:///a", "http:/example.com", "http:example.com", "https:\\\\example.com", "http://example.com\\@evil.org",
+	"", "/a", "example.com//evil.org", "http//evil.org", "example.com/a?b=http://evil.org", "//example.com/a", "http://", "http:///a", "http:/example.com", "http:example.com", "https:\\\\example.com", "http://example.com\\@evil.org",
 	"http://evil.org@example.com", "http://evil.org:80@example.com", "http://example.com?@evil.org", "http://example.com#@evil.org", "evil.org@example.com",
 	"http://example.com:@evil.org", "http://example.com :80", " http://example.com", "http://example.com\n", "http://exam\tple.com", "http://exämple.com",
 	"http://example。com", "http://ｅxample.com", "http://example%2ecom", "http://example.com%00.evil.org", "http://example.com:", "http://example.com:0", "http://example.com:080",
