@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import threading
 from pathlib import Path
 
@@ -97,6 +98,23 @@ def test_a_flood_leaves_one_record_in_each_interval() -> None:
     counting.close()
     assert sum(written) == 10_000
     assert len(written) < 100
+
+
+def test_a_child_counts_its_own_requests() -> None:
+    """Those of its parent are in the parent's record, and its timer runs in the parent only."""
+    written: list[int] = []
+    counting = RefusedRequests(lambda _, detail: written.append(detail["reasons"]["host"]))
+    counting.note("host")
+    child = os.fork()
+    if child == 0:
+        counting.close()
+        counting.note("host")
+        counting.note("host")
+        counting.close()
+        os._exit(0 if written == [2] else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    counting.close()
+    assert written == [1]
 
 
 def test_a_ledger_that_can_not_be_written_stops_no_listener() -> None:
