@@ -17,8 +17,9 @@ from guardrail import Denied, Guard, SessionScope
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity import introspection
-from guardrail.identity.introspection import MOST_ASKED
+from guardrail.identity.introspection import MOST_ASKED, NotAsked
 from guardrail.identity.tokens import NOT_ASKED, TokenVerifier
+from guardrail.system.futures import BatchedFuture
 from guardrail.testing import MemoryLedger
 from tests.support.introspection import SECRET, IntrospectionServer, introspection_server, table
 from tests.support.tokens import ISSUER, NOW, jwk, key_set, settings_for, token, token_guard
@@ -249,7 +250,7 @@ async def test_a_hanging_endpoint_occupies_few_threads(
     made = await asyncio.gather(*(call() for _ in range(100)), *map(enter, range(200)))
     watching.cancel()
     assert set(made) == {"denied", "identity.token.introspection"}
-    assert peak - before <= MOST_ASKED
+    assert peak - before < 2 * MOST_ASKED  # the guard may start some of its own
     server.hold.set()
     ledger.now += timedelta(seconds=2)
     assert await call() == "ran"
@@ -284,6 +285,31 @@ async def test_too_many_tokens_are_refused_at_once(
     await asyncio.gather(first, second)
     await call(sessions[2])
     assert details(ledger) == ["token_introspection_busy", "", "", ""]
+
+
+async def test_nobody_waits_longer_than_the_time_of_a_request(
+    tmp_path: Path, server: IntrospectionServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The only thread hangs in the request about another token, so no answer comes in time."""
+    monkeypatch.setattr(introspection, "MOST_ASKED", 1)
+    guard, ledger = guarded(tmp_path, server, timeout_ms=200)
+    tokens = [token(exp=LONG, jti=f"{number}") for number in range(2)]
+    sessions = [await guard.asession(token=each) for each in tokens]
+    ledger.now += timedelta(seconds=61)
+    server.hold.clear()
+    late = {"token_introspection", "token_introspection_busy"}
+
+    async def call(session: SessionScope) -> None:
+        with pytest.raises(Denied):
+            await guard.acall("x", {}, lambda: None, session=session)
+
+    await asyncio.gather(*map(call, sessions))
+    assert set(details(ledger)) <= late
+    sessions[0].token_refusal = lambda: NotAsked(BatchedFuture(), 0.01)
+    await call(sessions[0])
+    assert details(ledger)[-1] == "token_introspection"
+    with pytest.raises(IdentityError, match="can't be confirmed"):
+        await guard.asession(token=token(exp=LONG, jti="new"))
 
 
 async def test_an_answer_that_took_longer_than_it_is_valid_is_used(
