@@ -9,6 +9,7 @@ Pure: no clock, no files.
 
 from __future__ import annotations
 
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -151,7 +152,7 @@ class CallStates:
             for key in keys:
                 running.setdefault(key, []).append([call, tool])
         packed = (
-            (key, CallTally.unpacked(each))
+            (key, CallTally.unpacked(zlib.decompress(each)))
             for part in self._packed.values()
             for key, each in part.items()
         )
@@ -168,7 +169,7 @@ class CallStates:
         packed = self._packed[key[0] == SESSION].pop(key, None)
         if packed is None:
             return None
-        return self._keep(key, CallTally.unpacked(packed))
+        return self._keep(key, CallTally.unpacked(zlib.decompress(packed)))
 
     def _make(self, key: StateKey) -> CallTally:
         return self._find(key) or self._keep(key, CallTally())
@@ -178,7 +179,7 @@ class CallStates:
         if len(self._ready) > MOST_UNPACKED:
             oldest, idle = self._ready.popitem(last=False)
             packed = self._packed[oldest[0] == SESSION]
-            packed[oldest] = idle.packed()
+            packed[oldest] = zlib.compress(idle.packed(), 1)
             if len(packed) > self._most:
                 self._displaced.add(hash(packed.popitem(last=False)[0]))
         return state
