@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof
 from guardrail.core.words import counted
-from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
+from guardrail.errors import AnchorError, KeysError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys.log_key import NAMES_FILE, LogSigning, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.reader import LedgerReader
@@ -26,6 +27,7 @@ __all__ = [
     "check_memory",
     "check_missing",
     "is_signed",
+    "keep_in_memory",
     "remembered_head",
     "renew_memory",
     "stored_head",
@@ -265,6 +267,20 @@ def check_missing(settings: Settings) -> None:
     remembered = _read_memory(memory)
     if memory is not None and remembered is not None and not settings.ledger.path.exists():
         raise _memory_error(memory, remembered, "missing", f"{settings.ledger.path} does not exist")
+
+
+def keep_in_memory(settings: Settings, signing: LogSigning, log: str) -> None:
+    """Remember the current head of the ledger, whose log is *log*, if this machine remembers heads
+    and the memory can be written. Used after a command has changed a ledger: a copy from before, in
+    which a suspension is missing, is then refused.
+    """
+    memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
+    if memory is None:
+        return
+    heads = LedgerHeads(settings.ledger.path, log, signing)
+    # The change itself is durable. Another process may have stored a larger head meanwhile.
+    with contextlib.suppress(AnchorError, LedgerError, KeysError):
+        memory.keep(heads.head(), signing.log_key(log).key, heads.prove)
 
 
 def renew_memory(settings: Settings, signing: LogSigning) -> None:

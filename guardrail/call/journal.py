@@ -131,6 +131,8 @@ class Journal:
         soon: bool = False,
     ) -> None:
         """If *soon* is True, results are released before their outcomes are durable."""
+        self.remember: Callable[[], None] = lambda: None
+        """Called by ``close`` after it has closed the ledger."""
         self.released = ReleasedOutcomes(writer, deadline, soon=soon)
         """The outcomes that are not durable although their results were released."""
         self.ledger = writer
@@ -229,6 +231,7 @@ class Journal:
         """
         self._stopped = True
         self.ledger.close()
+        self.remember()
 
     def stop(self) -> None:
         """Close the ledger, after recording the guard's stop if possible. Idempotent.

@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import os
 import warnings
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing
+from guardrail.anchoring import (
+    LedgerHeads,
+    anchors_of,
+    check_memory,
+    check_missing,
+    keep_in_memory,
+)
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.call.journal import Journal
@@ -183,6 +190,9 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     requests = LedgerRequests(path, writer, keys.signing(actor=current_actor(), epochs=False))
     soon = settings.ledger.outcome == "soon"
     journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests, soon=soon)
+    if not epochs:  # a long-running program remembers heads itself, also while it runs
+        signing = keys.signing(actor={}, epochs=False)
+        journal.remember = functools.partial(keep_in_memory, settings, signing, writer.log)
     return journal, keys
 
 

@@ -23,9 +23,11 @@ from guardrail.config import AnchorSettings, Settings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys.log_key import verify_signature
+from guardrail.ledger.files import utc_timestamp
 from guardrail.review.doctor.memory import memory as check
 from guardrail.review.doctor.result import CheckState
 from guardrail.system import state_folder as states
+from guardrail.wiring.suspending import open_suspender, subject_of
 from tests.support.projects import new_project
 
 
@@ -136,6 +138,25 @@ def test_an_older_copy_is_refused_before_anything_is_written_to_it(
     before = settings.ledger.path.read_bytes()
     assert refused(settings) == "ledger.rolled_back"
     assert settings.ledger.path.read_bytes() == before
+    assert check(settings).state is CheckState.FAIL
+
+
+def test_a_copy_from_before_a_suspension_does_not_lift_it(settings: Settings) -> None:
+    """Also if no guard has run since, so that only the command knows of the suspension."""
+    calls(settings)
+    folder = settings.ledger.path.parent
+    copies = {path: path.read_bytes() for path in folder.glob("audit.db*") if path.is_file()}
+    with open_suspender(settings) as (suspender, _):
+        subject = subject_of("principal:alice")
+        suspender.suspend(subject, reason="x", until=None, now=utc_timestamp)
+    assert remembering(settings).read() is not None
+    for path in folder.glob("audit.db*"):
+        if path.is_file():
+            path.unlink()
+    for path, content in copies.items():
+        path.write_bytes(content)
+    with pytest.raises(LedgerOpenError, match="truncated or rolled back"):
+        calls(settings)
     assert check(settings).state is CheckState.FAIL
 
 
