@@ -105,10 +105,11 @@ bench: $(READY) ## run the benchmarks: ratios, with limits measured in the same 
 redaction-report: $(READY) ## print how much the redactor finds, and how much it removes needlessly
 	@$(BIN)/python -m tests.core.redaction.report
 
-# MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run
-soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, a minute of broken streams, half an hour of kills
+# MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run, ROUNDS=100 for fewer rounds
+soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, a minute of broken streams, 1,000 rounds of one limit, half an hour of kills
 	@GUARDRAIL_FUZZ=$(or $(PROGRAMS),20000) GUARDRAIL_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest tests/policy/embedded/test_engine_fuzz.py
 	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash tests/proxy/test_proxy_tally.py
+	@$(BIN)/python -m tests.soak.rounds $(or $(ROUNDS),1000)
 	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 
 clean: ## remove the files that the targets above created
