@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.entries import CommandActor, CommandEntry, CommandReads
+from guardrail.cli.every_tenant import in_every_tenant, wants_every_tenant
 from guardrail.errors import ConfigError, IdentityError
 
 if TYPE_CHECKING:
@@ -74,6 +75,12 @@ class ActingCommand:
         self._entry = entry
 
     def __call__(self, *args: Any, **params: Any) -> Any:
+        if not wants_every_tenant():
+            return self._run(*args, **params)
+        once = functools.partial(self._run, *args, **params)
+        return in_every_tenant(params["config"], params["as_json"], once)
+
+    def _run(self, *args: Any, **params: Any) -> Any:
         context = click.get_current_context()
         named = context.meta.get(_GIVEN) or os.environ.get(_VARIABLE) or None
         if named is None:

@@ -21,6 +21,7 @@ from guardrail.review.terminal import clip, json_text, message, pad, width, wrap
 
 __all__ = [
     "ACCESS",
+    "COLLECTED",
     "LEDGER",
     "SOURCE",
     "Align",
@@ -142,6 +143,12 @@ ledger is read.
 """
 
 
+COLLECTED = "guardrail.collected"
+"""Key in a command's context for a list that takes the JSON documents instead of stdout, while the
+command runs once for each tenant.
+"""
+
+
 def access_fields() -> dict[str, Any]:
     """Return the fields of a JSON document about the access log, and about a file that was read
     instead of a ledger.
@@ -164,7 +171,12 @@ def emit_json(value: Mapping[str, Any]) -> None:
     """Write *value* to stdout as one JSON document, which also says whether the access log recorded
     the read.
     """
-    data(json_text({**value, **access_fields()}, indent=2))
+    document = {**value, **access_fields()}
+    context = click.get_current_context(silent=True)
+    if context is not None and COLLECTED in context.meta:
+        context.meta[COLLECTED].append(document)
+        return
+    data(json_text(document, indent=2))
 
 
 def remark(text: str, style: Style = Style.PLAIN) -> None:

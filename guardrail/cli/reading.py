@@ -155,7 +155,9 @@ def _given_values(
     texts: dict[str, object] = {}
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name in _UNSAID or context.get_parameter_source(name) is ParameterSource.DEFAULT:
+        if name in _UNSAID or not parameter.expose_value:
+            continue  # the log belongs to the tenant, so the record need not name it
+        if context.get_parameter_source(name) is ParameterSource.DEFAULT:
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name

@@ -401,13 +401,13 @@ def _with_later_records(records: RecordReader, call: RecordedCall) -> RecordedCa
     return call
 
 
-def who(record: Mapping[str, Any], field_name: str) -> str:
+def who(record: Mapping[str, Any], field_name: str, *, short: bool = True) -> str:
     """Describe an identity in *record*: its id, its assurance and, unless it is a user, its
-    type.
+    type. A token is shortened if *short* is True.
     """
     identity = obj(record, field_name)
     assurance, method = text(identity, "assurance") or "absent", text(identity, "method")
-    shown = name(text(identity, "id"), "nobody")
+    shown = name(text(identity, "id"), "nobody", short=short)
     how = (
         f"{escape(assurance)} by {escape(method)}"
         if method and assurance != "absent"

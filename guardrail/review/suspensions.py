@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from guardrail.core.log.merkle import Edge
@@ -15,6 +16,7 @@ from guardrail.core.log.suspensions import (
     Suspensions,
 )
 from guardrail.core.look_alikes import look_alike
+from guardrail.core.redaction.marks import is_mark
 from guardrail.errors import LedgerError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.steps import unproved
@@ -26,6 +28,8 @@ __all__ = [
     "call_names",
     "has_called",
     "look_alikes",
+    "nearest_name",
+    "recorded_names",
     "running_calls",
     "suspension_document",
     "unproved_suspensions",
@@ -35,6 +39,8 @@ RECENT = 100_000
 """Number of the newest records that are searched for calls of a subject."""
 MOST_COMPARED = 20_000
 """Number of the newest records whose names are compared with that of a subject."""
+_SIMILAR = 0.75
+"""Similarity above which a name may be meant by a mistyped one, in the measure of ``difflib``."""
 _FIELDS = {SubjectKind.TOOL: "name"}
 
 
@@ -107,10 +113,10 @@ def has_called(reader: LedgerReader, subject: Subject) -> bool:
             return False
 
 
-def look_alikes(reader: LedgerReader, subject: Subject) -> list[str]:
-    """Return the names in the newest records (``MOST_COMPARED``) that can be confused with the id
-    of *subject* but are not stopped by its suspension, sorted. Names recorded as tokens can't be
-    compared. Raises ``LedgerError``.
+def recorded_names(reader: LedgerReader, subject: Subject) -> list[str]:
+    """Return the names of the kind of *subject* in the newest records (``MOST_COMPARED``) that its
+    suspension does not stop, sorted. Names recorded as tokens can't be compared, so there are none
+    for a token. Raises ``LedgerError``.
     """
     if subject.kind is SubjectKind.ALL or subject.form == "token":
         return []
@@ -127,8 +133,21 @@ def look_alikes(reader: LedgerReader, subject: Subject) -> list[str]:
                 SubjectKind.TOOL: called.tools,
             }[subject.kind]
         )
-    others = {each for each in names if subject._replace(id=each).key != subject.key}
-    return sorted(each for each in others if look_alike(each, subject.id))
+    return sorted(each for each in names if subject._replace(id=each).key != subject.key)
+
+
+def look_alikes(names: Iterable[str], subject: Subject) -> list[str]:
+    """Return the *names* that can be confused with the id of *subject*."""
+    return [each for each in names if look_alike(each, subject.id)]
+
+
+def nearest_name(names: Iterable[str], subject: Subject) -> str | None:
+    """Return that of *names* whose spelling is nearest to the id of *subject*, or None if none is
+    similar. Tokens are not compared.
+    """
+    spelled = {each.casefold(): each for each in names if not is_mark(each)}
+    near = difflib.get_close_matches(subject.id.casefold(), spelled, n=1, cutoff=_SIMILAR)
+    return spelled[near[0]] if near else None
 
 
 def running_calls(reader: LedgerReader, subject: Subject) -> int:

@@ -117,18 +117,18 @@ def quote(text: str) -> str:
     return '"' + escape(text).replace('"', '\\"') + '"'
 
 
-def name(text: str, absent: str = "-") -> str:
+def name(text: str, absent: str = "-", *, short: bool = True) -> str:
     """Return an id or a name: unchanged if it can't be mistaken for anything else, otherwise in
     quotes.
 
-    A principal called ``bob (verified)`` must not read as verified. A token is shortened, and an
-    empty name is shown as *absent*.
+    A principal called ``bob (verified)`` must not read as verified. A token is shortened if *short*
+    is True, and an empty name is shown as *absent*.
     """
     if not text:
         return absent
     shown = escape(text)
     if shown == text and _NAME.match(text):
-        return _redaction_marker(text, short=True) or text
+        return (_redaction_marker(text, short=True) if short else None) or text
     return quote(text)
 
 

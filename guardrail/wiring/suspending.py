@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator
 
 from guardrail.config import Settings
 from guardrail.core.log.suspensions import Subject, SubjectKind
-from guardrail.core.redaction.marks import MARK_PREFIX
+from guardrail.core.redaction.marks import MARK_PREFIX, is_mark
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.errors import IdentityError, UsageError
 from guardrail.identity.actor import current_actor
@@ -18,8 +19,17 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.wiring.opening import open_journal
 from guardrail.wiring.requests import LedgerRequests
 
-__all__ = ["open_suspender", "recorded_forms", "recorded_subject", "subject_of"]
+__all__ = [
+    "is_displayed_token",
+    "open_suspender",
+    "recorded_forms",
+    "recorded_subject",
+    "subject_of",
+]
 
+_DISPLAYED = re.compile(
+    r"\[?[a-z][a-z0-9_]{0,31} [a-z0-9]{1,6}(?:\u2026|\.{2,3})\]?|\[gr1:.*|gr1:.*|\[[^\]]*\u2026"
+)
 _FORMS = "principal:ID, agent:ID, tool:NAME or all"
 
 
@@ -59,6 +69,13 @@ def subject_of(text: str) -> Subject:
         ) from None
     form = "token" if id_.startswith(MARK_PREFIX) else "clear"
     return Subject(known[kind], id_, form)
+
+
+def is_displayed_token(subject: Subject) -> bool:
+    """Return True if the id of *subject* has the form in which commands show a token, or of a part
+    of a token. Such a text is not the token, so a suspension of it probably stops nobody.
+    """
+    return not is_mark(subject.id) and _DISPLAYED.fullmatch(subject.id) is not None
 
 
 def recorded_subject(subject: Subject, settings: Settings, keys: Keys) -> Subject:

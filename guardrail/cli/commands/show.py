@@ -142,8 +142,8 @@ def _print_session(session: Timeline) -> None:
 def _header(session: Timeline) -> Iterator[str]:
     head, calls = session.header, session.calls
     yield f"{paint('Session', Style.STRONG)} {name(session.key.id, '(no id)')}"
-    yield f"  principal  {who(head, 'principal')}"
-    agent = who(head, "agent")
+    yield f"  principal  {who(head, 'principal', short=False)}"
+    agent = who(head, "agent", short=False)
     extra = " ".join(
         escape(part)
         for part in (text(head, "agent", field) for field in ("version", "framework", "instance"))
@@ -156,7 +156,7 @@ def _header(session: Timeline) -> Iterator[str]:
     delegation = head.get("delegation")
     if isinstance(delegation, list) and delegation:
         chain = " > ".join(
-            name(text(step, "sub"), "?") if isinstance(step, Mapping) else "?"
+            name(text(step, "sub"), "?", short=False) if isinstance(step, Mapping) else "?"
             for step in delegation
         )
         yield f"  acting for {chain}"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from guardrail.cli.app import Exit
+from guardrail.cli.every_tenant import all_tenants_option, left_out, tenant_list
 from guardrail.cli.options import SUBJECT, json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, data, emit_json, field, paint, remark
 from guardrail.cli.render import clock
@@ -32,6 +33,7 @@ _LOOK_ALIKES = 10
 
 @click.command(short_help="Stop the calls of a principal, an agent or a tool, or all calls.")
 @ledger_options
+@all_tenants_option
 @json_option
 @click.option(
     "--reason",
@@ -71,39 +73,42 @@ def suspend(
     with open_ledger(config, ledger) as reader:
         with open_suspender(settings) as (suspender, keys):
             recorded = recorded_subject(said, settings, keys)
+            _refuse_displayed(reader, said, recorded)
             done = suspender.suspend(recorded, reason=words, until=end, now=utc_timestamp)
         running, known = _calls_of(reader, recorded)
-        similar = _look_alikes(reader, said)
+        similar, nearest = _similar_names(reader, said)
+    nearest = nearest if known is False else None
+    own, others = left_out(config, ledger)
     if as_json:
-        emit_json(
-            {
-                "subject": recorded.document,
-                "suspended": True,
-                "written": done.receipt is not None,
-                "seq": _seq(done),
-                "until": end if done.receipt is not None else _earlier(done).until,
-                "replaced": done.earlier.seq if done.receipt and done.earlier else None,
-                "reason": words if done.receipt is not None else _earlier(done).reason,
-                "running": running,
-                "known": known,
-                "look_alikes": similar,
-                "in_force": done.in_force,
-            }
-        )
+        calls = {"running": running, "known": known, "look_alikes": similar, "nearest": nearest}
+        emit_json({**_document(recorded, done, words, end), **calls, "other_tenants": others})
         return Exit.YES
-    _print_suspended(recorded, done, end)
+    _print_suspended(_spelled(said, recorded), done, end)
     if known is False:
-        remark(
-            f"no call in the ledger names {escape(recorded.name)} in this spelling yet; its first"
-            " call will be denied"
-        )
+        _print_unknown(said, nearest)
     _print_look_alikes(said, similar)
+    _print_left_out("not stopped", own, others)
     if running:
         remark(
             f"{counted(running, 'call')} {agree(running, 'was')} admitted before and may still run",
             Style.WARN,
         )
     return Exit.YES
+
+
+def _document(subject: Subject, done: Suspended, reason: str, end: str | None) -> dict[str, object]:
+    """Return the part of the JSON document that describes the suspension."""
+    written = done.receipt is not None
+    return {
+        "subject": subject.document,
+        "suspended": True,
+        "written": written,
+        "seq": _seq(done),
+        "until": end if written else _earlier(done).until,
+        "replaced": done.earlier.seq if written and done.earlier else None,
+        "reason": reason if written else _earlier(done).reason,
+        "in_force": done.in_force,
+    }
 
 
 def _calls_of(reader: LedgerReader, subject: Subject) -> tuple[int | None, bool | None]:
@@ -119,17 +124,61 @@ def _calls_of(reader: LedgerReader, subject: Subject) -> tuple[int | None, bool 
         return None, None
 
 
-def _look_alikes(reader: LedgerReader, said: Subject) -> list[str]:
-    """Return the recorded names that can be confused with *said*; none if the ledger can't be
-    read.
+def _refuse_displayed(reader: LedgerReader, said: Subject, recorded: Subject) -> None:
+    """Raise ``UsageError`` if *said* is a token as commands display it, unless a caller has this
+    text as its id.
+    """
+    from guardrail.wiring.suspending import is_displayed_token
+
+    if is_displayed_token(said) and _calls_of(reader, recorded)[1] is False:
+        raise UsageError(
+            f"{escape(said.id)} is a token as commands display it, or a part of one, and nobody has"
+            " this id, so nothing was suspended",
+            code="usage.token",
+            hint=f"guardrail show SESSION has the full token, {said.kind}:gr1:{said.kind}:...; so"
+            " has guardrail sessions --json",
+        )
+
+
+def _similar_names(reader: LedgerReader, said: Subject) -> tuple[list[str], str | None]:
+    """Return the recorded names that can be confused with *said*, and the name whose spelling is
+    nearest; none if the ledger can't be read.
     """
     from guardrail.errors import LedgerError
-    from guardrail.review.suspensions import look_alikes
+    from guardrail.review.suspensions import look_alikes, nearest_name, recorded_names
 
     try:
-        return look_alikes(reader, said)
+        names = recorded_names(reader, said)
     except LedgerError:
-        return []
+        return [], None
+    return look_alikes(names, said), nearest_name(names, said)
+
+
+def _spelled(said: Subject, recorded: Subject) -> str:
+    """Return the name of *said* for people, with its recorded form if that is a token. An id that
+    contains a secret is shown only as its token.
+    """
+    from guardrail.core.redaction.detectors.scan import scan_secrets
+
+    if said == recorded or scan_secrets(said.id):
+        return escape(recorded.name)
+    return f"{escape(said.name)}, recorded as {escape(recorded.id)}"
+
+
+def _print_unknown(said: Subject, nearest: str | None) -> None:
+    meant = "" if nearest is None else f"; did you mean {said.kind}:{escape(nearest)}?"
+    remark(
+        f"no call in the ledger names {escape(said.name)} in this spelling yet; its first call will"
+        f" be denied{meant}",
+        Style.PLAIN if nearest is None else Style.WARN,
+    )
+
+
+def _print_left_out(effect: str, own: str, others: list[str]) -> None:
+    """Name the tenants that a command left out, because nobody selected them."""
+    if others:
+        remark(f"only in tenant {escape(own)}; {effect}: {tenant_list(others)}", Style.WARN)
+        remark("next:  repeat the command with --tenant NAME or --all-tenants")
 
 
 def _print_look_alikes(said: Subject, similar: list[str]) -> None:
@@ -148,8 +197,7 @@ def _seq(done: Suspended) -> int:
     return _earlier(done).seq if done.receipt is None else done.receipt.seq
 
 
-def _print_suspended(subject: Subject, done: Suspended, end: str | None) -> None:
-    name = escape(subject.name)
+def _print_suspended(name: str, done: Suspended, end: str | None) -> None:
     if done.receipt is None:
         earlier = _earlier(done)
         data(f"{paint('suspended', Style.WARN)}  {name}, already by record {earlier.seq}")
@@ -182,6 +230,7 @@ def _until(text: str) -> str:
 
 @click.command(short_help="End a suspension.")
 @ledger_options
+@all_tenants_option
 @json_option
 @click.option("--reason", metavar="TEXT", help="Reason, in your own words; recorded in the ledger.")
 @click.argument("subject", metavar=_SUBJECT, type=SUBJECT)
@@ -200,10 +249,11 @@ def resume(
     words = None if reason is None else redacted_reason(reason, needed="guardrail resume SUBJECT")
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger), open_suspender(settings) as (suspender, keys):
-        first, *others = recorded_forms(said, settings, keys)
+        first, *forms = recorded_forms(said, settings, keys)
         known = suspender.state()
-        recorded = next((each for each in (first, *others) if known.of(each)), first)
+        recorded = next((each for each in (first, *forms) if known.of(each)), first)
         receipt, ended, left = suspender.resume(recorded, reason=words)
+    own, others = left_out(config, ledger)
     if as_json:
         emit_json(
             {
@@ -212,6 +262,7 @@ def resume(
                 "suspension": ended.seq,
                 "reason": words,
                 "in_force": left,
+                "other_tenants": others,
             }
         )
         return Exit.YES
@@ -222,11 +273,13 @@ def resume(
             " guardrail suspensions",
             Style.WARN,
         )
+    _print_left_out("not resumed", own, others)
     return Exit.YES
 
 
 @click.command(short_help="List the suspensions in force.")
 @ledger_options
+@all_tenants_option
 @json_option
 def suspensions(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """List the suspensions in force, oldest first, with the start, the end, the user and the reason
@@ -241,11 +294,15 @@ def suspensions(*, config: Path | None, ledger: Path | None, as_json: bool) -> i
         log, proved = reader.log, proved_reader(reader, settings)
         found = proved.suspensions() if proved is not None else unproved_suspensions(reader)
     now = utc_timestamp()
+    own, others = left_out(config, ledger)
     if as_json:
         listed = [suspension_document(each, now) for each in found.in_force]
         emit_json(
             {
                 "log": log,
+                "ledger": str(settings.ledger.path),
+                "tenant": settings.identity.tenant,
+                "other_tenants": others,
                 "proved": proved is not None,
                 "total": len(listed),
                 "suspensions": listed,
@@ -260,8 +317,12 @@ def suspensions(*, config: Path | None, ledger: Path | None, as_json: bool) -> i
         )
     if not len(found):
         data("No suspension is in force.")
-    for each in found.in_force:
+    for number, each in enumerate(found.in_force):
+        if number:
+            data()
         _print_suspension(each, now)
+    remark(f"from the ledger {one_line(str(settings.ledger.path))}", Style.DIM)
+    _print_left_out("not listed", own, others)
     return Exit.YES
 
 
