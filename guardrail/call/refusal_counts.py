@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from guardrail.core.times import record_time
-from guardrail.errors import LedgerError
+from guardrail.errors import LedgerError, RecordError
 
-__all__ = ["RefusalCounts"]
+__all__ = ["OTHERS", "RefusalCounts"]
 
 OFTEN_S = 60.0
 """Seconds from the first refusal to the record that counts it."""
-_OTHERS = "others"
+OTHERS = "others"
+"""The name of the values that are counted together."""
 
 
 class RefusalCounts:
@@ -28,8 +29,8 @@ class RefusalCounts:
     _type: ClassVar[str]
     """The type of the record, without ``admin.``."""
     _most: ClassVar[Mapping[str, int]] = {}
-    """Maximum number of different values in the counts with these names. Further values are counted
-    together.
+    """Maximum number of different values in the counts with these names, whose values come from
+    outside. Further values are counted together.
     """
 
     def __init__(
@@ -61,7 +62,7 @@ class RefusalCounts:
                 if value is not None:
                     counts, most = self._counts[name], self._most.get(name)
                     known = most is None or value in counts or len(counts) < most
-                    counts[value if known else _OTHERS] += 1
+                    counts[value if known else OTHERS] += 1
             if self._timer is None and not self._closed:
                 timer = threading.Timer(self._often, self._write)
                 timer.daemon = True
@@ -87,7 +88,11 @@ class RefusalCounts:
         if counts:
             # If the ledger can't be written, nothing is admitted either.
             with contextlib.suppress(LedgerError):
-                self._record(self._type, {"since": since, **self._detail(counts)})
+                try:
+                    self._record(self._type, {"since": since, **self._detail(counts)})
+                except RecordError:  # for values from outside: the numbers count without them
+                    ours = {name: counts[name] for name in counts if name not in self._most}
+                    self._record(self._type, {"since": since, **self._detail(ours)})
 
     def _detail(self, counts: Mapping[str, Counter[str]]) -> dict[str, Any]:
         """Return the rest of the record's detail."""

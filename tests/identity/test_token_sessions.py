@@ -19,7 +19,7 @@ from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, IdentityError, UsageError
 from guardrail.identity.token_text import SecretText
-from guardrail.identity.tokens import TokenVerifier
+from guardrail.identity.tokens import PEER, TokenVerifier
 from guardrail.keys.log_key import Keys
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
@@ -392,6 +392,36 @@ def test_addresses_of_refused_tokens_are_bounded() -> None:
     counts.close()
     assert all(len(detail["addresses"]) <= 17 for _, detail in written)
     assert sum(sum(detail["addresses"].values()) for _, detail in written) == 100
+
+
+def test_only_ip_addresses_of_clients_are_recorded(tmp_path: Path) -> None:
+    """Servers take the address of a client from a header, which can be any text."""
+    guard, ledger = token_guard(tmp_path)
+    secret = "sk-proj-aB3dE5gH7jK9mN1pQ3rS5tU7vW9xY1zA2bC4dE6fG8h"
+    texts = (secret, "x" * 65_300, "\ud800", "", "10.1", "192.0.2.7", f"fe80:0::1%{secret}")
+    for text in texts:
+        PEER.set(text)
+        with pytest.raises(IdentityError):
+            guard.session(token="x")
+    PEER.set(None)
+    guard.close()
+    (record,) = ledger.of("admin.tokens_refused")
+    assert record["detail"]["count"] == len(texts)
+    assert record["detail"]["addresses"] == {"others": 5, "192.0.2.7": 1, "fe80::1": 1}
+    assert secret not in str(ledger.lines)
+
+
+def test_a_count_that_has_a_value_that_cannot_be_recorded_is_recorded_without_it(
+    tmp_path: Path,
+) -> None:
+    guard, ledger = token_guard(tmp_path)
+    counts = RefusedTokens(guard.record_admin)
+    counts._add(reasons="key", issuers=ISSUER, addresses="\ud800")
+    counts.close()
+    (record,) = ledger.of("admin.tokens_refused")
+    detail = {name: record["detail"][name] for name in ("count", "issuers", "addresses")}
+    assert detail == {"count": 1, "issuers": {ISSUER: 1}, "addresses": {}}
+    guard.close()
 
 
 def test_a_child_records_no_tokens_that_its_parent_counted() -> None:
