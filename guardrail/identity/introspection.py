@@ -22,6 +22,7 @@ from guardrail.config.issuers import IntrospectionSettings, IssuerSettings
 from guardrail.core.json_text import JsonTextError, read
 from guardrail.core.shown_urls import shown_url
 from guardrail.errors import ConfigError, os_reason
+from guardrail.identity.instants import Instant
 from guardrail.identity.issuer_server import IssuerServer, server_error
 from guardrail.identity.token_text import SecretText
 from guardrail.system.few_threads import FewThreads
@@ -183,7 +184,7 @@ class TokenStatus:
         self._token = token
         self._subject = subject
         self._clock = clock
-        self._answer: tuple[float, str] | None = None
+        self._answer: tuple[Instant, str] | None = None
         """The time of the last request and its result; replaced together."""
         self._pending: dict[int, Future[str]] = {}
         """The request in progress, by process: the threads of a parent do not run in its child."""
@@ -226,11 +227,11 @@ class TokenStatus:
                 return known
             if time.monotonic() - since > self._endpoint.patience:
                 return BUSY  # nobody waits for it any more
-            asked = self._clock()
-            result = self._endpoint.ask(self._token, self._subject, asked)
+            asked = Instant.now(self._clock)
+            result = self._endpoint.ask(self._token, self._subject, asked.wall)
             # If the answer took long, it can still be used by those who waited for it.
-            asked = max(asked, self._clock() - self._endpoint.interval + _RETRY_S)
-            self._answer = (asked, result)
+            least = Instant.now(self._clock).before(self._endpoint.interval - _RETRY_S)
+            self._answer = (asked.later(least), result)
             return result
         finally:
             self._pending.pop(os.getpid(), None)
@@ -241,5 +242,4 @@ class TokenStatus:
             return None
         asked, result = self._answer
         valid = _RETRY_S if result == UNANSWERED else self._endpoint.interval
-        # The clock can be set back, so an age can be negative.
-        return result if 0 <= self._clock() - asked < valid else None
+        return result if asked.age(self._clock()) < valid else None

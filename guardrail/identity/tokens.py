@@ -20,6 +20,7 @@ from guardrail.config import Settings
 from guardrail.config.issuers import IssuerSettings
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.claims import VerifiedIdentity, check_claims, identity_in, issuer_of
+from guardrail.identity.instants import Instant
 from guardrail.identity.introspection import (
     BUSY,
     NOT_ASKED,
@@ -113,7 +114,7 @@ class VerifiedToken:
         if endpoint is not None:
             subject = token.claims.get("sub")
             self._status = TokenStatus(endpoint, self._text, subject, verifier.clock)
-        self._checked = (now, keys)
+        self._checked = (Instant(now, time.monotonic()), keys)
         """The time of the last verification, and the keys known then; replaced together."""
 
     def refusal(self) -> str:
@@ -132,12 +133,12 @@ class VerifiedToken:
         if keys is None:
             return KEYS
         checked, known = self._checked
-        if keys is known and 0 <= now - checked <= _MEMORY_S:
+        if keys is known and checked.age(now) <= _MEMORY_S:
             return self._revoked()
         key = keys.by_id.get(self._key)
         if key is None or is_signed(self._text.reveal(), self._algorithm, [key]) is None:
             return KEY_GONE
-        self._checked = (now, keys)
+        self._checked = (Instant(now, time.monotonic()), keys)
         return self._revoked()
 
     def _revoked(self) -> str:

@@ -66,6 +66,8 @@ FAULTS = {
     "call/test_session_owners.py _entry",
     "call/test_session_owners.py _sessions",
     "call/test_session_owners.py _states",
+    "identity/test_introspection.py _MEMORY_S",
+    "identity/test_introspection.py _checked",
     "identity/test_token_sessions.py _add",
     "ledger/sqlite/test_ledger_planted_objects.py _BASE",
     "ledger/test_ledger_heads.py _secrets",

@@ -16,8 +16,8 @@ import pytest
 from guardrail import Denied, Guard, SessionScope
 from guardrail.core.log.record import dumps
 from guardrail.errors import ConfigError, IdentityError
-from guardrail.identity import introspection
-from guardrail.identity.introspection import MOST_ASKED, NotAsked
+from guardrail.identity import introspection, tokens
+from guardrail.identity.introspection import MOST_ASKED, REVOKED, NotAsked
 from guardrail.identity.tokens import NOT_ASKED, TokenVerifier
 from guardrail.system.futures import BatchedFuture
 from guardrail.testing import MemoryLedger
@@ -92,6 +92,31 @@ def test_a_revoked_token_denies_the_next_call_after_the_interval(
         assert called(guard)
     assert details(ledger)[-3:] == ["token_revoked", "token_revoked", ""]
     assert server.refused == 0
+
+
+def test_a_clock_that_is_set_back_again_and_again_keeps_no_answer_valid(
+    tmp_path: Path, server: IntrospectionServer
+) -> None:
+    """Such a clock can show the same time for hours."""
+    path = tmp_path / "keys.json"
+    path.write_text(key_set(jwk()))
+    settings = settings_for(path, introspection=table(server, tmp_path, interval_s=1))
+    text = token(exp=LONG)
+    verified = TokenVerifier(settings, lambda: NOW).verify(text, wait=0)
+    assert not verified.refusal()
+    server.revoked.add(text)
+    until(lambda: verified.refusal() == REVOKED)
+
+
+def test_a_clock_that_is_set_back_again_and_again_keeps_no_signature_valid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "keys.json"
+    path.write_text(key_set(jwk()))
+    monkeypatch.setattr(tokens, "_MEMORY_S", 0.01)
+    verified = TokenVerifier(settings_for(path), lambda: NOW).verify(token(exp=LONG), wait=0)
+    before = verified._checked
+    until(lambda: not verified.refusal() and verified._checked is not before)
 
 
 def test_a_revoked_token_opens_no_session(tmp_path: Path, server: IntrospectionServer) -> None:
