@@ -110,7 +110,8 @@ def identity_in(token: TokenText, issuer: IssuerSettings) -> VerifiedIdentity:
             str(delegation[0]["sub"]),
             assurance=Assurance.VERIFIED,
             method=method,
-            issuer=str(delegation[0].get("iss", issuer.issuer)),
+            # The issuer that signed, even if the actor states another: that one signed nothing.
+            issuer=issuer.issuer,
             authenticated_at=_text_of(_time(claims, "iat")),
         )
     principal = Principal(

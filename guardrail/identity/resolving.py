@@ -37,7 +37,7 @@ def resolve_identity(
     """
     actor = None if verified is None else verified.agent
     if workload is not None:
-        actor = _own(workload, actor)
+        actor = _own(workload, () if verified is None else verified.delegation)
     of = identity.check_id(_tenant(verified, tenant) or default_tenant, "tenant")
     if workload is not None and workload.tenant not in (None, of):
         raise IdentityError(
@@ -80,9 +80,9 @@ def _tenant(verified: VerifiedIdentity | None, passed: str | None) -> str | None
     return stated
 
 
-def _own(workload: VerifiedIdentity, actor: Agent | None) -> Agent:
-    """Return the agent that its own token states. *actor* is the current actor in the caller's
-    token, or None.
+def _own(workload: VerifiedIdentity, actors: Sequence[Mapping[str, Any]]) -> Agent:
+    """Return the agent that its own token states. *actors* are those in the caller's token, the
+    current one first. Raises ``IdentityError`` if the current actor is not this agent.
     """
     if workload.delegation:
         raise IdentityError(
@@ -91,11 +91,14 @@ def _own(workload: VerifiedIdentity, actor: Agent | None) -> Agent:
             hint="pass the token of the caller as token=, and the agent's own as agent_token=",
         )
     stated = workload.principal
-    if actor is not None and actor.id != stated.id:
+    if actors and (
+        actors[0]["sub"] != stated.id or actors[0].get("iss", stated.issuer) != stated.issuer
+    ):
         raise IdentityError(
             "the two tokens state different agents",
             code="identity.agent",
-            hint="the claim act of the caller's token must name the agent whose token is passed",
+            hint="the claim act of the caller's token must name the agent whose token is passed, "
+            "and its issuer if act has a claim iss",
         )
     return Agent(
         stated.id,

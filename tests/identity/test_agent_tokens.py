@@ -111,10 +111,37 @@ def test_the_claim_act_must_name_the_agent_whose_token_is_passed(tmp_path: Path)
     assert [step["sub"] for step in last(ledger)["delegation"]] == [BOT]
 
 
+@pytest.mark.parametrize("stated", ["https://evil.example", DOMAIN, ISSUER])
+def test_an_actor_in_a_token_has_the_issuer_that_signed_the_token(
+    tmp_path: Path, stated: str
+) -> None:
+    """An issuer that signed nothing is no issuer of a verified identity. The chain keeps its
+    name.
+    """
+    guard, ledger, policy = made(tmp_path)
+    with guard.session(token=token(act={"sub": BOT, "iss": stated})):
+        assert called(guard) == "ran"
+    record = last(ledger)
+    assert (record["agent"]["assurance"], record["agent"]["issuer"]) == ("verified", ISSUER)
+    assert policy.inputs[0]["context"]["agent"]["issuer"] == ISSUER
+    assert record["delegation"][0]["iss"] == stated
+
+
+def test_an_actor_can_state_the_issuer_of_the_agent_whose_token_is_passed(tmp_path: Path) -> None:
+    guard, ledger, _ = made(tmp_path)
+    with guard.session(token=token(act={"sub": BOT, "iss": DOMAIN}), agent_token=svid()):
+        assert called(guard) == "ran"
+    assert last(ledger)["agent"]["issuer"] == DOMAIN
+
+
 @pytest.mark.parametrize(
     ("session", "code"),
     [
         ({"token": token(act={"sub": "other"}), "agent_token": svid()}, "identity.agent"),
+        (
+            {"token": token(act={"sub": BOT, "iss": "https://other"}), "agent_token": svid()},
+            "identity.agent",
+        ),
         ({"agent_token": svid(), "agent": "other"}, "identity.agent"),
         ({"agent_token": svid(act={"sub": "other"})}, "identity.agent"),
         ({"agent_token": svid(aud="other")}, "identity.token.audience"),
