@@ -32,9 +32,8 @@ def _names_of(request: Request, grant: Grant | None) -> CallNames:
     names = request.state.names(request.tool.name)
     if grant is None:
         return names
-    people = [approver.id for approver in grant.approvers]
-    tokens = [request.state.keys.token("principal", each) for each in people]
-    return names._replace(principals=(*names.principals, *people, *tokens))
+    people = request.state.people(*(approver.id for approver in grant.approvers))
+    return names._replace(principals=(*names.principals, *people))
 
 
 def obeys_of(decided: Decided) -> ObeyedSuspension | None:

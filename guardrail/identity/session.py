@@ -26,7 +26,7 @@ from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.identity.claims import VerifiedIdentity
 from guardrail.identity.principal import check_id
 from guardrail.identity.resolving import resolve_identity
-from guardrail.identity.session_views import SessionViews
+from guardrail.identity.session_views import SessionViews, forms_of
 from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
@@ -180,6 +180,12 @@ class SessionState:
         an id as given or as a token.
         """
         return self._views().names(self.session, self._makers, tool)
+
+    def people(self, *ids: str) -> tuple[str, ...]:
+        """Return *ids* of people, such as approvers, in each form in which a suspension can contain
+        them.
+        """
+        return forms_of(self._makers, "principal", *ids)
 
     @property
     def subjects(self) -> Mapping[str, tuple[StateKey, ...]]:

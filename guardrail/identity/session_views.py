@@ -21,7 +21,7 @@ from guardrail.errors import RedactionError
 if TYPE_CHECKING:
     from guardrail.keys.tenant_keys import Commitment, TenantKeys
 
-__all__ = ["SessionViews"]
+__all__ = ["SessionViews", "forms_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,14 +97,10 @@ class SessionViews:
         if found is None or found.tools[0] != tool:
             between = (str(step.get("sub", "")) for step in session.delegation)
             principals = (session.principal.id, *between)
-
-            def forms(cls: str, *ids: str) -> tuple[str, ...]:
-                return (*ids, *(_token(keys, cls, each) for keys in makers for each in ids))
-
             found = self._names = CallNames(
-                forms("principal", *principals),
-                forms("agent", session.agent.id),
-                forms("tool", tool),
+                forms_of(makers, "principal", *principals),
+                forms_of(makers, "agent", session.agent.id),
+                forms_of(makers, "tool", tool),
             )
         return found
 
@@ -131,6 +127,13 @@ class SessionViews:
                 )
             self._last = added, found
         return found
+
+
+def forms_of(makers: Sequence[TenantKeys], cls: str, *ids: str) -> tuple[str, ...]:
+    """Return *ids* in each form in which a suspension can contain them: as given, and as a token of
+    each of *makers*.
+    """
+    return (*ids, *(_token(keys, cls, each) for keys in makers for each in ids))
 
 
 def _attributes(session: Session) -> dict[str, Json]:

@@ -147,18 +147,27 @@ def test_a_call_that_was_to_be_denied_runs_if_it_is_resumed_in_time(scene: Scene
     assert scene.call() == "done"
 
 
+FORMS = [("clear", "default"), ("clear", "acme"), ("token", "default"), ("token", "acme")]
+"""Forms of principals in records, each with the tenant of a call. No tenant has a table."""
+
+
+@pytest.mark.parametrize(("form", "tenant"), FORMS)
 @pytest.mark.parametrize("subject", ["agent:bot", f"principal:{system_user().id}"])
 def test_an_approved_call_of_a_suspended_agent_or_approver_is_denied(
-    tmp_path: Path, subject: str
+    tmp_path: Path, subject: str, form: str, tenant: str
 ) -> None:
+    """A suspension stops a person in every tenant of the ledger."""
     policy = StaticPolicy(
         lambda asked: allow("large") if asked["context"]["approval"] else ask("large")
     )
-    chosen = {"approvals": {"unsafe_asserted_approvals": True}}
+    chosen = {
+        "approvals": {"unsafe_asserted_approvals": True},
+        "identity": {"require": "any", "principal_form": form},
+    }
     with (
         guarded(tmp_path, policy, **chosen) as guard,
         responder(tmp_path, settings(tmp_path, **chosen)) as person,
-        guard.session(principal="alice", agent="bot"),
+        guard.session(principal="alice", agent="bot", tenant=tenant),
     ):
         with pytest.raises(ApprovalRequired) as asked:
             guard.call("pay", {}, run=Body())
@@ -173,12 +182,16 @@ def test_an_approved_call_of_a_suspended_agent_or_approver_is_denied(
     assert body.runs == 1
 
 
+@pytest.mark.parametrize(("form", "tenant"), FORMS)
 def test_an_approver_who_is_suspended_while_the_policy_decides_does_not_count(
-    tmp_path: Path,
+    tmp_path: Path, form: str, tenant: str
 ) -> None:
     """The suspension is compared again in the transaction that writes the decision."""
     approver = f"principal:{system_user().id}"
-    chosen = {"approvals": {"unsafe_asserted_approvals": True}}
+    chosen = {
+        "approvals": {"unsafe_asserted_approvals": True},
+        "identity": {"require": "any", "principal_form": form},
+    }
 
     def decide(asked: dict[str, Any]) -> Any:
         if not asked["context"]["approval"]:
@@ -189,7 +202,7 @@ def test_an_approver_who_is_suspended_while_the_policy_decides_does_not_count(
     with (
         guarded(tmp_path, StaticPolicy(decide), **chosen) as guard,
         responder(tmp_path, settings(tmp_path, **chosen)) as person,
-        guard.session(principal="alice", agent="bot"),
+        guard.session(principal="alice", agent="bot", tenant=tenant),
     ):
         with pytest.raises(ApprovalRequired) as asked:
             guard.call("pay", {}, run=Body())
