@@ -37,7 +37,7 @@ def resolve_identity(
     """
     actor = None if verified is None else verified.agent
     if workload is not None:
-        actor = _own(workload, () if verified is None else verified.delegation)
+        actor = _own(workload, verified)
     of = identity.check_id(_tenant(verified, tenant) or default_tenant, "tenant")
     if workload is not None and workload.tenant not in (None, of):
         raise IdentityError(
@@ -80,9 +80,10 @@ def _tenant(verified: VerifiedIdentity | None, passed: str | None) -> str | None
     return stated
 
 
-def _own(workload: VerifiedIdentity, actors: Sequence[Mapping[str, Any]]) -> Agent:
-    """Return the agent that its own token states. *actors* are those in the caller's token, the
-    current one first. Raises ``IdentityError`` if the current actor is not this agent.
+def _own(workload: VerifiedIdentity, verified: VerifiedIdentity | None) -> Agent:
+    """Return the agent that its own token states. *verified* is the identity in the caller's token,
+    or None. Raises ``IdentityError`` if the token is that of a person or of the caller, or if the
+    caller's token states another agent.
     """
     if workload.delegation:
         raise IdentityError(
@@ -91,6 +92,20 @@ def _own(workload: VerifiedIdentity, actors: Sequence[Mapping[str, Any]]) -> Age
             hint="pass the token of the caller as token=, and the agent's own as agent_token=",
         )
     stated = workload.principal
+    # The opposite of the rule for approvers: no token is that of a person and of an agent.
+    if stated.type != "service":
+        raise IdentityError(
+            "the agent's token belongs to a person, and only that of a service is an agent's own",
+            code="identity.agent",
+            hint="use a JWT-SVID, or a token whose client_id equals its sub (docs/identity.md)",
+        )
+    if verified is not None and _is_same(stated, verified.principal):
+        raise IdentityError(
+            "the two tokens state one identity, so the agent has no token of its own",
+            code="identity.agent",
+            hint="omit agent_token= if the caller acts without an agent",
+        )
+    actors = () if verified is None else verified.delegation
     if actors and (
         actors[0]["sub"] != stated.id or actors[0].get("iss", stated.issuer) != stated.issuer
     ):
@@ -107,6 +122,10 @@ def _own(workload: VerifiedIdentity, actors: Sequence[Mapping[str, Any]]) -> Age
         issuer=stated.issuer,
         authenticated_at=stated.authenticated_at,
     )
+
+
+def _is_same(one: Principal, other: Principal) -> bool:
+    return (one.issuer, one.id) == (other.issuer, other.id)
 
 
 def _agent(actor: Agent | None, passed: Agent | str | None) -> Agent:

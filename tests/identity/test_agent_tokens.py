@@ -127,6 +127,14 @@ def test_an_actor_in_a_token_has_the_issuer_that_signed_the_token(
     assert record["delegation"][0]["iss"] == stated
 
 
+def test_a_token_of_a_client_of_the_persons_issuer_can_be_the_agents_own(tmp_path: Path) -> None:
+    guard, ledger, _ = made(tmp_path)
+    with guard.session(token=token(), agent_token=token(sub="desk", client_id="desk")):
+        assert called(guard) == "ran"
+    agent = last(ledger)["agent"]
+    assert (agent["id"], agent["issuer"], agent["assurance"]) == ("desk", ISSUER, "verified")
+
+
 def test_an_actor_can_state_the_issuer_of_the_agent_whose_token_is_passed(tmp_path: Path) -> None:
     guard, ledger, _ = made(tmp_path)
     with guard.session(token=token(act={"sub": BOT, "iss": DOMAIN}), agent_token=svid()):
@@ -144,6 +152,11 @@ def test_an_actor_can_state_the_issuer_of_the_agent_whose_token_is_passed(tmp_pa
         ),
         ({"agent_token": svid(), "agent": "other"}, "identity.agent"),
         ({"agent_token": svid(act={"sub": "other"})}, "identity.agent"),
+        ({"token": token(), "agent_token": token()}, "identity.agent"),
+        ({"token": token(), "agent_token": token(sub="bob@example.com")}, "identity.agent"),
+        ({"agent_token": token(sub="bob@example.com", client_id="web")}, "identity.agent"),
+        ({"token": svid(), "agent_token": svid()}, "identity.agent"),
+        ({"token": svid(exp=NOW + 200), "agent_token": svid()}, "identity.agent"),
         ({"agent_token": svid(aud="other")}, "identity.token.audience"),
         ({"agent_token": svid(exp=NOW - 3600)}, "identity.token.expired"),
         ({"agent_token": "x.y.z"}, "identity.token.malformed"),

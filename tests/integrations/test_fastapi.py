@@ -230,7 +230,7 @@ def test_a_token_of_the_agent_states_the_agent(tmp_path: Path) -> None:
     client = TestClient(app)
     for own, code in (
         (None, None),
-        (token(sub="support-bot"), None),
+        (token(sub="support-bot", client_id="support-bot"), None),
         ("junk", "identity.token.malformed"),
         (token(sub="bot", act={"sub": "other"}), "identity.agent"),
     ):

@@ -176,7 +176,7 @@ def test_a_token_of_the_agent_takes_the_place_of_a_program_and_not_of_a_person(
     """Without a token of its own, the person is asserted, and refused if it must be verified."""
     path = tmp_path / "callers"
     program = {"x_guardrail_token": add_token(path, "nightly")}
-    agent = {"x_guardrail_agent_identity": token(sub="support-bot")}
+    agent = {"x_guardrail_agent_identity": token(sub="support-bot", client_id="support-bot")}
     bench = bench_of(tmp_path, require="asserted")
     peers = {"peers": ("127.0.0.1",), "identity_header": "x-user"}
     with served(bench.guard, callers=path, **peers) as proxy:
@@ -193,13 +193,14 @@ def test_tokens_that_contradict_each_other_are_refused(tmp_path: Path) -> None:
     bench = bench_of(tmp_path)
     with served(bench.guard) as proxy:
         for own, status, code in (
-            (token(sub="other-bot"), 403, "identity.agent"),
+            (token(sub="other-bot", client_id="other-bot"), 403, "identity.agent"),
             (token(sub="bot", act={"sub": "x"}), 403, "identity.agent"),
             (token(sub="bot", number=1), 401, "identity.token.signature"),
         ):
             answer = proxy.ask(token(act=ACT), x_guardrail_agent_identity=own)
             assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
-        assert proxy.ask(token(act=ACT), x_guardrail_agent_identity=token(sub="bot")).is_success
+        own = token(sub="bot", client_id="bot")
+        assert proxy.ask(token(act=ACT), x_guardrail_agent_identity=own).is_success
     assert len(bench.decisions) == 1
 
 
