@@ -32,7 +32,8 @@ _TABLES = {"classes", "issuers"}
 _HEADER = (
     '# Settings of guardrail. A line that starts with "#" and contains a key shows its '
     "default.\n# Paths are relative to this file. `guardrail doctor` checks what is written "
-    "here.\n"
+    "here.\n# A table [tenants.NAME] gives a tenant its own ledger, keys and settings: `guardrail "
+    "tenants add NAME`.\n"
 )
 
 

@@ -138,7 +138,13 @@ def _actor(path: Path, params: Mapping[str, Any], kind: CommandActor) -> Verifie
     settings = _settings(params)
     token = TokenVerifier(settings).verify(secret, wait=FETCH_WAIT_S)
     # An answer is checked against the tenant of its request.
-    check_actor(token.identity, None if kind is CommandActor.APPROVER else settings)
+    try:
+        check_actor(token.identity, None if kind is CommandActor.APPROVER else settings)
+    except IdentityError as error:
+        if kind is CommandActor.TENANTS and error.code == "identity.tenant":
+            own = settings.identity.tenant
+            error.hint = f"use a token that belongs to tenant {own} ([identity] tenant)"
+        raise
     recorded = functools.cache(
         functools.partial(_recorded_id, token.identity.principal.id, settings)
     )

@@ -37,7 +37,7 @@ def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
     if reason is None or not reason.strip() or len(reason) > _MAX:
         raise UsageError(
             f"a reason of at most {_MAX} characters is required; it is recorded in the ledger",
-            hint=f'{needed} --reason "..."',
+            hint=f'add --reason TEXT: {needed} --reason "..."',
         )
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory

@@ -32,10 +32,11 @@ ENVIRONMENT = {
 """
 
 
-def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
+def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str, table: str = "") -> S:
     """Return a copy of *settings* with the values in *raw*, by section and key.
 
-    Relative paths are relative to *base*. *where* describes the source of the values in errors.
+    Relative paths are relative to *base*. *where* describes the source of the values in errors, and
+    *table* precedes the sections' names there: ``tenants.acme.`` in a tenant's table.
     Raises ``ConfigError`` for an unknown section or key, a wrong type, or a value out of range.
     """
     known = {item.name for item in fields(settings) if item.name not in NO_SECTIONS}
@@ -43,24 +44,24 @@ def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
     for name, values in raw.items():
         if name not in known:
             if not isinstance(values, Mapping):
-                raise _bare(name, settings, known, where)
-            raise _unknown(name, known, f"{where}: unknown section [{name}]")
+                raise _bare(name, settings, known, where, table)
+            raise _unknown(name, known, f"{where}: unknown section [{table}{name}]")
         if not isinstance(values, Mapping):
             raise ConfigError(
-                f"{where}: [{name}] is not a table",
+                f"{where}: [{table}{name}] is not a table",
                 code="config.type",
-                hint=f"write its keys below the line [{name}]",
+                hint=f"write its keys below the line [{table}{name}]",
             )
         section = getattr(settings, name)
         by_name = {item.name: item for item in fields(section)}
         parsed: dict[str, Any] = {}
         for key, value in values.items():
             if key not in by_name:
-                raise _unknown(key, set(by_name), f"{where}: [{name}] has no key {key!r}")
+                raise _unknown(key, set(by_name), f"{where}: [{table}{name}] has no key {key!r}")
             try:
-                parsed[key] = _value(by_name[key], value, base, f"{where}: {name}.{key}")
+                parsed[key] = _value(by_name[key], value, base, f"{where}: {table}{name}.{key}")
             except ConfigError as error:
-                error.hint = f"correct {key} under [{name}]: {_described(by_name[key])}"
+                error.hint = f"correct {key} under [{table}{name}]: {_described(by_name[key])}"
                 if where in ENVIRONMENT:
                     error.hint = f"correct {where}, or unset it"
                 raise
@@ -88,14 +89,16 @@ def _unknown(name: str, known: set[str], message: str) -> ConfigError:
     return ConfigError(f"{message}; {suggestion}", code="config.unknown_key", hint=hint)
 
 
-def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -> ConfigError:
+def _bare(
+    name: str, settings: DataclassInstance, known: set[str], where: str, table: str
+) -> ConfigError:
     """Return the error for a key outside all sections."""
     sections = [
         section
         for section in sorted(known)
         if any(item.name == name for item in fields(getattr(settings, section)))
     ]
-    hint = " or ".join(f"[{section}]" for section in sections)
+    hint = " or ".join(f"[{table}{section}]" for section in sections)
     return ConfigError(
         f"{where}: {name!r} is not in a section",
         code="config.unknown_key",

@@ -122,7 +122,7 @@ def _tenant(settings: Any, name: str, table: object, folder: Path, where: str) -
         tenant_table=name,
         disabled=disabled,
     )
-    return apply(own, sections, folder, f"{where}: [tenants.{name}]")
+    return apply(own, sections, folder, where, f"tenants.{name}.")
 
 
 def _check_sections(name: str, sections: Mapping[str, Any], where: str) -> None:

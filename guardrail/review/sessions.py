@@ -42,6 +42,8 @@ _IN_COPIES = (
     "guardrail sessions lists the sessions that are here, and the copies to read with --segment "
     "FILE"
 )
+_CUT = "…"
+"""Ends an id that a table has cut."""
 _MAX_NAMED = 5
 """Maximum number of candidates listed for an ambiguous id."""
 
@@ -247,9 +249,9 @@ def find(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, or
     a call id.
 
-    Ids may be shortened to a unique prefix; ``session:ID`` selects a session whose id is a number
-    or ``last``. Raises ``NotFoundError`` if there is no match, or more than one; the hint lists the
-    candidates.
+    Ids may be shortened to a unique prefix, which may end with ``…``; ``session:ID`` selects a
+    session whose id is a number or ``last``. Raises ``NotFoundError`` if there is no match, or more
+    than one; the hint lists the candidates.
     """
     if ref.isascii() and ref.isdigit():
         return _find_by_number(records, ref)
@@ -267,6 +269,8 @@ def _find_by_number(records: RecordReader, ref: str) -> RecordRef:
 
 def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     wanted = ref.removeprefix("session:")
+    if wanted.endswith(_CUT) and not records.find_sessions(wanted):
+        ref, wanted = ref.removesuffix(_CUT), wanted.removesuffix(_CUT)  # as a table shows it
     shown = clip(quote(wanted), 60)
     sessions, calls = _candidates(records, ref, wanted)
     if len(sessions) == 1 and not calls:

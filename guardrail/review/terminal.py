@@ -55,6 +55,7 @@ _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
 # This matches exactly the form of a token that redaction leaves behind. Anything longer or shorter
 # is text, which is quoted.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
+_SHORTENED = re.compile(r"\[[a-z_]{1,32} [a-z0-9]{6}\u2026\]\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
 _LONG = 200
 """Number of characters above which a text with several lines is shown line by line."""
@@ -155,11 +156,15 @@ def width(text: str) -> int:
 
 
 def clip(text: str, columns: int) -> str:
-    """Return escaped *text*, cut to *columns* with an ellipsis if it is longer."""
+    """Return escaped *text*, cut to *columns* with an ellipsis if it is longer. A token that is
+    displayed in brackets keeps the closing one.
+    """
     if width(text) <= columns:
         return text
     if columns <= 0:
         return ""
+    if columns > 3 and _SHORTENED.match(text):
+        return text[: columns - 2] + "…]"
     out: list[str] = []
     used = 0
     for char in text:

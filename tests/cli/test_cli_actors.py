@@ -362,6 +362,8 @@ def test_tokens_of_another_tenant_are_refused(cli: Cli) -> None:
         ran = cli(*words, "--token-file", acme)
         assert ran.code == 3
         assert "another tenant than the ledger" in ran.err
+        own = "use a token that belongs to tenant default" in ran.err
+        assert own == (words[0] == "tenants")  # tenants has no --tenant
     assert everything() == before
 
 

@@ -197,3 +197,47 @@ def test_an_id_in_the_form_of_a_displayed_token_can_be_stopped(cli: Cli, hidden:
     ):
         guard.call("pay", {}, run=Body())
     assert cli("suspend", "agent:[agent abcdef…]", "--reason", "x").code == Exit.YES
+
+
+@pytest.mark.usefixtures("project")
+def test_reads_of_a_tenant_are_readable(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The log's name is above the table, not in each row, and no value is empty."""
+    for width in ("150", "80"):
+        monkeypatch.setenv("COLUMNS", width)
+        cli("suspend", "agent:support-bot", "--reason", "x", "--tenant", "red")
+        shown = cli("access", "--tenant", "red")
+        assert "suspend agent:support-bot" in shown.out
+        assert "null" not in shown.out
+        log = json.loads(cli("suspensions", "--tenant", "red", "--json").out)["log"]
+        assert f"these are reads of the log {log}." in shown.err
+        assert log not in shown.out
+    reads = json.loads(cli("access", "--tenant", "red", "--json").out)["accesses"]
+    assert not any(None in each["selector"].values() for each in reads)
+
+
+def test_ids_can_be_copied_from_the_list_of_sessions(
+    cli: Cli, hidden: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A token keeps its bracket if the column is narrow, and the tenant is shown only if there are
+    several.
+    """
+    with (
+        guarded(hidden, identity={"principal_form": "token"}) as guard,
+        guard.session(principal="alice", agent="support-bot", id="a-session-with-a-long-name" * 3),
+    ):
+        guard.call("pay", {}, run=Body())
+    monkeypatch.setenv("COLUMNS", "80")
+    rows = cli("sessions").out.splitlines()
+    (cut,) = {word for row in rows for word in row.split() if word.startswith("a-session")}
+    assert cut.endswith("…")
+    assert "a-session-with-a-long-name" * 3 in cli("show", cut).out
+    assert cli("show", "b…").code == Exit.UNKNOWN
+    assert all("…]" in row for row in rows if "[principal " in row)
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "TENANT" not in cli("sessions").out
+    with (
+        guarded(hidden, identity={"principal_form": "token"}) as guard,
+        guard.session(principal="alice", agent="support-bot", tenant="red"),
+    ):
+        guard.call("pay", {}, run=Body())
+    assert "TENANT" in cli("sessions").out

@@ -72,10 +72,17 @@ def test_the_use_of_a_limited_ledger_is_listed(cli: Cli, project: Path) -> None:
     cli("tenants", "add", "acme")
     file = project / "guardrail.toml"
     file.write_text(file.read_text() + "[tenants.acme.limits]\nledger_mb = 5\n")
-    assert "of 5 MB" in cli("tenants", "list").out
+    with file.open("a") as more:
+        more.write("tenant_calls = 70\n")
+    heading, first, second = cli("tenants", "list").out.splitlines()
+    assert heading.split() == ["TENANT", "STATE", "CALLS/MIN", "SIZE", "LEDGER"]
+    assert "of 5 MB" in first
+    assert first.split()[:3] == ["acme", "ok", "70"]
+    assert second.startswith("default  no ledger  no limit")
     listed = json.loads(cli("tenants", "list", "--json").out)["tenants"]
     (acme, default) = listed
     assert (acme["ledger_mb"], default["ledger_mb"]) == (5, 0)
+    assert (acme["tenant_calls"], default["tenant_calls"]) == (70, 0)
     assert 0 < acme["used_bytes"] < 200_000
     assert default["used_bytes"] is None
 
@@ -157,3 +164,52 @@ def test_commands_select_a_tenant(cli: Cli, project: Path, monkeypatch: pytest.M
     # The ledger's own settings apply: its access log is the tenant's.
     assert "tenants/acme/audit/ledger.access.db" in cli("verify", "--ledger", own).out
     assert "there is no tenant 'nobody'" in cli("doctor").out
+
+
+def checks(cli: Cli, *words: str) -> list[tuple[str, str]]:
+    """Return the state and the finding of each check of tenants."""
+    found = json.loads(cli("doctor", *words, "--json").out)["checks"]
+    return [(each["state"], each["found"]) for each in found if each["name"] == "tenants"]
+
+
+def test_doctor_names_the_tenants_that_can_not_work(cli: Cli, project: Path) -> None:
+    """And says that it did not examine everything for the others."""
+    for name in ("blue", "green", "red", "off"):
+        cli("tenants", "add", name)
+    assert cli("doctor").code == 0
+    cli("tenants", "disable", "off", "--reason", "x")
+    file = project / "guardrail.toml"
+    file.write_text(file.read_text() + '[tenants.blue.policy]\npath = "nowhere"\n')
+    (project / "tenants" / "red" / "audit" / "ledger.keys").rename(project / "elsewhere")
+    assert cli("doctor").code == 1
+    blue, red, others = checks(cli)
+    assert blue[0] == red[0] == "fail"
+    assert blue[1].startswith("tenant blue: policies: there are no policies at")
+    assert red[1].startswith("tenant red: keys: ")
+    rest = "only folder, keys, policies, seal examined for tenants green; disabled: 1 tenant"
+    assert others == ("note", rest)
+    assert checks(cli, "--tenant", "green") == []
+    found = json.loads(cli("doctor", "--json").out)["checks"]
+    (stops,) = [each["found"] for each in found if each["name"] == "suspensions"]
+    assert stops in {"there is no ledger yet", "no call is suspended in tenant default"}
+
+
+@pytest.mark.parametrize(
+    ("line", "part"),
+    [
+        ("calls_per_minute = 5", "move it below [tenants.pink.limits]"),
+        ("limits = 5", "write its keys below the line [tenants.pink.limits]"),
+        ("limits.calls_per_minute = -1", "correct calls_per_minute under [tenants.pink.limits]"),
+        ("limits.calls_per_minut = 1", "[tenants.pink.limits] has no key 'calls_per_minut'"),
+        ("limit.calls_per_minute = 1", "unknown section [tenants.pink.limit]"),
+        ("limits.calls_per_minute = true", "tenants.pink.limits.calls_per_minute: expected"),
+    ],
+)
+def test_errors_in_a_table_name_the_table(cli: Cli, project: Path, line: str, part: str) -> None:
+    (project / "guardrail.toml").write_text(f"[tenants.pink]\n{line}\n")
+    assert part in cli("verify").err
+
+
+def test_a_missing_reason_is_named_first(cli: Cli, project: Path) -> None:
+    (project / "guardrail.toml").write_text("[tenants.acme]\n")
+    assert "next:  add --reason TEXT" in cli("tenants", "disable", "acme").err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,7 +54,13 @@ def access(
     if as_json:
         emit_json(document(found))
         return
-    for line in _table(found.shown) if columns() >= _WIDE else _cards(found.shown):
+    logs = Counter(entry.log for entry in found.shown if entry.log)
+    log = logs.most_common(1)[0][0] if logs else None
+    if log:
+        remark(
+            f"Unless a row names another one, these are reads of the log {name(log)}.", Style.DIM
+        )
+    for line in (_table if columns() >= _WIDE else _cards)(found.shown, log):
         data(line)
     if not found.shown:
         remark("no reads are recorded")
@@ -63,7 +70,7 @@ def access(
         )
 
 
-def _table(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
+def _table(entries: tuple[AccessEntry, ...], log: str | None) -> Iterator[str]:
     spec = [
         Column("WHEN (UTC)"),
         Column("WHO", limit=40),
@@ -72,25 +79,25 @@ def _table(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
         Column("LEDGER", limit=32, flexible=True, floor=10),
         Column("WHY", flexible=True, floor=8),
     ]
-    yield from table(spec, [_row(entry) for entry in entries]) if entries else ()
+    yield from table(spec, [_row(entry, log) for entry in entries]) if entries else ()
 
 
-def _row(entry: AccessEntry) -> list[Cell]:
+def _row(entry: AccessEntry, log: str | None) -> list[Cell]:
     return [
         (clock(entry.ts).removesuffix(" UTC"), Style.PLAIN),
         (_describe_user(entry), Style.STRONG),
         (_describe_host(entry), Style.DIM),
         (_describe_command(entry), Style.PLAIN),
-        (_ledger(entry), Style.WARN if entry.problem else Style.PLAIN),
+        (_ledger(entry, log), Style.WARN if entry.problem else Style.PLAIN),
         (escape(entry.purpose) or "-", Style.PLAIN),
     ]
 
 
-def _cards(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
+def _cards(entries: tuple[AccessEntry, ...], log: str | None) -> Iterator[str]:
     for entry in entries:
         user = paint(_describe_user(entry), Style.STRONG)
         yield f"{clock(entry.ts)}  {user}  {_describe_command(entry)}"
-        yield paint(f"  {_ledger(entry)}, from {_describe_host(entry)}", Style.DIM)
+        yield paint(f"  {_ledger(entry, log)}, from {_describe_host(entry)}", Style.DIM)
         if entry.purpose:
             yield f"  {escape(entry.purpose)}"
 
@@ -110,12 +117,24 @@ def _describe_host(entry: AccessEntry) -> str:
 
 
 def _describe_command(entry: AccessEntry) -> str:
-    selector = arguments(entry.selector, 200) if entry.selector else ""
-    words = entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")
-    return f"{words} {selector}".rstrip()
+    """Return the command as it was typed, as far as the record contains it: the subject without
+    its label, and no empty values.
+    """
+    given = {key: value for key, value in entry.selector.items() if value is not None}
+    words = [entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")]
+    subject = given.pop("subject", None)
+    if isinstance(subject, str):
+        words.append(name(subject))
+    elif subject is not None:
+        given["subject"] = subject
+    if given:
+        words.append(arguments(given, 200))
+    return " ".join(words)
 
 
-def _ledger(entry: AccessEntry) -> str:
+def _ledger(entry: AccessEntry, log: str | None) -> str:
+    """Return the state of the ledger at the time of the read, with its name unless it is *log*."""
     if entry.problem:
         return f"{escape(entry.path) or '?'}: {escape(entry.problem)}"
-    return f"{name(entry.log, '?')}, {counted(entry.size or 0, 'record')}"
+    size = counted(entry.size or 0, "record")
+    return size if log is not None and entry.log == log else f"{name(entry.log, '?')}, {size}"

@@ -110,9 +110,12 @@ def sessions(
 def _print_sessions(
     shown: Sequence[SessionSummary], stops: Sequence[int | None], *, wide: bool
 ) -> None:
-    titles, *lines = _fitting_table(
-        _table_columns(wide=wide), [_row(row, wide=wide) for row in shown]
-    )
+    spec, cells = _table_columns(wide=wide), [_row(row, wide=wide) for row in shown]
+    if wide and len({row.key.tenant for row in shown}) == 1:
+        at = [column.title for column in spec].index("TENANT")
+        for each in (spec, *cells):
+            del each[at]  # type: ignore[attr-defined]
+    titles, *lines = _fitting_table(spec, cells)
     data(titles)
     for line, row, stop in zip(lines, shown, stops, strict=True):
         data(line)

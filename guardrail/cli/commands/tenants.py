@@ -14,7 +14,7 @@ from guardrail.cli.acting import acting_on
 from guardrail.cli.app import Exit, LazyGroup
 from guardrail.cli.entries import CommandActor, CommandEntry, CommandReads
 from guardrail.cli.options import json_option, settings_file_option
-from guardrail.cli.output import Style, data, emit_json, paint, remark
+from guardrail.cli.output import Cell, Column, Style, data, emit_json, paint, remark, table
 from guardrail.cli.retention_ledger import reason_option, redacted_reason
 from guardrail.review.terminal import one_line
 
@@ -23,6 +23,13 @@ if TYPE_CHECKING:
 
 __all__ = ["add", "disable", "enable", "list_tenants", "tenants"]
 
+_COLUMNS = [
+    Column("TENANT"),
+    Column("STATE"),
+    Column("CALLS/MIN"),
+    Column("SIZE"),
+    Column("LEDGER"),
+]
 _HERE = "guardrail.cli.commands.tenants"
 
 
@@ -74,12 +81,8 @@ def list_tenants(*, config: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json({"tenants": each})
         return Exit.YES
-    width = max(len(str(item["tenant"])) for item in each)
-    for item in each:
-        state = str(item["state"])
-        style = {"ok": Style.GOOD, "disabled": Style.WARN}.get(state, Style.PLAIN)
-        line = f"{str(item['tenant']).ljust(width)}  {paint(state.ljust(9), style)}"
-        data(f"{line}  {one_line(str(item['ledger']))}{_use(item)}")
+    for line in table(_COLUMNS, [_row(item) for item in each]):
+        data(line)
     if not settings.tenants:
         remark("All tenants share this ledger.\nnext:  guardrail tenants add NAME")
     return Exit.YES
@@ -174,12 +177,25 @@ def _settings(config: Path | None) -> Settings:
     return Settings.chosen(config)
 
 
+def _row(item: Mapping[str, Any]) -> list[Cell]:
+    state = str(item["state"])
+    style = {"ok": Style.GOOD, "disabled": Style.WARN}.get(state, Style.PLAIN)
+    calls = item["tenant_calls"]
+    return [
+        (str(item["tenant"]), Style.STRONG),
+        (state, style),
+        (f"{calls:,}" if calls else "no limit", Style.PLAIN),
+        (_use(item), Style.PLAIN),
+        (one_line(str(item["ledger"])), Style.PLAIN),
+    ]
+
+
 def _use(item: Mapping[str, Any]) -> str:
     """Return the use of a ledger whose size is limited."""
     limit, used = item["ledger_mb"], item["used_bytes"]
     if not limit or used is None:
-        return ""
-    return f"  {used / (1 << 20):,.1f} of {limit:,} MB"
+        return "-" if not limit else f"0 of {limit:,} MB"
+    return f"{used / (1 << 20):,.1f} of {limit:,} MB"
 
 
 def _described(settings: Settings) -> dict[str, object]:
@@ -199,6 +215,7 @@ def _described(settings: Settings) -> dict[str, object]:
         "keys": str(settings.key_path),
         "access_log": str(settings.access_path),
         "ledger_mb": settings.limits.ledger_mb,
+        "tenant_calls": settings.limits.tenant_calls,
         "used_bytes": used,
         "policies": [str(path) for path in settings.policy.path],
     }

@@ -28,9 +28,9 @@ from guardrail.review.doctor.environment import (
     tracing,
 )
 from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
+from guardrail.review.doctor.seal import sealed
 from guardrail.review.doctor.settings import released_soon, settings_read, settings_refused
 from guardrail.review.doctor.token_keys import lost_token_key
-from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
 from guardrail.system.disk import is_full, make_room, no_room
 
@@ -73,11 +73,8 @@ def check_all(
     yield settings_read(settings, environment)
     if ledger is not None and _is_new(settings):
         near = ledgers_near(settings.ledger.path)
-        other = (
-            f"guardrail doctor --ledger {near[0]}"
-            if near
-            else "specify a different file with --ledger FILE"
-        )
+        other = "specify a different file with --ledger FILE"
+        other = f"guardrail doctor --ledger {near[0]}" if near else other
         found = f"there is no ledger at {settings.ledger.path}, and no trace of one"
         yield Check("ledger", CheckState.FAIL, found, other)
         return
@@ -92,7 +89,7 @@ def check_all(
         ("policies", _policies),
         *([("opa", _opa)] if settings.policy.engine == "opa" else []),
         *([("engines", _engines)] if settings.policy.cross_check else []),
-        ("seal", _sealed),
+        ("seal", sealed),
         ("ledger", _ledger),
         *([] if _is_new(settings) else [("opening", _opening)]),
         ("anchors", _anchors),
@@ -106,6 +103,7 @@ def check_all(
         ("clock", _clock),
     ):
         yield _run_check(name, check, settings)
+    yield from (() if ledger is not None or tenant is not None else _tenants(settings))
     yield tracing(environment)
 
 
@@ -126,6 +124,13 @@ def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings
             f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
+
+
+def _tenants(settings: Settings) -> Iterator[Check]:
+    from guardrail.review.doctor.tenants import other_tenants
+
+    own = (("folder", _folder), ("keys", _keys), ("policies", _policies), ("seal", sealed))
+    return other_tenants(settings, own, _run_check)
 
 
 def _engines(settings: Settings) -> Check:
@@ -304,21 +309,6 @@ def _policies(settings: Settings) -> Check:
     from guardrail.review.doctor.policies import policies
 
     return policies(settings)
-
-
-def _sealed(settings: Settings) -> Check:
-    from guardrail.ledger.seal import Seal
-
-    seal = Seal.read(settings.ledger.path)
-    if seal is None:
-        return Check("seal", CheckState.OK, "not sealed")
-    when = f" since {clock(seal.when)}" if seal.when else ""
-    return Check(
-        "seal",
-        CheckState.FAIL,
-        f"sealed{when}: {seal.why}; every call is blocked",
-        "guardrail recover",
-    )
 
 
 def _open(settings: Settings) -> contextlib.AbstractContextManager[LedgerReader]:

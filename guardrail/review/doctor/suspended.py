@@ -24,16 +24,18 @@ def suspended(settings: Settings) -> Check:
     with LedgerReader.open(path) as reader:
         found = unproved_suspensions(reader).in_force
     now = utc_timestamp()
+    several = settings.tenants or settings.tenant_table
+    where = f" in tenant {settings.identity.tenant}" if several else ""
     stops = [each for each in found if each.counts_at(now)]
     if not stops:
         old = f"; {counted(len(found), 'suspension')} expired" if found else ""
-        return Check("suspensions", CheckState.OK, f"no call is suspended{old}")
+        return Check("suspensions", CheckState.OK, f"no call is suspended{where}{old}")
     names = ", ".join(escape(each.subject.name) for each in stops[:_NAMED])
     more = len(stops) - _NAMED
     return Check(
         "suspensions",
         CheckState.NOTE,
-        f"{counted(len(stops), 'suspension')} in force: {names}"
+        f"{counted(len(stops), 'suspension')} in force{where}: {names}"
         + (f" and {more} more" if more > 0 else ""),
         "guardrail suspensions; then guardrail resume SUBJECT",
     )
