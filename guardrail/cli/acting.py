@@ -85,7 +85,7 @@ class ActingCommand:
         named = context.meta.get(_GIVEN) or os.environ.get(_VARIABLE) or None
         if named is None:
             if self._changes(params):
-                _require_token(params)
+                _require_token(params, self._entry.actor)
             return self._body(*args, **params)
         from guardrail.identity.actor import acting_as
 
@@ -103,13 +103,16 @@ class ActingCommand:
         return not action or params.get(action) is not None
 
 
-def _require_token(params: Mapping[str, Any]) -> None:
-    """Raise ``IdentityError`` if the settings accept only verified identities."""
+def _require_token(params: Mapping[str, Any], kind: CommandActor) -> None:
+    """Raise ``IdentityError`` if the settings accept only verified identities, or if those of the
+    tenant do that the command changes.
+    """
     try:
         settings = _settings(params)
     except ConfigError:
         return  # the command itself reports that
-    if settings.identity.require == "verified":
+    changed = settings.tenants.get(params["name"]) if kind is CommandActor.TENANTS else None
+    if "verified" in (settings.identity.require, (changed or settings).identity.require):
         raise IdentityError(
             'the settings accept only verified identities ([identity] require = "verified"), and '
             "this command changes the ledger",

@@ -67,6 +67,30 @@ def test_a_tenant_is_added_disabled_and_enabled(cli: Cli, project: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("command", ["disable", "enable"])
+def test_a_tenant_that_requires_verified_identities_is_changed_only_with_a_token(
+    cli: Cli, project: Path, command: str
+) -> None:
+    """Although the settings outside its table do not require them."""
+    cli("tenants", "add", "acme")
+    file = project / "guardrail.toml"
+    file.write_text(file.read_text() + '[tenants.acme.identity]\nrequire = "verified"\n')
+    before = file.read_text()
+    ran = cli("tenants", command, "acme", "--reason", "x")
+    assert (ran.code, "--token-file" in ran.err) == (3, True)
+    assert file.read_text() == before
+
+
+def test_a_change_that_can_not_be_recorded_says_that_it_was_made(cli: Cli, project: Path) -> None:
+    """The settings file is changed before the ledger is opened."""
+    cli("tenants", "add", "acme")
+    keys = Settings.load(project / "guardrail.toml", environment={}).of_tenant("acme").key_path
+    keys.rename(keys.with_name("elsewhere"))
+    ran = cli("tenants", "disable", "acme", "--reason", "x")
+    assert (ran.code, "acme: disabled, but not recorded: " in ran.err) == (3, True)
+    assert states(cli)["acme"] == "disabled"
+
+
 def test_the_use_of_a_limited_ledger_is_listed(cli: Cli, project: Path) -> None:
     """In MB for people, and in bytes for programs."""
     cli("tenants", "add", "acme")

@@ -153,6 +153,7 @@ def enable(*, config: Path | None, as_json: bool, reason: str | None, name: str)
 def _change(
     config: Path | None, name: str, reason: str | None, *, disabled: bool, as_json: bool
 ) -> int:
+    from guardrail.errors import GuardrailError
     from guardrail.wiring.opening import open_journal
     from guardrail.wiring.tenant_tables import set_disabled
 
@@ -160,8 +161,12 @@ def _change(
     words = redacted_reason(reason, needed=f"guardrail tenants {command} {name}")
     made = set_disabled(_settings(config), name, disabled)
     if made.ledger.path.exists():
-        with acting_on(made), contextlib.closing(open_journal(made, epochs=False)[0]) as journal:
-            journal.admin(f"tenant_{command}d", {"reason": words})
+        try:
+            with acting_on(made), contextlib.closing(open_journal(made, epochs=False)[0]) as ledger:
+                ledger.admin(f"tenant_{command}d", {"reason": words})
+        except GuardrailError as error:  # the settings file is changed already
+            said = f"{name}: {command}d, but not recorded: {error.message}"
+            raise type(error)(said, code=error.code, hint=error.hint) from None
     else:
         remark("not recorded: the tenant has no ledger yet", Style.WARN)
     if as_json:
