@@ -4,7 +4,8 @@ This is the idea of the skeletons of UTS #39 (Unicode Security Mechanisms), limi
 that look like printable ASCII characters, or like two of them. Characters that look only like other
 characters are not recognised. The tables are derived from the file confusables.txt of Unicode
 (copyright Unicode, Inc., Unicode License v3: LICENSE-UNICODE), and leave out the characters that
-normalisation already replaces.
+normalisation already replaces. The small capitals of b, k, l and n, and the letter kra, are added,
+because that file names no ASCII character for them.
 
 Use it only to refuse, never to allow: ``adam1`` and ``adaml`` can be two people.
 """
@@ -54,7 +55,7 @@ LOOKS_LIKE: Final = {
     "_": "\u07fa",
     "a": "\u0251\u0391\u03b1\u0410\u0430\u13aa\u15c5\u237a\ua4ee\U000102a0\U00016f40",
     "b": (
-        "\u0184\u0392\u0412\u042c\u13cf\u13f4\u1472\u15af\u15f7\ua4d0\ua7b4\U00010282"
+        "\u0184\u0299\u0392\u0412\u042c\u13cf\u13f4\u1472\u15af\u15f7\ua4d0\ua7b4\U00010282"
         "\U000102a1\U00010301"
     ),
     "c": (
@@ -73,9 +74,9 @@ LOOKS_LIKE: Final = {
     "h": "\u0397\u041d\u04bb\u0570\u13bb\u13c2\u157c\u2c8e\ua4e7\U000102cf",
     "i": "\u0131\u0269\u026a\u02db\u037a\u03b9\u0456\u04cf\u13a5\u2373\ua647\uab75\U000118c3",
     "j": "\u037f\u03f3\u0408\u0458\u13ab\u148d\ua4d9\ua7b2",
-    "k": "\u039a\u041a\u13e6\u16d5\u2c94\ua4d7\U00010518",
+    "k": "\u0138\u039a\u041a\u13e6\u16d5\u1d0b\u2c94\ua4d7\U00010518",
     "l": (
-        "\u0196\u01c0\u0399\u0406\u04c0\u05c0\u05d5\u05df\u0627\u0661\u06f1\u07ca\u13de\u14aa"
+        "\u0196\u01c0\u029f\u0399\u0406\u04c0\u05c0\u05d5\u05df\u0627\u0661\u06f1\u07ca\u13de\u14aa"
         "\u16c1\u2223\u23fd\u2c92\u2cd0\u2d4f\ua4e1\ua4f2\ufe8d\ufe8e\uffe8\U0001028a"
         "\U00010309\U00010320\U0001041b\U00010526\U000118a3\U000118b2\U00016f16\U00016f28"
         "\U0001d22a\U0001e8c7\U0001ee00\U0001ee80"
@@ -83,7 +84,7 @@ LOOKS_LIKE: Final = {
     "m": (
         "\u039c\u03fa\u041c\u13b7\u15f0\u16d6\u2c98\ua4df\U000102b0\U00010311\U00011700\U000118e3"
     ),
-    "n": "\u039d\u0578\u057c\u2c9a\ua4e0\U00010513",
+    "n": "\u0274\u039d\u0578\u057c\u2c9a\ua4e0\U00010513",
     "o": (
         "\u039f\u03bf\u03c3\u041e\u043e\u0555\u0585\u05e1\u0647\u0665\u06be\u06c1\u06d5\u06f5"
         "\u07c0\u0966\u09e6\u0a66\u0ae6\u0b20\u0b66\u0be6\u0c66\u0ce6\u0d20\u0d66\u0e50\u0ed0"
