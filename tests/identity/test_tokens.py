@@ -192,7 +192,8 @@ def test_a_chain_of_actors_has_at_most_eight_steps(tmp_path: Path) -> None:
     found = tokens.verify(token(act={**chain["act"], "iss": "https://sts.test"}), wait=0).identity
     assert [step["sub"] for step in found.delegation] == [f"actor-{n}" for n in range(2, 10)]
     assert found.agent is not None
-    assert (found.agent.id, found.agent.issuer) == ("actor-2", "https://sts.test")
+    assert (found.agent.id, found.agent.issuer) == ("actor-2", ISSUER)
+    assert found.delegation[0]["iss"] == "https://sts.test"
 
 
 @pytest.mark.parametrize("algorithm", ["RS256", "PS256", "ES256", "EdDSA"])
