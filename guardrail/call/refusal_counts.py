@@ -4,9 +4,11 @@ ledger with requests or tokens that are refused.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import threading
+import weakref
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,12 +17,15 @@ from typing import Any, ClassVar
 from guardrail.core.times import record_time
 from guardrail.errors import LedgerError, RecordError
 
-__all__ = ["OTHERS", "RefusalCounts"]
+__all__ = ["OTHERS", "RefusalCounts", "record_all"]
 
 OFTEN_S = 60.0
 """Seconds from the first refusal to the record that counts it."""
 OTHERS = "others"
 """The name of the values that are counted together."""
+
+_COUNTING: weakref.WeakSet[RefusalCounts] = weakref.WeakSet()
+"""The instances that have counted a refusal and are not closed."""
 
 
 class RefusalCounts:
@@ -64,7 +69,8 @@ class RefusalCounts:
                     known = most is None or value in counts or len(counts) < most
                     counts[value if known else OTHERS] += 1
             if self._timer is None and not self._closed:
-                timer = threading.Timer(self._often, self._write)
+                _COUNTING.add(self)
+                timer = threading.Timer(self._often, self.record)
                 timer.daemon = True
                 timer.start()
                 self._timer = timer  # set last: Ctrl-C can interrupt the start
@@ -78,9 +84,15 @@ class RefusalCounts:
             timer = self._timer
         if timer is not None:
             timer.cancel()
-        self._write()
+        self.record()
+        _COUNTING.discard(self)
 
-    def _write(self) -> None:
+    def record(self) -> None:
+        """Record the refusals that were counted since the last record, if there are any. Does
+        nothing in a forked process that has counted none.
+        """
+        if self._pid != os.getpid():
+            return
         with self._lock:
             counts, self._counts = self._counts, defaultdict(Counter)
             self._timer = None
@@ -97,3 +109,14 @@ class RefusalCounts:
     def _detail(self, counts: Mapping[str, Counter[str]]) -> dict[str, Any]:
         """Return the rest of the record's detail."""
         return {name: dict(each) for name, each in counts.items()}
+
+
+def record_all() -> None:
+    """Record the refusals that the open guards of this process have counted. Called when a server
+    shuts down, and when the interpreter exits, for guards that were not closed.
+    """
+    for counting in list(_COUNTING):
+        counting.record()
+
+
+atexit.register(record_all)

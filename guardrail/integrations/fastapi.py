@@ -10,6 +10,7 @@ can't be opened. The body contains only a code, because messages name parts of t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, MutableMapping
@@ -20,6 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.responses import JSONResponse
 
+from guardrail.call.refusal_counts import record_all
 from guardrail.call.scope import SessionScope
 from guardrail.errors import GuardrailError, IdentityError
 from guardrail.identity.token_text import SecretText
@@ -58,7 +60,7 @@ class TokenSessions:
     """ASGI middleware: each request and web socket runs in the session of its bearer token.
 
     Endpoints, background tasks and streams run inside the session. ``request.state.guardrail`` is
-    the session.
+    the session. When the server shuts down, the tokens that were refused are recorded.
     """
 
     def __init__(
@@ -79,7 +81,10 @@ class TokenSessions:
         self._public = frozenset(public)
 
     async def __call__(self, scope: _Scope, receive: _Receive, send: _Send) -> None:
-        """Serve one request."""
+        """Serve one request, or the start and the end of the application."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, _recording(send))
+            return
         if scope["type"] not in ("http", "websocket") or scope["path"] in self._public:
             await self._app(scope, receive, send)
             return
@@ -91,6 +96,19 @@ class TokenSessions:
         scope.setdefault("state", {})["guardrail"] = session
         async with session:
             await self._app(scope, receive, send)
+
+
+def _recording(send: _Send) -> _Send:
+    """Return a *send* that records the refused tokens before it says that the application ended.
+    A server that was stopped by a signal may end the process without the interpreter's exit.
+    """
+
+    async def record_then_send(message: MutableMapping[str, Any]) -> None:
+        if message["type"].startswith("lifespan.shutdown."):
+            await asyncio.to_thread(record_all)
+        await send(message)
+
+    return record_then_send
 
 
 def token_session(
@@ -156,11 +174,13 @@ def _no_bearer(message: str) -> IdentityError:
 def _answer(error: GuardrailError) -> tuple[int, dict[str, str]]:
     """Return the status and the headers of a refusal (RFC 6750, section 3)."""
     if error.code in _FORBIDDEN:
+        _log.warning("a request is refused with 403: %s; next: %s", error.code, error.hint)
         return 403, {}
     if error.code in _UNAVAILABLE or not isinstance(error, IdentityError):
         # The client reads only the code, because the reason is the operator's business.
         _log.error("a request is refused with 503: %s (%s)", error.message, error.hint)
         return 503, {}
+    _log.warning("a request is refused with 401: %s; next: %s", error.code, error.hint)
     reason = "" if error.code == _NO_BEARER else ' error="invalid_token"'
     return 401, {"WWW-Authenticate": f"Bearer{reason}"}
 

@@ -23,6 +23,7 @@ from guardrail.review.terminal import clip, escape, name, quote
 from guardrail.review.values import integer, obj, text
 
 __all__ = [
+    "TOKENS_REFUSED",
     "RecordRef",
     "SessionFinder",
     "SessionList",
@@ -33,6 +34,7 @@ __all__ = [
     "last_call",
     "list_sessions",
     "recent_sessions",
+    "refused_in",
     "timeline",
     "who",
     "with_outcome",
@@ -44,6 +46,8 @@ _IN_COPIES = (
 )
 _CUT = "…"
 """Ends an id that a table has cut."""
+TOKENS_REFUSED = "admin.tokens_refused"
+"""Type of the records that count refused tokens. They belong to no session."""
 _MAX_NAMED = 5
 """Maximum number of candidates listed for an ambiguous id."""
 
@@ -129,10 +133,15 @@ class _SessionCounter:
         )
 
 
-def _call_records(records: RecordReader) -> Iterator[tuple[int, dict[str, Any]]]:
+def refused_in(record: Mapping[str, Any]) -> int:
+    """Return the number of tokens that an ``admin.tokens_refused`` record counts."""
+    return integer(record, "detail", "count") or 0
+
+
+def _relevant_records(records: RecordReader) -> Iterator[tuple[int, dict[str, Any]]]:
     for seq, _, line in records.lines():
         record = parse(line, seq)
-        if text(record, "type").startswith("call."):
+        if text(record, "type").startswith("call.") or text(record, "type") == TOKENS_REFUSED:
             yield seq, record
 
 
@@ -141,21 +150,27 @@ def list_sessions(
     *,
     progress: Callable[[int, int], None] | None = None,
     throttled: list[int] | None = None,
+    refused: list[tuple[int, int]] | None = None,
 ) -> list[SessionSummary]:
     """Return every session, oldest first. *progress* is called with the number of records read and
     the total number.
 
     A ``call.throttled`` record counts a principal's calls and belongs to no session. The sequence
-    number of each such record is added to *throttled*.
+    number of each such record is added to *throttled*. The sequence number of each
+    ``admin.tokens_refused`` record and the number of tokens that it counts are added to *refused*.
     """
     counts: dict[SessionKey, _SessionCounter] = {}
     total = records.size()
-    for seq, record in _call_records(records):
+    for seq, record in _relevant_records(records):
         if progress is not None and seq % 256 == 0:
             progress(seq, total)
         if text(record, "type") == "call.throttled":
             if throttled is not None:
                 throttled.append(seq)
+            continue
+        if text(record, "type") == TOKENS_REFUSED:
+            if refused is not None:
+                refused.append((seq, refused_in(record)))
             continue
         key = SessionKey.of(record)
         count = counts.get(key)
@@ -176,6 +191,8 @@ class SessionList:
     """Number of all sessions."""
     throttled: tuple[int, ...]
     """Numbers of the ``call.throttled`` records, which belong to no session."""
+    refused: tuple[tuple[int, int], ...]
+    """The number of each ``admin.tokens_refused`` record, and the number of tokens it counts."""
 
 
 @runtime_checkable
@@ -193,6 +210,11 @@ class SessionFinder(RecordReader, Protocol):
     def throttled(self) -> list[int]:
         """Return the numbers of the ``call.throttled`` records."""
 
+    def refused_tokens(self) -> list[tuple[int, int]]:
+        """Return the number of each ``admin.tokens_refused`` record, and the number of tokens that
+        it counts.
+        """
+
     def not_a_record(self) -> tuple[int, bytes] | None:
         """Return the first line that is not a record, with its number, or None."""
 
@@ -209,10 +231,11 @@ def recent_sessions(
     Raises ``RecordError`` if a line of the log is not a record.
     """
     throttled: list[int] = []
+    refused: list[tuple[int, int]] = []
     if not isinstance(records, SessionFinder):
-        rows = list_sessions(records, progress=progress, throttled=throttled)
+        rows = list_sessions(records, progress=progress, throttled=throttled, refused=refused)
         shown = rows if limit is None else rows[-limit:]
-        return SessionList(tuple(shown), len(rows), tuple(throttled))
+        return SessionList(tuple(shown), len(rows), tuple(throttled), tuple(refused))
     wrong = records.not_a_record()
     if wrong is not None:
         parse(wrong[1], wrong[0])
@@ -228,7 +251,9 @@ def recent_sessions(
             count.add(record, seq)
         if count is not None:  # otherwise the session's records were pruned meanwhile
             found.append(count.row())
-    return SessionList(tuple(found), total, tuple(records.throttled()))
+    return SessionList(
+        tuple(found), total, tuple(records.throttled()), tuple(records.refused_tokens())
+    )
 
 
 @dataclass(frozen=True, slots=True)

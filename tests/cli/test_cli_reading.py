@@ -176,6 +176,44 @@ def test_sessions_name_records_of_calls_beyond_the_limit_and_list_none_of_them(
     assert "DENIED  7 calls" in cli("show", str(seq), "--ledger", path).out
 
 
+@pytest.mark.parametrize("index", [True, False])
+def test_sessions_say_how_many_tokens_were_refused_and_show_says_why(
+    cli: Cli, tmp_path: Path, index: bool
+) -> None:
+    """Nobody looks for records of which no command speaks. An export is read without an index."""
+    from guardrail.core.log import fields
+    from guardrail.ledger.reader import LedgerReader
+    from guardrail.ledger.writing.writer import LedgerWriter
+    from tests.support.records import LOG, SIGNING, WHERE, genesis
+
+    path = tmp_path / "audit.db"
+    with LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING) as writer:
+        for reasons in ({"expired": 1}, {"signature": 1, "expired": 2}):
+            detail = {
+                "since": "2026-11-24T09:00:00.000000Z",
+                "count": sum(reasons.values()),
+                "reasons": reasons,
+                "issuers": {},
+                "addresses": {},
+            }
+            record = fields.admin(
+                LOG, "tokens_refused", actor={"id": "x"}, where=WHERE, detail=detail
+            )
+            seq = writer.append(Draft.build(record)).seq
+    source = ["--ledger", str(path)]
+    if not index:
+        exported = tmp_path / "export.jsonl"
+        with LedgerReader.open(path) as reader:
+            exported.write_bytes(b"".join(line + b"\n" for _, _, line in reader.lines()))
+        source = ["--export", str(exported)]
+    listed = cli("sessions", *source)
+    assert f"4 tokens were refused; the latest: guardrail show {seq}" in listed.err
+    found = json.loads(cli("sessions", "--json", *source).out)["refused_tokens"]
+    assert found == [{"seq": seq - 1, "count": 1}, {"seq": seq, "count": 3}]
+    shown = cli("show", str(seq), *source).out
+    assert "REFUSED  3 tokens: expired 2, signature 1 (since 2026-11-24 09:00:00 UTC)" in shown
+
+
 def test_a_cut_list_says_so(cli: Cli, ledger: Path) -> None:
     """The latest ones are shown, and how to see the rest."""
     ran = cli("sessions", "--ledger", ledger, "--limit", "1")

@@ -5,9 +5,14 @@ framework.
 from __future__ import annotations
 
 import asyncio
+import json
 import re
+import signal
+import subprocess
+import sys
 import threading
 import traceback
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -35,10 +40,14 @@ from werkzeug.serving import make_server
 from guardrail import Denied, Guard, LedgerError, SessionScope
 from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
+from guardrail.config.sections import DEFAULT_LEDGER
 from guardrail.errors import IdentityError
+from guardrail.ledger.reader import LedgerReader
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from tests.support.command_line import environment
 from tests.support.langchain import Scripted
-from tests.support.tokens import jwk, key_set, settings_for, token_guard
+from tests.support.projects import new_project
+from tests.support.tokens import AUDIENCE, ISSUER, jwk, key_set, settings_for, token_guard
 from tests.support.tokens import token as token_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
@@ -61,14 +70,19 @@ class App(SimpleNamespace):
         """Open a session of *user*, a return value of ``user``."""
         return self.guard.session(**{"token" if self.verified else "principal": user})
 
-    def run(self, heading: str, **names: Any) -> dict[str, Any]:
-        """Run the program below *heading*; return its names."""
+    @staticmethod
+    def text(heading: str) -> str:
+        """Return the program below *heading*."""
         _, _, below = PAGE.read_text(encoding="utf-8").partition(f"\n### {heading}\n")
         found = re.search(
             r"^```python\n(.*?)^```", below.partition("\n### ")[0], re.MULTILINE | re.DOTALL
         )
         assert found, heading
-        text = found[1]
+        return found[1]
+
+    def run(self, heading: str, **names: Any) -> dict[str, Any]:
+        """Run the program below *heading*; return its names."""
+        text = self.text(heading)
         if self.verified and "token=" not in text and "principal=" in text:
             # As the page says.
             text = text.replace("principal=", "token=")
@@ -152,6 +166,62 @@ def test_a_bearer_token_becomes_the_session_of_its_request(tmp_path: Path) -> No
         assert client.get("/health").status_code == 404
     assert app.calls() == [("bob", 7)]
     assert ledger.of("call.decision")[0]["principal"]["assurance"] == "verified"
+    assert len(ledger.of("admin.stop")) == 1  # when the application has ended
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_a_server_that_is_stopped_by_a_signal_records_refused_tokens(
+    tmp_path: Path, closes: bool
+) -> None:
+    """With the program of the page, also the stop; without its lifespan, at least the tokens."""
+    text = App.text("FastAPI and Starlette: bearer tokens")
+    if not closes:
+        text = text.replace("FastAPI(lifespan=lifespan)", "FastAPI()")
+    settings = f'''[identity.issuers."{ISSUER}"]
+audience = "{AUDIENCE}"
+jwks = "keys.json"
+'''
+    project = new_project(tmp_path / "project", settings)
+    (project / "keys.json").write_text(key_set(jwk()))
+    (project / "server.py").write_text(
+        "import socket, uvicorn\nfrom guardrail import Guard\n"
+        'guard = Guard.open("guardrail.toml")\n\n\n'
+        '@guard.tool\ndef find_order(number: int) -> str:\n    """Find an order."""\n'
+        f'    return "order"\n\n\n{text}\n\n'
+        'sock = socket.socket()\nsock.bind(("127.0.0.1", 0))\nsock.listen()\n'
+        "print(sock.getsockname()[1], flush=True)\n"
+        "config = uvicorn.Config(app)\nuvicorn.Server(config).run([sock])\n"
+    )
+    server = subprocess.Popen(
+        [sys.executable, "server.py"],
+        cwd=project,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert server.stdout is not None
+        port = server.stdout.readline().strip()
+        for _ in range(11):
+            asked = urllib.request.Request(
+                f"http://127.0.0.1:{port}/orders/7",
+                headers={"Authorization": f"Bearer {token_of()}"},
+            )
+            with pytest.raises(urllib.error.HTTPError, match="401"):
+                urllib.request.urlopen(asked, timeout=30)
+        server.send_signal(signal.SIGTERM)
+        _, told = server.communicate(timeout=30)
+    finally:
+        server.kill()
+        server.communicate()
+    with LedgerReader.open(project / DEFAULT_LEDGER) as reader:
+        records = [json.loads(line) for _, _, line in reader.lines()]
+    counts = [each["detail"] for each in records if each["type"] == "admin.tokens_refused"]
+    assert [each["reasons"] for each in counts] == [{"expired": 11}], told
+    assert [each["type"] for each in records].count("admin.stop") == closes
+    assert "401: identity.token.expired; next: " in told
+    assert "eyJ" not in told
 
 
 def test_a_session_of_a_token_reaches_threads_and_tasks(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import asyncio
 import json
 import os
 import pickle
+import subprocess
+import sys
 import time
 import traceback
 from datetime import timedelta
@@ -17,12 +19,16 @@ import pytest
 from guardrail import Agent, Denied, Guard, Principal
 from guardrail.call.refused_tokens import RefusedTokens
 from guardrail.config import Settings
+from guardrail.config.sections import DEFAULT_LEDGER
 from guardrail.errors import ConfigError, IdentityError, UsageError
 from guardrail.identity.token_text import SecretText
 from guardrail.identity.tokens import PEER, TokenVerifier
 from guardrail.keys.log_key import Keys
+from guardrail.ledger.reader import LedgerReader
 from guardrail.review.reasons import reason_of
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from tests.support.command_line import environment
+from tests.support.projects import new_project
 from tests.support.tokens import (
     ISSUER,
     NOW,
@@ -379,6 +385,41 @@ def test_refused_tokens_are_counted_in_one_record(tmp_path: Path) -> None:
     assert detail["issuers"] == {ISSUER: 100}
     assert detail["addresses"] == {}
     assert "mallory" not in str(ledger.lines)
+
+
+def test_tokens_are_recorded_at_the_exit_of_a_program_that_does_not_close_its_guard(
+    tmp_path: Path,
+) -> None:
+    """And a child that was forked meanwhile records none of them."""
+    settings = f'[identity.issuers."{ISSUER}"]\naudience = "orders"\njwks = "keys.json"\n'
+    folder = new_project(tmp_path / "project", settings)
+    (folder / "keys.json").write_text(key_set(jwk()))
+    program = """
+import os, sys
+from guardrail import Guard
+from guardrail.errors import IdentityError
+guard = Guard.open("guardrail.toml")
+for _ in range(3):
+    try:
+        guard.session(token="x")
+    except IdentityError:
+        pass
+child = os.fork()
+if not child:
+    sys.exit()
+os.waitpid(child, 0)
+"""
+    subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=folder,
+        env=environment(),
+        check=True,
+        timeout=60,
+    )
+    with LedgerReader.open(folder / DEFAULT_LEDGER) as reader:
+        records = [json.loads(line) for _, _, line in reader.lines()]
+    counts = [each["detail"] for each in records if each["type"] == "admin.tokens_refused"]
+    assert [each["reasons"] for each in counts] == [{"malformed": 3}]
 
 
 def test_addresses_of_refused_tokens_are_bounded() -> None:

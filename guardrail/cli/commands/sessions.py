@@ -82,17 +82,20 @@ def sessions(
     if as_json:
         from guardrail.review import documents
 
+        refused = [{"seq": seq, "count": count} for seq, count in found.refused]
         listing = documents.sessions(log, shown, found.total, stops)
-        emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
+        emit_json(
+            {
+                **listing,
+                "throttled": throttled,
+                "refused_tokens": refused,
+                "pruned": document(lost, copies),
+            }
+        )
         return
     if lost is not None:
         report_pruned(lost, copies)
-    if throttled:
-        remark(
-            f"{counted(len(throttled), 'record')} outside sessions, for calls denied because of "
-            f"[limits]; the latest: guardrail show {throttled[-1]}",
-            Style.DIM,
-        )
+    _report_outside(throttled, found.refused)
     if not shown:
         remark(
             f"No sessions yet: {counted(size, 'record')} in this ledger, but no calls.\nRun a "
@@ -103,6 +106,24 @@ def sessions(
     if len(shown) < found.total:
         remark(
             f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
+            Style.DIM,
+        )
+
+
+def _report_outside(throttled: Sequence[int], refused: Sequence[tuple[int, int]]) -> None:
+    """Print how many records belong to no session, and how to show the latest of each kind."""
+    if throttled:
+        remark(
+            f"{counted(len(throttled), 'record')} outside sessions, for calls denied because of "
+            f"[limits]; the latest: guardrail show {throttled[-1]}",
+            Style.DIM,
+        )
+    if refused:
+        tokens = sum(count for _, count in refused)
+        was = "was" if tokens == 1 else "were"
+        remark(
+            f"{counted(tokens, 'token')} {was} refused; the latest: guardrail show "
+            f"{refused[-1][0]}",
             Style.DIM,
         )
 

@@ -50,7 +50,15 @@ from guardrail.review.records import (
     parse,
     person_of,
 )
-from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
+from guardrail.review.sessions import (
+    TOKENS_REFUSED,
+    RecordRef,
+    Timeline,
+    find,
+    timeline,
+    who,
+    with_outcome,
+)
 from guardrail.review.setting_changes import setting_changes
 from guardrail.review.terminal import (
     arguments,
@@ -325,6 +333,8 @@ def _print_record(records: RecordReader, seq: int) -> None:
         _print_answer(record)
     elif kind in {"call.throttled", "admin.quota_reached"}:
         _print_throttled(record)
+    elif kind == TOKENS_REFUSED:
+        _print_refused(obj(record, "detail"))
     elif kind == "admin.config_changed":
         _print_changes(record)
     omitted = text(record, "omitted")
@@ -392,6 +402,18 @@ def _print_throttled(record: Mapping[str, Any]) -> None:
         data(paint(f"  DENIED  the further calls of {whose}: {minute}", Style.BAD))
     else:
         data(paint(f"  DENIED  {counted(count, 'call')} of {whose}: {minute}", Style.BAD))
+
+
+def _print_refused(detail: Mapping[str, Any]) -> None:
+    """Print how many tokens were refused since when, and for which reasons."""
+    reasons = ", ".join(
+        f"{name(reason)} {count:,}"
+        for reason, count in sorted(obj(detail, "reasons").items())
+        if isinstance(count, int)
+    )
+    tokens = counted(integer(detail, "count") or 0, "token")
+    shown = f"  REFUSED  {tokens}" + (f": {reasons}" if reasons else "")
+    data(paint(f"{shown} (since {clock(text(detail, 'since'))})", Style.BAD))
 
 
 def _print_changes(record: Mapping[str, Any]) -> None:

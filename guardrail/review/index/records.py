@@ -27,7 +27,8 @@ from guardrail.review.index.store import (
     UnusableIndexError,
 )
 from guardrail.review.lookup import TokenHits, TokensOf
-from guardrail.review.records import SessionKey
+from guardrail.review.records import SessionKey, parse
+from guardrail.review.sessions import TOKENS_REFUSED, refused_in
 from guardrail.review.suspensions import unproved_suspensions
 
 __all__ = ["IndexedRecords"]
@@ -173,6 +174,11 @@ class IndexedRecords:
     def throttled(self) -> list[int]:
         """Return the numbers of the records that count calls over a limit, in order."""
         return [seq for seq, _ in self._located(lambda store: store.of_type("call.throttled"))]
+
+    def refused_tokens(self) -> list[tuple[int, int]]:
+        """Return the number of each record that counts refused tokens, and how many it counts."""
+        found = self._located(lambda store: store.of_type(TOKENS_REFUSED))
+        return [(seq, refused_in(parse(line, seq))) for seq, line in found]
 
     def not_a_record(self) -> tuple[int, bytes] | None:
         """Return the first line that is not a record, with its number, or None."""

@@ -82,6 +82,7 @@ def all_answers(records: IndexedRecords) -> Answers:
         "admin": records.admin("admin.pruned"),
         "prefix": (records.find_calls("0", 3), records.find_sessions("S", 3)),
         "throttled": records.throttled(),
+        "refused": records.refused_tokens(),
         "none": (list(records.by_call("no")), records.find_sessions("no"), records.approval("no")),
     }
 
