@@ -102,15 +102,6 @@ class ApprovalSteps:
         except RedactionError:
             return None
 
-    def answer_command(self, approval: str) -> str:
-        """Return the command that approves the request *approval*, with a remark if the answer
-        would not count.
-        """
-        said = f"guardrail approve {approval} --reason TEXT"
-        if self._terms.unsafe_asserted:
-            return said
-        return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
-
     def find_open_request(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
         """Return the unused approval request that an earlier attempt at the same call made, or
         None.

@@ -184,10 +184,11 @@ class Callers:
         return UNVERIFIED if self.requires_verified else ""
 
 
-def identity_hint(detail: str, seq: int) -> str:
-    """Return the hint for developers after a denial with cause ``identity``."""
+def identity_hint(detail: str, more: str) -> str:
+    """Return the hint for developers after a denial with cause ``identity``. *more* is the command
+    that explains the denial.
+    """
     about = _HINTS.get(detail)
-    more = f"guardrail why {seq}"
     return more if about is None else f"{about} (docs/web-apps.md); {more}"
 
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from guardrail.approvals.rules import ApprovalCase, ApprovalTerms
 from guardrail.approvals.service import ApprovalService, TenantTokens
+from guardrail.call.next_steps import NextSteps
 from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
@@ -133,6 +134,8 @@ class Journal:
         """If *soon* is True, results are released before their outcomes are durable."""
         self.remember: Callable[[], None] = lambda: None
         """Called by ``close`` after it has closed the ledger."""
+        self.next_steps = NextSteps()
+        """The commands that explain or approve the calls in this ledger."""
         self.released = ReleasedOutcomes(writer, deadline, soon=soon)
         """The outcomes that are not durable although their results were released."""
         self.ledger = writer

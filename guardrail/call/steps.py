@@ -326,7 +326,7 @@ class CallSteps:
             made, verdict, seq = decided.prepared.request, decided.verdict, receipt.seq
             self._anchors.note_size(seq + 1)
             if verdict.effect is not Effect.ALLOW:
-                raise_refusal(decided, seq, self._approvals.answer_command(request.id))
+                raise_refusal(decided, seq, self._journal.next_steps)
             return Admitted(made, prepared.arguments, verdict, origin, seq)
         except (Denied, ApprovalRequired):
             raise
@@ -370,10 +370,9 @@ class CallSteps:
         if prepared.request.options.replayed:
             earlier = yield from self._approvals.find_open_request(prepared)
             if earlier is not None:
-                request = earlier.request
-                raise ApprovalRequired(
-                    public_message(decided), seq=request.seq, approval=request.id
-                )
+                request, message = earlier.request, public_message(decided)
+                answer = self._journal.next_steps.approve(request.id)
+                raise ApprovalRequired(message, seq=request.seq, approval=request.id, hint=answer)
 
     def _wait_for_answer(self, request: Request) -> Steps[Request]:
         """Wait for the answer to the approval passed with *request*, if the call may wait. Raises

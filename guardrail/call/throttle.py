@@ -212,6 +212,7 @@ class Throttle:
             f"denied: more than {counted(exceeded.limit, 'call')} in a minute",
             seq=seq,
             cause=str(Cause.QUOTA),
+            hint=self._journal.next_steps.show(seq),
         )
 
     def refuse_unwritten(self, state: SessionState, tool: str) -> Steps[NoReturn]:

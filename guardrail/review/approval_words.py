@@ -94,8 +94,8 @@ NEXT: Mapping[RejectionReason, str] = {
     RejectionReason.OTHER_ARGUMENTS: _SAME,
     RejectionReason.APPROVER_IS_REQUESTER: (
         "Someone who did not request the call must approve it. On the command line, this is"
-        " another operating-system user: `guardrail approve ID --reason TEXT` (docs/approvals.md,"
-        " section Who may approve)."
+        " another person with their token (--token-file FILE), or another operating-system user:"
+        " `guardrail approve ID --reason TEXT` (docs/approvals.md, section Who may approve)."
     ),
     RejectionReason.APPROVER_LOOKS_ALIKE: (
         "Compare the two ids character by character. Someone else, whose id can't be confused with"

@@ -29,6 +29,7 @@ import orjson
 
 from guardrail.approvals.rules import ApprovalCase, case_of
 from guardrail.call.journal import Journal
+from guardrail.call.next_steps import NextSteps
 from guardrail.config import Settings
 from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
@@ -387,6 +388,7 @@ def memory_guard(
     ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))
     soon = settings.ledger.outcome == "soon"
     journal = Journal(ledger, deadline=deadline, owner=ledger.owner, requests=ledger, soon=soon)
+    journal.next_steps = NextSteps.of(settings)
 
     def seconds() -> float:
         return ledger.now.timestamp()

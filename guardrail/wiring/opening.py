@@ -26,6 +26,7 @@ from guardrail.anchoring import (
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.call.journal import Journal
+from guardrail.call.next_steps import NextSteps
 from guardrail.config import Settings
 from guardrail.config.log_names import new_log_name
 from guardrail.config.redaction_rules import redaction_rules
@@ -190,6 +191,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     requests = LedgerRequests(path, writer, keys.signing(actor=current_actor(), epochs=False))
     soon = settings.ledger.outcome == "soon"
     journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests, soon=soon)
+    journal.next_steps = NextSteps.of(settings)
     if not epochs:  # a long-running program remembers heads itself, also while it runs
         signing = keys.signing(actor={}, epochs=False)
         journal.remember = functools.partial(keep_in_memory, settings, signing, writer.log)

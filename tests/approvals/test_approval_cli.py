@@ -24,7 +24,7 @@ from guardrail.policy.sources import installed_folder
 from guardrail.review.approval_words import COUNTS_IF, REASONS
 from guardrail.review.terminal import width
 from guardrail.testing import document
-from tests.support.approvals import Asks, Body, guarded, records, run
+from tests.support.approvals import Asks, Body, ask_for, guarded, records, run
 from tests.support.tokens import AUDIENCE, ISSUER, jwk, key_set, token
 
 ME = pwd.getpwuid(os.getuid()).pw_name
@@ -563,7 +563,21 @@ def test_a_token_that_is_no_approvers_is_refused(
     done = run(tmp_path, "approve", approval, "--reason", "fine", "--token-file", str(file))
     assert done.returncode == status
     assert words in done.stdout + done.stderr
+    assert ("another person must run" in done.stderr) == (status == 1)
     assert records(tmp_path, "approval.granted") == []
+
+
+def test_who_approves_a_sufficient_request_again_is_told_that_it_is_enough(tmp_path: Path) -> None:
+    """Others may still approve it, because the requester is recorded as a token, but need not."""
+    file = token_project(tmp_path)
+    with guarded(tmp_path, identity={"principal_form": "token"}) as guard:
+        approval = ask_for(guard)
+    file.write_text(token(sub="carol@example.com", now=int(time.time())))
+    words = ("approve", approval, "--reason", "fine", "--token-file", str(file))
+    assert run(tmp_path, *words).returncode == 0
+    again = run(tmp_path, *words)
+    assert again.returncode == 1
+    assert "your approval already counts, and it is enough" in " ".join(again.stdout.split())
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail import Denied, Guard
+from guardrail import ApprovalRequired, Denied, Guard
 from guardrail.config import Settings
 from guardrail.errors import ConfigError, GuardrailError, IdentityError, LedgerError, UsageError
 from guardrail.wiring.tenants import TenantGuards
@@ -156,6 +156,39 @@ def test_a_tenant_that_does_not_exist_is_refused(guard: Guard) -> None:
     assert caught.value.code == "identity.tenant"
     with pytest.raises(IdentityError):
         guard.of_tenant("../x")
+
+
+def test_errors_name_the_commands_of_their_tenant(project: Path) -> None:
+    """With each option that the command needs. Without tables, no tenant is named."""
+    (project / "jwks.json").write_text(key_set(jwk()))
+    asks = 'require_approval contains {"rule": "r", "message": "m"} if input.resource.id == "pay"'
+    (project / "policies" / "policy.rego").write_text(f"{ALLOW_ALL}\n{asks}\n")
+    issuer = f'[identity.issuers."{ISSUER}"]\njwks = "jwks.json"\naudience = "{AUDIENCE}"\n'
+    settings = project / "guardrail.toml"
+    settings.write_text(f"[limits]\ncalls_per_minute = 2\n{issuer}{SETTINGS}")
+    for tenant, option in (("acme", " --tenant acme"), ("default", "")):
+        with (
+            Guard.open(settings) as guard,
+            guard.session("alice", tenant=tenant, id=tenant),
+        ):
+            with pytest.raises(ApprovalRequired) as asked:
+                guard.call("pay", {}, lambda: None)
+            approval = asked.value.approval
+            assert asked.value.hint == (
+                f"guardrail approve {approval} --reason TEXT --token-file FILE{option}"
+            )
+            with pytest.raises(Denied) as denied:
+                guard.call("pay", {}, lambda: None, approval=approval)
+            assert denied.value.hint == f"guardrail why {denied.value.seq}{option}"
+            with pytest.raises(Denied) as denied:
+                guard.call("send", {}, lambda: None)
+            assert denied.value.code == "denied.quota"
+            # The record of a limit is no decision, so `guardrail why` explains nothing about it.
+            assert denied.value.hint == f"guardrail show {denied.value.seq}{option}"
+        with Guard.open(settings) as guard, pytest.raises(Denied) as denied:
+            guard.of_tenant(tenant).call("send", {}, lambda: None)
+        assert denied.value.code == "denied.identity"
+        assert denied.value.hint.endswith(f"guardrail why {denied.value.seq}{option}")
 
 
 def test_a_guard_of_one_tenant_serves_no_other(project: Path) -> None:

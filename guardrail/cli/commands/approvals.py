@@ -244,7 +244,11 @@ def _print_answer(answer: Answer, kind: StepKind, who: Approver) -> None:
         word = "NOT APPROVED" if kind is StepKind.GRANTED else "NOT REFUSED"
         if kind is StepKind.REFUSED and answer.rejected is RejectionReason.REFUSED:
             word = "ALREADY REFUSED"
-        print_result(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
+        reason = REASONS[answer.rejected]
+        if answer.rejected is RejectionReason.APPROVER_COUNTED and answer.given >= request.needed:
+            # The requester is recorded as a token, so further people may still approve.
+            reason = "your approval already counts, and it is enough"
+        print_result(word, Style.BAD, f"{title}: {reason}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
         for pointer in (
             request.hidden_needs if answer.rejected is RejectionReason.NEEDS_HIDDEN else ()
@@ -261,9 +265,12 @@ def _print_answer(answer: Answer, kind: StepKind, who: Approver) -> None:
                 " may approve)"
             )
         if answer.rejected is RejectionReason.APPROVER_IS_REQUESTER:
+            verified = who.assurance is Assurance.VERIFIED
+            other = "another person" if verified else "another operating-system user"
+            own = " --token-file FILE, with their token" if verified else ""
             remark(
-                "next:  another operating-system user must run: guardrail approve"
-                f" {request.id} --reason TEXT (docs/approvals.md, section Who may approve)"
+                f"next:  {other} must run: guardrail approve {request.id} --reason TEXT{own}"
+                " (docs/approvals.md, section Who may approve)"
             )
         return
     if kind is StepKind.REFUSED:

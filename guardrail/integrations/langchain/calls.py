@@ -159,7 +159,8 @@ def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial
     words = public_message(denied(Cause.APPROVAL, turned_down))
-    return Denied(words, seq=denial.seq, cause=denial.code.removeprefix("denied."))
+    cause = denial.code.removeprefix("denied.")
+    return Denied(words, seq=denial.seq, cause=cause, hint=denial.hint)
 
 
 def _options(session: SessionScope | None) -> CallOptions:
