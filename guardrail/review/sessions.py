@@ -188,7 +188,7 @@ class SessionList:
 
     rows: tuple[SessionSummary, ...]
     total: int
-    """Number of all sessions."""
+    """Number of all sessions, or of all chosen ones."""
     throttled: tuple[int, ...]
     """Numbers of the ``call.throttled`` records, which belong to no session."""
     refused: tuple[tuple[int, int], ...]
@@ -223,23 +223,28 @@ def recent_sessions(
     records: RecordReader,
     limit: int | None = None,
     *,
+    chosen: Callable[[SessionKey], bool] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> SessionList:
-    """Return the last *limit* sessions, oldest first. If *records* is a ``SessionFinder``, only the
-    lines of these sessions are read.
-
-    Raises ``RecordError`` if a line of the log is not a record.
+    """Return the last *limit* sessions, oldest first, of those for which *chosen* returns True. If
+    *records* is a ``SessionFinder``, only their lines are read. Raises ``RecordError`` if a line of
+    the log is not a record.
     """
     throttled: list[int] = []
     refused: list[tuple[int, int]] = []
     if not isinstance(records, SessionFinder):
         rows = list_sessions(records, progress=progress, throttled=throttled, refused=refused)
+        if chosen is not None:
+            rows = [row for row in rows if chosen(row.key)]
         shown = rows if limit is None else rows[-limit:]
         return SessionList(tuple(shown), len(rows), tuple(throttled), tuple(refused))
     wrong = records.not_a_record()
     if wrong is not None:
         parse(wrong[1], wrong[0])
-    keys, total = records.session_keys(limit)
+    keys, total = records.session_keys(limit if chosen is None else None)
+    if chosen is not None:
+        keys = [key for key in keys if chosen(key)]
+        total, keys = len(keys), keys if limit is None else keys[-limit:]
     found = []
     for done, key in enumerate(keys):
         if progress is not None:

@@ -49,24 +49,21 @@ def open_suspender(settings: Settings) -> Iterator[tuple[Suspender, Keys]]:
         yield Suspender(reads.suspensions, journal.admin), keys
 
 
-def subject_of(text: str) -> Subject:
+def subject_of(text: str, example: str = 'guardrail suspend agent:ID --reason "..."') -> Subject:
     """Return the subject that *text* names: ``all``, or a kind and an id separated by the first
-    ``:``. An id has no wildcards. Raises ``UsageError``.
+    ``:``. An id has no wildcards. Raises ``UsageError``, whose hint is *example*, with
+    the kind that was given.
     """
     kind, colon, id_ = text.partition(":")
     if text == "all":
         return Subject(SubjectKind.ALL)
     known = {str(each): each for each in SubjectKind if each is not SubjectKind.ALL}
     if not colon or kind not in known:
-        raise UsageError(
-            f"the subject must be {_FORMS}", hint='guardrail suspend agent:ID --reason "..."'
-        )
+        raise UsageError(f"the subject must be {_FORMS}", hint=example)
     try:
         id_ = check_id(id_.strip(), f"the id after {kind}:")
     except IdentityError as error:
-        raise UsageError(
-            error.message, hint=f'guardrail suspend {kind}:ID --reason "..."'
-        ) from None
+        raise UsageError(error.message, hint=example.replace("agent:", f"{kind}:")) from None
     form = "token" if id_.startswith(MARK_PREFIX) else "clear"
     return Subject(known[kind], id_, form)
 

@@ -167,3 +167,61 @@ def test_the_access_log_has_subjects_in_the_form_of_the_records(
     assert (
         records(tmp_path / "audit.access.db", "access.read")[-1]["selector"]["subject"] == asked[0]
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_the_sessions_of_a_principal_are_listed_under_every_key_and_in_every_tenant(
+    form: str, tmp_path: Path, cli: Cli
+) -> None:
+    """Also if the settings changed since, and without the sessions of others. A token belongs to
+    one spelling.
+    """
+    for session, who, tenant in (
+        ("s1", ALICE, "acme"),
+        ("s2", "bob", "acme"),
+        ("s3", ALICE, "globex"),
+    ):
+        assert call(tmp_path, form, id=session, principal=who, tenant=tenant) == "done"
+        if form == "token":
+            rotate(tmp_path)
+    other = next(each for each in FORMS if each != form)
+    assert call(tmp_path, other, id="s4", principal=ALICE, tenant="acme") == "done"
+    found = json.loads(cli("sessions", f"principal:{ALICE}", "--json").out)
+    assert [each["session"] for each in found["sessions"]] == ["s1", "s3", "s4"]
+    assert found["total"] == 3
+    found = json.loads(cli("sessions", f"principal:{ALICE.upper()}", "--json").out)
+    in_clear = ["s1", "s3"] if form == "clear" else ["s4"]
+    assert [each["session"] for each in found["sessions"]] == in_clear
+    limited = json.loads(cli("sessions", f"principal:{ALICE}", "--limit", "1", "--json").out)
+    assert [each["session"] for each in limited["sessions"]] == ["s4"]
+    assert limited["total"] == 3
+    assert len(json.loads(cli("sessions", "agent:bot", "--json").out)["sessions"]) == 4
+
+
+def test_the_access_log_has_the_subject_of_sessions_as_records_have_it(
+    tmp_path: Path, cli: Cli
+) -> None:
+    assert call(tmp_path) == "done"
+    assert cli("sessions", f"principal:{ALICE}").code == Exit.YES
+    listed = cli("access", "--json").out
+    assert "gr1:principal:" in listed
+    assert ALICE not in listed
+
+
+def test_sessions_says_if_tokens_can_not_be_compared(tmp_path: Path, cli: Cli) -> None:
+    assert call(tmp_path) == "done"
+    assert cli("export", "--jsonl", "-o", "copy.jsonl").code == Exit.YES
+    ran = cli("sessions", f"principal:{ALICE}", "--export", "copy.jsonl")
+    assert "ids recorded as tokens are not compared: the records come from a file" in ran.err
+    assert "No session of this subject" in ran.err
+    (tmp_path / "audit.keys").rename(tmp_path / "away")
+    ran = cli("sessions", f"principal:{ALICE}")
+    assert "ids recorded as tokens are not compared: the keys can't be read" in ran.err
+
+
+@pytest.mark.parametrize("subject", ["tool:pay", "all", "alice", "principal:"])
+def test_sessions_refuses_other_subjects(subject: str, tmp_path: Path, cli: Cli) -> None:
+    assert call(tmp_path) == "done"
+    ran = cli("sessions", subject)
+    assert ran.code == Exit.USAGE
+    assert "guardrail sessions" in ran.err

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.options import json_option
+from guardrail.cli.options import SUBJECT, json_option, settings_for
 from guardrail.cli.output import (
     Align,
     Cell,
@@ -24,13 +24,14 @@ from guardrail.cli.output import (
 )
 from guardrail.cli.render import clock
 from guardrail.cli.sources import known_copies, open_records, report_pruned, source_options
-from guardrail.core.log.suspensions import CallNames
+from guardrail.core.log.suspensions import CallNames, SubjectKind
 from guardrail.core.words import counted
-from guardrail.errors import LedgerError
+from guardrail.errors import ConfigError, KeysError, LedgerError, UsageError
 from guardrail.ledger.files import utc_timestamp
 from guardrail.review.index.records import IndexedRecords
 from guardrail.review.pruned import document
 from guardrail.review.records import RecordReader, pruned_range
+from guardrail.review.session_subjects import SubjectSessions
 from guardrail.review.sessions import SessionSummary, recent_sessions
 from guardrail.review.terminal import name
 
@@ -53,6 +54,7 @@ separate line.
     help="Show only the latest N.",
 )
 @click.option("--all", "everything", is_flag=True, help="Show all.")
+@click.argument("subject", metavar="[SUBJECT]", required=False, type=SUBJECT)
 def sessions(
     *,
     config: Path | None,
@@ -62,9 +64,13 @@ def sessions(
     as_json: bool,
     limit: int,
     everything: bool,
+    subject: str | None,
 ) -> None:
     """List the sessions in the ledger, oldest first, with their callers, the number of calls, and
     how the calls ended.
+
+    SUBJECT is principal:ID or agent:ID, and selects the sessions of this principal or agent. An id
+    that is recorded as a token is found by its plain text if the keys of the ledger can be read.
 
     APPROVAL counts calls that need a person's approval. REJECTED counts calls that were rejected
     before the policy was evaluated. OPEN counts calls that were allowed but have no recorded
@@ -72,7 +78,12 @@ def sessions(
     """
     with open_records(config, ledger, exported, segment) as reader:
         progress = Progress("read")
-        found = recent_sessions(reader, None if everything else limit, progress=progress)
+        found = recent_sessions(
+            reader,
+            None if everything else limit,
+            chosen=None if subject is None else _of_subject(subject, reader, config, ledger),
+            progress=progress,
+        )
         progress.clear()
         log, size = reader.log, reader.size()
         stops = _stops(reader, found.rows)
@@ -82,25 +93,16 @@ def sessions(
     if as_json:
         from guardrail.review import documents
 
-        refused = [{"seq": seq, "count": count} for seq, count in found.refused]
         listing = documents.sessions(log, shown, found.total, stops)
-        emit_json(
-            {
-                **listing,
-                "throttled": throttled,
-                "refused_tokens": refused,
-                "pruned": document(lost, copies),
-            }
-        )
+        refused = [{"seq": seq, "count": count} for seq, count in found.refused]
+        others = {"throttled": throttled, "refused_tokens": refused}
+        emit_json({**listing, **others, "pruned": document(lost, copies)})
         return
     if lost is not None:
         report_pruned(lost, copies)
     _report_outside(throttled, found.refused)
     if not shown:
-        remark(
-            f"No sessions yet: {counted(size, 'record')} in this ledger, but no calls.\nRun a "
-            "program that opens guard.session(...), or see `guardrail demo`."
-        )
+        _report_none(size, subject)
         return
     _print_sessions(shown, stops, wide=columns() >= _WIDE)
     if len(shown) < found.total:
@@ -108,6 +110,17 @@ def sessions(
             f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
             Style.DIM,
         )
+
+
+def _report_none(size: int, subject: str | None) -> None:
+    """Say that no session is listed, and the next step. *size* is the number of records."""
+    if subject is not None:
+        remark("No session of this subject. guardrail sessions lists the sessions of others.")
+        return
+    remark(
+        f"No sessions yet: {counted(size, 'record')} in this ledger, but no calls.\nRun a "
+        "program that opens guard.session(...), or see `guardrail demo`."
+    )
 
 
 def _report_outside(throttled: Sequence[int], refused: Sequence[tuple[int, int]]) -> None:
@@ -126,6 +139,36 @@ def _report_outside(throttled: Sequence[int], refused: Sequence[tuple[int, int]]
             f"{refused[-1][0]}",
             Style.DIM,
         )
+
+
+def _of_subject(
+    text: str, reader: RecordReader, config: Path | None, ledger: Path | None
+) -> SubjectSessions:
+    """Return the filter for the sessions of the subject that *text* names. Raises
+    ``UsageError``.
+    """
+    from guardrail.wiring.opening import load_keys
+    from guardrail.wiring.suspending import subject_of
+
+    subject = subject_of(text, "guardrail sessions agent:ID")
+    if subject.kind not in {SubjectKind.PRINCIPAL, SubjectKind.AGENT}:
+        raise UsageError(
+            "a session belongs to a principal and an agent, so the subject must be principal:ID or "
+            "agent:ID",
+            hint="guardrail sessions principal:ID",
+        )
+    if not isinstance(reader, IndexedRecords):
+        remark("ids recorded as tokens are not compared: the records come from a file", Style.WARN)
+        return SubjectSessions(subject, None)
+    try:
+        keys = load_keys(settings_for(config, ledger))
+    except (ConfigError, KeysError) as error:
+        remark(
+            f"ids recorded as tokens are not compared: the keys can't be read ({error.message})",
+            Style.WARN,
+        )
+        return SubjectSessions(subject, None)
+    return SubjectSessions(subject, keys.secrets)
 
 
 def _print_sessions(
