@@ -13,6 +13,7 @@ from threading import Lock
 from typing import Any, Generic, TypeVar
 
 from guardrail.config import Settings
+from guardrail.core.redaction.marks import is_mark
 from guardrail.core.types import Agent, Assurance, Principal, Session
 from guardrail.errors import ConfigError, IdentityError
 
@@ -23,6 +24,7 @@ __all__ = [
     "agent",
     "check_id",
     "check_identity",
+    "check_name",
     "delegation",
     "principal",
     "session_key",
@@ -55,7 +57,22 @@ def check_identity(settings: Settings) -> None:
 def check_id(value: object, what: str) -> str:
     """Return *value* if it is a valid id: a non-empty printable str of at most 512 characters.
 
-    Raises ``IdentityError``, which does not quote *value*.
+    A mark of guardrail is no valid id: records contain it in place of another id. Raises
+    ``IdentityError``, which does not quote *value*.
+    """
+    text = check_name(value, what)
+    if is_mark(text):
+        raise IdentityError(
+            f"{what} is a token that guardrail makes for records, which takes the place of an id",
+            code="identity.mark",
+            hint="pass the id itself",
+        )
+    return text
+
+
+def check_name(value: object, what: str) -> str:
+    """Return *value* if it is a valid id, or a mark that a record contains in place of one. Raises
+    ``IdentityError``, which does not quote *value*.
     """
     if not isinstance(value, str):
         raise IdentityError(

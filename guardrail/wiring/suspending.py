@@ -12,7 +12,7 @@ from guardrail.core.redaction.marks import MARK_PREFIX, is_mark
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.errors import IdentityError, UsageError
 from guardrail.identity.actor import current_actor
-from guardrail.identity.principal import check_id
+from guardrail.identity.principal import check_name
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.suspending import Suspender
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -61,7 +61,7 @@ def subject_of(text: str, example: str = 'guardrail suspend agent:ID --reason ".
     if not colon or kind not in known:
         raise UsageError(f"the subject must be {_FORMS}", hint=example)
     try:
-        id_ = check_id(id_.strip(), f"the id after {kind}:")
+        id_ = check_name(id_.strip(), f"the id after {kind}:")
     except IdentityError as error:
         raise UsageError(error.message, hint=example.replace("agent:", f"{kind}:")) from None
     form = "token" if id_.startswith(MARK_PREFIX) else "clear"

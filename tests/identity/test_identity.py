@@ -21,6 +21,24 @@ def test_ids_that_could_deceive_a_reader_are_refused_unquoted(value: object) -> 
     assert repr(value) not in str(caught.value) or value in ("", None)
 
 
+@pytest.mark.parametrize("mark", [f"gr1:principal:k1:{'a' * 24}", f"gr1:agent:-:{'b' * 24}"])
+def test_a_mark_is_nobodys_id(mark: str) -> None:
+    """It would be equal to the recorded id of the person whose token it is."""
+    made = [
+        lambda: principal(mark),
+        lambda: principal(Principal(mark)),
+        lambda: agent(mark),
+        lambda: agent(Agent(mark)),
+        lambda: delegation([{"sub": mark}]),
+    ]
+    for each in made:
+        with pytest.raises(IdentityError) as caught:
+            each()
+        assert caught.value.code == "identity.mark"
+        assert mark not in str(caught.value)
+    assert principal(f"x{mark}").id == f"x{mark}"
+
+
 def test_a_name_alone_is_asserted_and_none_is_absent() -> None:
     """Nothing is called verified that guardrail did not verify."""
     assert principal("alice").assurance is Assurance.ASSERTED

@@ -161,6 +161,8 @@ ATTACKS: dict[str, tuple[str, Callable[[], object]]] = {
     "no text": ("malformed", lambda: b"abc"),
     "surrogates": ("malformed", lambda: "\ud800"),
     "actors that are a list": ("actor", lambda: token(act=[{"sub": "bot"}])),
+    "principal that is a mark": ("claims", lambda: token(sub=f"gr1:principal:k1:{'a' * 24}")),
+    "actor that is a mark": ("claims", lambda: token(act={"sub": f"gr1:agent:k1:{'a' * 24}"})),
     "actor without a name": ("claims", lambda: token(act={"iss": ISSUER})),
 }
 
