@@ -35,6 +35,11 @@ _MAX_ISSUERS = 100
 _ISSUER = re.compile(r"[!-~]{1,512}")
 _DOMAIN = re.compile(r"spiffe://[a-z0-9._-]{1,255}")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_MALFORMED_URL = re.compile(r"\s|.*\s\Z|//|https?:(?!//)", re.IGNORECASE | re.DOTALL)
+"""A text that begins or ends with a blank, or like a URL of which a slash or the scheme is missing.
+Messages never contain it: the rest may be a secret.
+"""
+_NO_URL = "not a URL such as https://login.example.com/keys, without blanks around it"
 
 EXAMPLE = """\
 ## [identity.issuers."https://login.example.com"]
@@ -140,9 +145,9 @@ def issuers_in(value: object, base: Path, where: str) -> tuple[IssuerSettings, .
 
 
 def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
+    if not _ISSUER.fullmatch(name) or _MALFORMED_URL.match(name):
+        raise _error(f"the name of a table in {where}", "is not the URL of an issuer")
     place = f'{where}."{shown_url(name)}"'
-    if not _ISSUER.fullmatch(name):
-        raise _error(place, "is not the URL of an issuer")
     if shown_url(name) != name:
         # It would be in the record of every call (RFC 8414, section 2).
         raise _error(place, "has user information, a query or a fragment, which no issuer has")
@@ -158,6 +163,8 @@ def _issuer(name: str, table: object, base: Path, where: str) -> IssuerSettings:
     }
     if not texts["jwks"]:
         raise _error(place, "has no jwks: the file or the https URL of the issuer's keys")
+    if _MALFORMED_URL.match(texts["jwks"]):
+        raise _error(place, f"jwks is {_NO_URL}, nor the path of a file")
     audience = _texts(table, "audience", place)
     if not audience or "" in audience:
         raise _error(place, "has no audience: without it, tokens for other programs are accepted")
@@ -203,6 +210,8 @@ def _introspection(
     for key, text in texts.items():
         if not text:
             raise _error(place, f"has no {key}")
+    if _MALFORMED_URL.match(texts["url"]) or not _URL.match(texts["url"]):
+        raise _error(place, f"url is {_NO_URL}")
     if not texts["client_id"].isprintable():
         raise _error(place, "client_id has a character that can't be printed")
     return IntrospectionSettings(

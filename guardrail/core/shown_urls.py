@@ -21,7 +21,8 @@ def shown_url(url: str) -> str:
     scheme, host, path, rest = parts.groups()
     # A password may contain a slash that is not escaped.
     before, at, after = f"{host}{path}".rpartition("@")
-    if not at and _HOST.fullmatch(host) is None:
+    later = ":" in host and "@" in url[parts.end() :]
+    if not at and (later or _HOST.fullmatch(host) is None):
         after = "..."  # the beginning of a password that contains a question mark
     hidden = "...@" if before or at else ""
     return f"{scheme}{hidden}{after}{rest and rest + '...'}"

@@ -46,6 +46,36 @@ def test_a_table_that_would_verify_too_much_or_nothing_is_refused(
     assert "[identity]" in caught.value.hint
 
 
+@pytest.mark.parametrize("kind", ["issuer", "jwks", "introspection"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        " https://u:SECRET@h/i?key=SECRET",
+        "https://u:SECRET@h/i?key=SECRET\n",
+        "https:/h/i?key=SECRET",
+        "https:h/i?key=SECRET",
+        "//h/i?key=SECRET",
+    ],
+)
+def test_the_message_about_a_malformed_url_contains_no_part_of_it(kind: str, text: str) -> None:
+    name, table = (text, GOOD) if kind == "issuer" else (NAME, {**GOOD})
+    if kind == "jwks":
+        table["jwks"] = text
+    elif kind == "introspection":
+        table["introspection"] = {"url": text, "client_id": "me", "secret_file": "secret"}
+    with pytest.raises(ConfigError, match=r"not a URL|not the URL") as caught:
+        Settings().override(identity={"issuers": {name: table}})
+    assert "SECRET" not in f"{caught.value.message} {caught.value.hint}"
+    assert "identity.issuers" in caught.value.message
+
+
+def test_an_introspection_endpoint_has_a_scheme() -> None:
+    inner = {"url": "h/i?key=SECRET", "client_id": "me", "secret_file": "secret"}
+    with pytest.raises(ConfigError, match="not a URL") as caught:
+        Settings().override(identity={"issuers": {NAME: {**GOOD, "introspection": inner}}})
+    assert "SECRET" not in caught.value.message
+
+
 def test_paths_are_relative_to_the_file_and_urls_stay(tmp_path: Path) -> None:
     """And types are compared in lower case, without their prefix."""
     path = tmp_path / "guardrail.toml"
