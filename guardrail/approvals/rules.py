@@ -98,10 +98,8 @@ class PresentedCall:
 
     tenant: str
     session: str
-    principal: str
-    issuer: str | None
-    """Tenant of the principal."""
-    agent: str
+    principal: Mapping[str, Any]
+    agent: Mapping[str, Any]
     people: tuple[str, ...]
     """The requesters' ids in clear text: principal, agent, and the delegation chain."""
     tool: Mapping[str, Any]
@@ -383,16 +381,22 @@ def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReaso
     """Return the difference between a call and its request, or None if their commitments match. The
     other comparisons only identify the difference.
     """
-    principal = request.principal
-    owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
-    caller = (call.tenant, call.session, call.principal, call.issuer)
-    if (*owner, request.agent["id"]) != (*caller, call.agent):
+    owner = (request.tenant, request.session, *map(_vouched, (request.principal, request.agent)))
+    caller = (call.tenant, call.session, *map(_vouched, (call.principal, call.agent)))
+    if owner != caller:
         return RejectionReason.OTHER_SESSION
     if any(request.tool[name] != call.tool[name] for name in ("name", "server")):
         return RejectionReason.OTHER_TOOL
     if request.tool["schema"] != call.tool["schema"]:
         return RejectionReason.OTHER_SCHEMA
     return None if request.commitment == call.commitment else RejectionReason.OTHER_ARGUMENTS
+
+
+def _vouched(identity: Mapping[str, Any]) -> tuple[Any, Any, Any]:
+    """Return the id of a recorded identity, who vouches for it, and how surely. An id alone is not
+    enough: two issuers may use the same one, and anyone can assert it.
+    """
+    return identity["id"], identity.get("issuer"), identity.get("assurance")
 
 
 def exceeds(grant: Grant, verdict: Decision) -> RejectionReason | None:

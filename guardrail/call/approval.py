@@ -161,9 +161,8 @@ class ApprovalSteps:
         return PresentedCall(
             tenant=recorded.tenant,
             session=recorded.session,
-            principal=recorded.principal["id"],
-            issuer=recorded.principal["issuer"],
-            agent=recorded.agent["id"],
+            principal=recorded.principal,
+            agent=recorded.agent,
             people=tuple(people),
             tool=self._recorder.tool_views(request.tool)[1]
             | {"name": state.text(request.tool.name)},

@@ -204,8 +204,10 @@ class SessionTable(Generic[State]):
         principal or agent, here or in the ledger.
         """
         owner = session_key(session)[:-1]
-        # A session of a verified caller is never continued by one who only asserts the same id.
-        key = (*owner, session.principal.assurance, session.agent.assurance)
+        # A session of a verified caller is never continued by one who only asserts the same id,
+        # nor one of an agent by an agent of another issuer.
+        agent = session.agent
+        key = (*owner, session.principal.assurance, agent.assurance, agent.issuer or "")
         with self._lock:
             found = self._states.get(session.id)
             if found is not None:

@@ -47,8 +47,8 @@ class ProxyCaller:
         who = principal.issuer or "", principal.id, self.credential
         if session is None:
             return who
-        opened = session.session
-        return (*who, opened.tenant, opened.agent.id, opened.agent.assurance)
+        opened, agent = session.session, session.session.agent
+        return (*who, opened.tenant, agent.id, agent.assurance, agent.issuer or "")
 
 
 def credential_digest(headers: Headers, query: str, identity: frozenset[str] = frozenset()) -> str:

@@ -38,6 +38,10 @@ MARK = "gr1:name:kid:" + "a" * 24
 SIZED: Json = {"$t": "str", "len": 9000}
 
 
+ALICE: dict[str, Any] = {"id": "alice", "form": "clear", "assurance": "asserted"}
+BOT: dict[str, Any] = {"id": "bot", "form": "clear", "assurance": "asserted"}
+
+
 def request(
     args: Json = None,
     removed: dict[str, list[str]] | None = None,
@@ -53,8 +57,8 @@ def request(
         asked=NOON,
         session="s-1",
         tenant="default",
-        principal={"id": "alice", "form": "clear"},
-        agent={"id": "bot", "form": "clear"},
+        principal=ALICE,
+        agent=BOT,
         delegation=(),
         tool={"name": "pay", "server": None, "schema": None, "declared": True},
         origin={"call_id": None},
@@ -175,9 +179,8 @@ def case(*steps: ApprovalStep, newest: datetime = NOON, **more: Any) -> Approval
 CALL = PresentedCall(
     tenant="default",
     session="s-1",
-    principal="alice",
-    issuer=None,
-    agent="bot",
+    principal=ALICE,
+    agent=BOT,
     people=("alice", "bot"),
     tool={"name": "pay", "server": None, "schema": None, "declared": True},
     commitment="cd" * 32,
@@ -310,7 +313,7 @@ def test_a_requester_who_is_recorded_as_a_token_does_not_close_the_request() -> 
     assert answer(case(principal=hidden), "aLice") is RejectionReason.APPROVER_IS_REQUESTER
     assert answer(case(principal=hidden), "aliCe") is None
     burnt = case(grant(0, Approver("aliCe")), principal=hidden)
-    call = replace(CALL, principal=hidden["id"], people=("aLice", "bot"))
+    call = replace(CALL, principal=hidden, people=("aLice", "bot"))
     assert use(burnt, call) is RejectionReason.APPROVER_IS_REQUESTER
     assert answer(burnt, "bob") is None
     assert answer(burnt, "alice") is RejectionReason.APPROVER_COUNTED
@@ -350,14 +353,24 @@ def test_a_name_of_which_nothing_can_be_seen_is_nobodys(name: str) -> None:
 
 
 def test_only_the_very_caller_uses_an_approval() -> None:
-    """What is allowed is compared exactly: id and who vouches for it."""
+    """Of the principal and the agent, the id, who vouches for it, and how surely are compared
+    exactly.
+    """
     assert isinstance(use(case(grant())), approvals.Grant)
-    for other in ({"principal": "alice "}, {"principal": "Alice"}, {"issuer": "https://a.example"}):
-        assert use(case(grant()), replace(CALL, **other)) is RejectionReason.OTHER_SESSION
-    asked = {"id": "alice", "issuer": "https://a.example"}
-    same = replace(CALL, issuer="https://a.example")
-    assert isinstance(use(case(grant(), principal=asked), same), approvals.Grant)
-    assert use(case(grant(), principal=asked)) is RejectionReason.OTHER_SESSION
+    for part, known in (("principal", ALICE), ("agent", BOT)):
+        for other in (
+            {"id": f"{known['id']} "},
+            {"id": known["id"].title()},
+            {"issuer": "https://a.example"},
+            {"assurance": "absent"},
+        ):
+            changed: Any = {part: {**known, **other}}
+            call = replace(CALL, **changed)
+            assert use(case(grant()), call) is RejectionReason.OTHER_SESSION
+        vouched: Any = {**known, "issuer": "https://a.example", "assurance": "verified"}
+        same = replace(CALL, **{part: vouched})
+        assert isinstance(use(case(grant(), **{part: vouched}), same), approvals.Grant)
+        assert use(case(grant(), **{part: vouched})) is RejectionReason.OTHER_SESSION
 
 
 def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
@@ -399,7 +412,7 @@ def test_where_a_request_stands() -> None:
     """Each state, from its steps and the time."""
     used = ApprovalStep(StepKind.USED, 9, 1, NOON)
     late = NOON + timedelta(days=2)
-    blind = {
+    blind: dict[str, Any] = {
         "args": {},
         "removed": {"/card": ["payment"]},
         "rules": (AskedRule("r", "r", ("/card",)),),

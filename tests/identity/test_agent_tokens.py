@@ -13,11 +13,13 @@ import pytest
 from guardrail import Agent, Denied, Guard
 from guardrail.config import Settings
 from guardrail.errors import IdentityError
+from guardrail.identity.principal import SOMEONE_ELSES
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.tokens import AUDIENCE, ISSUER, NOW, jwk, key_set, token
 
 DOMAIN = "spiffe://example.org"
 BOT = f"{DOMAIN}/support-bot"
+OTHER = "https://other.example.com"
 
 
 def svid(**claims: Any) -> str:
@@ -37,6 +39,7 @@ def made(folder: Path, require: str = "any") -> tuple[Guard, MemoryLedger, Stati
             "tenant_claim": "/tid",
         },
         DOMAIN: {"jwks": str(folder / "agents.json"), "audience": AUDIENCE},
+        OTHER: {"jwks": str(folder / "agents.json"), "audience": AUDIENCE},
     }
     if require == "any":
         del issuers[ISSUER]["tenant_claim"]
@@ -180,6 +183,22 @@ def test_the_next_call_notices_that_either_token_has_expired(tmp_path: Path) -> 
             ledger.now += timedelta(seconds=140)
             assert called(guard) == "denied.identity"
         assert last(ledger)["decision"]["detail"] == "token_expired"
+
+
+def test_an_agent_of_another_issuer_does_not_continue_a_session(tmp_path: Path) -> None:
+    """Both issuers call their agent the same."""
+    guard, ledger, _ = made(tmp_path)
+    desk: dict[str, Any] = {"sub": "desk", "client_id": "desk"}
+    with guard.session(token=token(), agent_token=token(**desk), id="s-1"):
+        assert called(guard) == "ran"
+    other = token(number=1, kid="s1", iss=OTHER, **desk)
+    with (
+        pytest.raises(IdentityError) as caught,
+        guard.session(token=token(), agent_token=other, id="s-1"),
+    ):
+        pass
+    assert caught.value.code == SOMEONE_ELSES
+    assert [each["agent"]["issuer"] for each in ledger.of("call.decision")] == [ISSUER]
 
 
 @pytest.mark.parametrize(
