@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -145,6 +144,8 @@ def nearest_name(names: Iterable[str], subject: Subject) -> str | None:
     """Return that of *names* whose spelling is nearest to the id of *subject*, or None if none is
     similar. Tokens are not compared.
     """
+    import difflib
+
     spelled = {each.casefold(): each for each in names if not is_mark(each)}
     near = difflib.get_close_matches(subject.id.casefold(), spelled, n=1, cutoff=_SIMILAR)
     return spelled[near[0]] if near else None
