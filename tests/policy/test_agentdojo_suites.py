@@ -50,18 +50,26 @@ class Replayed:
     """With other names, and decided by a real OPA."""
 
 
-@pytest.fixture(scope="module", params=NAMES)
-def replayed(
-    request: pytest.FixtureRequest,
-    example: ModuleType,
-    opa_program: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Replayed:
+@pytest.mark.parametrize("name", NAMES)
+def test_a_suite_is_decided_as_the_documentation_says(
+    name: str, example: ModuleType, opa_program: Path, tmp_path: Path
+) -> None:
+    """One test, so that workers that share the tests make the thousands of calls only once."""
+    replayed = _replayed(name, example, opa_program, tmp_path)
+    _tables_are_those_of_the_documentation(example, replayed)
+    _user_tasks_change_the_environment_as_without_a_guard(replayed)
+    _harmful_calls_are_stopped(replayed)
+    _other_names_and_another_engine_give_the_same_decisions(example, replayed)
+
+
+def _replayed(name: str, example: ModuleType, opa_program: Path, tmp_path: Path) -> Replayed:
     """Make all calls of a suite on both engines."""
-    folders = [tmp_path_factory.mktemp(f"{request.param}-{each}") for each in range(2)]
+    folders = [tmp_path / str(each) for each in range(2)]
+    for folder in folders:
+        folder.mkdir()
     made = Replayed(
-        example.replay(example.load(request.param), folders[0]),
-        example.replay(example.renamed(request.param, SEED), folders[1], opa_program),
+        example.replay(example.load(name), folders[0]),
+        example.replay(example.renamed(name, SEED), folders[1], opa_program),
     )
     for folder in folders:
         assert verify_ledger(folder / "ledger.db").state is VerifyState.NOT_ANCHORED
@@ -76,7 +84,7 @@ def places(verdicts: Any) -> list[tuple[str, ...]]:
     )
 
 
-def test_the_tables_are_those_of_the_documentation(example: ModuleType, replayed: Replayed) -> None:
+def _tables_are_those_of_the_documentation(example: ModuleType, replayed: Replayed) -> None:
     """If this fails, ``python examples/agentdojo_suites.py --write`` writes them again."""
     begin = f"| {replayed.original.suite.name} |"
     shown = [line for line in example.PAGE.read_text("utf-8").splitlines() if begin in line]
@@ -93,7 +101,7 @@ def test_the_documentation_has_the_headings_of_the_tables(example: ModuleType) -
     ).splitlines()
 
 
-def test_user_tasks_change_the_environment_as_without_a_guard(replayed: Replayed) -> None:
+def _user_tasks_change_the_environment_as_without_a_guard(replayed: Replayed) -> None:
     """No call of a user task is denied, and those that need approval are listed."""
     results = replayed.original
     assert results.same == {task.name for task in results.suite.of(user=True)}
@@ -105,7 +113,7 @@ def test_user_tasks_change_the_environment_as_without_a_guard(replayed: Replayed
     }.get(results.suite.name, {})
 
 
-def test_harmful_calls_are_stopped(replayed: Replayed) -> None:
+def _harmful_calls_are_stopped(replayed: Replayed) -> None:
     """Alone and during every user task, except those that the documentation explains; and by a
     rule, not because the policy failed.
     """
@@ -125,7 +133,7 @@ def test_harmful_calls_are_stopped(replayed: Replayed) -> None:
     assert failed == []
 
 
-def test_other_names_and_another_engine_give_the_same_decisions(
+def _other_names_and_another_engine_give_the_same_decisions(
     example: ModuleType, replayed: Replayed
 ) -> None:
     """No recipient, amount or date of a harmful call is as it was."""
