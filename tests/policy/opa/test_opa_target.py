@@ -12,10 +12,13 @@ import pytest
 
 from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError, PolicyError
+from guardrail.keys.log_key import Keys
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.target import OpaTarget
 from guardrail.wiring.engines import load_engine
 from tests.support.opa_server import certificates
+
+KEYS = Keys.ephemeral().tenant("default")
 
 
 @pytest.mark.parametrize(
@@ -159,10 +162,10 @@ def test_what_weakens_the_server_engine_changes_the_digest_of_the_settings() -> 
     """And only where that engine is used."""
     plain = Settings()
     impure = plain.override(opa={"unsafe_impure_policy": True})
-    assert plain.digest() == impure.digest()
+    assert plain.digest(KEYS) == impure.digest(KEYS)
     chosen = plain.override(policy={"engine": "opa"})
-    assert chosen.digest() != plain.digest()
-    assert chosen.digest() != impure.override(policy={"engine": "opa"}).digest()
+    assert chosen.digest(KEYS) != plain.digest(KEYS)
+    assert chosen.digest(KEYS) != impure.override(policy={"engine": "opa"}).digest(KEYS)
 
 
 def test_a_resolver_that_hangs_is_left_and_the_start_of_a_guard_ends_in_time(
