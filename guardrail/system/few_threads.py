@@ -5,14 +5,13 @@ threads.
 from __future__ import annotations
 
 import contextlib
-import os
 import threading
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, InvalidStateError
-from typing import Any, Final, TypeVar
-from weakref import WeakSet
+from typing import Any, TypeVar
 
+from guardrail.system.forking import reset_in_children
 from guardrail.system.threads import BackgroundThread
 
 __all__ = ["FewThreads"]
@@ -32,10 +31,11 @@ class FewThreads:
         self._most = most
         self._most_waiting = most_waiting
         self._name = name
-        self._reset()
-        _EVERY.add(self)
+        self.reset()
+        reset_in_children(self)
 
-    def _reset(self) -> None:
+    def reset(self) -> None:
+        """Forget all jobs and threads. In a forked child, those of the parent do not run."""
         self._lock = threading.Lock()
         self._jobs: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._running = 0
@@ -77,15 +77,3 @@ class FewThreads:
                     future.set_result(job())
                 except Exception as error:  # noqa: BLE001 - passed on to whoever waits
                     future.set_exception(error)
-
-
-_EVERY: Final[WeakSet[FewThreads]] = WeakSet()
-
-
-def _after_fork() -> None:
-    """Forget the jobs of the parent, whose threads do not run in this process."""
-    for each in list(_EVERY):
-        each._reset()
-
-
-os.register_at_fork(after_in_child=_after_fork)
