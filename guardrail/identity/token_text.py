@@ -16,7 +16,18 @@ from guardrail.core.hidden import hidden
 from guardrail.core.json_text import JsonTextError, read
 from guardrail.errors import IdentityError
 
-__all__ = ["MAX_TOKEN", "SecretText", "TokenText", "decode_segment", "parse_token", "token_error"]
+__all__ = [
+    "ISSUER_UNAVAILABLE",
+    "MAX_TOKEN",
+    "SecretText",
+    "TokenText",
+    "decode_segment",
+    "parse_token",
+    "token_error",
+]
+
+ISSUER_UNAVAILABLE: Final = frozenset({"identity.token.keys", "identity.token.introspection"})
+"""Error codes of tokens about which the issuer could not be asked."""
 
 MAX_TOKEN: Final = 16_384
 """Maximum length of a token in characters."""

@@ -24,7 +24,7 @@ from starlette.responses import JSONResponse
 from guardrail.call.refusal_counts import record_all
 from guardrail.call.scope import SessionScope
 from guardrail.errors import GuardrailError, IdentityError
-from guardrail.identity.token_text import SecretText
+from guardrail.identity.token_text import ISSUER_UNAVAILABLE, SecretText
 from guardrail.identity.tokens import PEER
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ _Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] +([!-~]+) *")
 _NO_BEARER: Final = "identity.bearer"
-_UNAVAILABLE: Final = frozenset({"identity.token.keys", "identity.token.introspection"})
-"""Codes of tokens about which the issuer could not be asked."""
 _FORBIDDEN: Final = frozenset(
     {"identity.agent", "identity.session", "identity.tenant", "identity.tenant_disabled"}
 )
@@ -176,7 +174,7 @@ def _answer(error: GuardrailError) -> tuple[int, dict[str, str]]:
     if error.code in _FORBIDDEN:
         _log.warning("a request is refused with 403: %s; next: %s", error.code, error.hint)
         return 403, {}
-    if error.code in _UNAVAILABLE or not isinstance(error, IdentityError):
+    if error.code in ISSUER_UNAVAILABLE or not isinstance(error, IdentityError):
         # The client reads only the code, because the reason is the operator's business.
         _log.error("a request is refused with 503: %s (%s)", error.message, error.hint)
         return 503, {}

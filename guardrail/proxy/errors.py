@@ -14,6 +14,7 @@ from guardrail.errors import (
     LedgerError,
     PolicyError,
 )
+from guardrail.identity.token_text import ISSUER_UNAVAILABLE
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.requested_tools import ModelRequestError
@@ -83,8 +84,6 @@ _NOT_YOURS = frozenset({"identity.session", "identity.peer", "identity.agent"})
 _TENANTS = frozenset({"identity.tenant", "identity.tenant_disabled"})
 """Error codes for tenants that are not served."""
 _TOKEN = "identity.token."  # noqa: S105 - the beginning of an error code
-_NOT_NOW = frozenset({"identity.token.keys", "identity.token.introspection"})
-"""Error codes for tokens about which the issuer could not be asked."""
 _OTHER = _Kind("server_error", "api_error")
 
 
@@ -156,7 +155,7 @@ def _failed_identity(error: IdentityError) -> Failure:
     """Return the failure for a caller that is not accepted. Its message names neither the files and
     addresses of keys nor other tenants.
     """
-    if error.code in _NOT_NOW:
+    if error.code in ISSUER_UNAVAILABLE:
         text = "access tokens of this issuer can't be verified at the moment; try again later"
         return Failure(503, error.code, text)
     if error.code in _TENANTS:
